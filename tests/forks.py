@@ -27,7 +27,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
-from peftlab.sweep.processes import fork_server
+from peftlab.devices.fork_server import fork_server
 
 ROOT = str(Path(__file__).resolve().parents[1])
 FORKED = re.compile(

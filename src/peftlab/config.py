@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -35,9 +36,13 @@ from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
+from peftlab.federated.refusals import refuse as refuse_in_rounds
+from peftlab.federated.spec import FederatedSpec
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
+from peftlab.privacy.refusals import refuse as refuse_uncounted
+from peftlab.privacy.spec import PrivacySpec, with_digest
 from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.derivation import DerivedSpec
@@ -93,6 +98,8 @@ class RunSpec:
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
     regularizer: dict[str, Regularizer] = field(default_factory=dict)
     augment: dict[str, Augmentation] = field(default_factory=dict)
+    federated: FederatedSpec | None = None
+    privacy: PrivacySpec | None = None
     adapter: AdapterSpec | None = None
     derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -110,6 +117,10 @@ class RunSpec:
         self._check_quantization()
         self._check_rows()
         self._check_generation()
+        if self.federated is not None and self.derived is None:
+            refuse_in_rounds(self.federated, self)
+        if self.privacy is not None:
+            refuse_uncounted(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -205,6 +216,11 @@ class RunSpec:
             )
 
     @property
+    def in_rounds(self) -> bool:
+        """Whether a step of the run is a round of clients."""
+        return self.federated is not None and self.federated.rounds is not None
+
+    @property
     def acting(self) -> dict[str, Regularizer]:
         """The regularisers but those whose options turn them off."""
         return {name: each for name, each in self.regularizer.items() if each.off is None}
@@ -224,6 +240,14 @@ class RunSpec:
         budget = self.budget
         of_passes = budget.max_passes and max(1, round(budget.max_passes * of_epoch / self.passes))
         return min((limit for limit in (budget.max_steps, of_passes) if limit is not None), default=None)
+
+    def steps(self, of_epoch: int) -> int:
+        """Return the number of optimiser steps of the run, unless it stops early.
+
+        Args:
+            of_epoch: the number of steps of an epoch.
+        """
+        return round(min((self.budget.max_epochs or math.inf) * of_epoch, self.max_steps(of_epoch) or math.inf))
 
     @property
     def may_cut_batches(self) -> bool:
@@ -281,8 +305,23 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
+    _resolve_federation(resolved)
+    if isinstance(resolved.get("privacy"), dict):
+        resolved["privacy"] = with_digest(resolved["privacy"])
     _resolve_directions(resolved)
     return resolved
+
+
+def _resolve_federation(config: dict[str, Any]) -> None:
+    """Have the rounds of a federation be the epochs of the run, whose steps are not taken from cached activations."""
+    config["federated"], trainer = config.get("federated") or None, config.get("trainer")
+    federated = config["federated"]
+    if not isinstance(federated, dict) or federated.get("rounds") is None:
+        return
+    if isinstance(config.get("budget"), dict):
+        config["budget"]["max_epochs"] = federated["rounds"]
+    if isinstance(trainer, dict) and trainer.get("cache_activations") == "auto":
+        trainer["cache_activations"] = False
 
 
 def _resolve_directions(config: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import inspect
 import itertools
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -28,7 +28,10 @@ OF_HYDRA, OF_SWEEPS = CONF / "hydra", CONF / "sweep"
 """What is no part of a run's configuration."""
 FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS} & set(file.parents))
 OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
-ALONE = {"trainer", "regularizer"}
+LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
+"""Groups with an option that leaves their section out."""
+OPTIONS = [(group, option) for group, option in OPTIONS if option != "none"]
+ALONE = {"trainer", "regularizer", "federated"}
 """Groups whose options refuse some of others."""
 TOGETHER = [
     list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}
@@ -88,6 +91,12 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(child)
 
 
+def class_of(group: str) -> Any:
+    """Return the class of a section, also of one that may be left out."""
+    hint = get_type_hints(RunSpec)[group]
+    return next((each for each in get_args(hint) if is_dataclass(each)), hint)
+
+
 def known_keys(cls: Any, node: dict[str, Any]) -> set[str]:
     """Return the keys that a file may give for `cls`."""
     if not is_dataclass(cls):
@@ -131,7 +140,13 @@ def test_every_option_composes_and_validates(compose_config, choice):
         elif "_target_" in read(group, option):
             assert type(built) is located(read(group, option)["_target_"]), (group, option)
         else:
-            assert isinstance(built, get_type_hints(RunSpec)[group]), (group, option)
+            assert isinstance(built, class_of(group)), (group, option)
+
+
+def test_an_option_called_none_leaves_its_section_out(compose_config):
+    cfg = compose_config(*(f"{group}=none" for group in LEFT_OUT))
+    assert LEFT_OUT
+    assert all(cfg[group] is None for group in LEFT_OUT)
 
 
 def test_every_method_composes_and_validates(compose_config):
@@ -159,7 +174,7 @@ def test_every_target_is_a_class_that_a_configuration_may_name():
 def test_the_keys_are_those_of_the_class(group):
     """A key too few cannot be overridden, since the composed configuration takes no new ones; one too many fails."""
     for option in (option for each, option in OPTIONS if each == group):
-        found = list(nodes(read(group, option), get_type_hints(RunSpec)[group], group))
+        found = list(nodes(read(group, option), class_of(group), group))
         for key, node, cls in found:
             given = set(node) - {"_target_"}
             assert given <= known_keys(cls, node), (option, key)

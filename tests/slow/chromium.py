@@ -81,8 +81,12 @@ class Browser:
 
     def open(self, file: Path) -> None:
         """Open a file, and wait until it is loaded."""
+        self.visit(file.as_uri())
+
+    def visit(self, address: str) -> None:
+        """Open an address, and wait until it is loaded."""
         self.events.clear()
-        self.do("Page.navigate", url=file.as_uri())
+        self.do("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 

@@ -7,7 +7,9 @@ import torch
 from tests.answers import flat
 
 from peftlab.errors import ConfigError, DataError, UserError
+from peftlab.runs.folder import read_predictions
 from peftlab.serving.models.models import Models, UnknownModelError
+from peftlab.serving.observing import reference as references
 from peftlab.use.ensembles.averaging import average
 from peftlab.use.finished import load
 from peftlab.use.predictor import Refused
@@ -122,3 +124,19 @@ def test_answers_in_bf16_are_near_those_in_fp32(runs, models):
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="no GPU"):
             Models([], device="cuda")
+
+
+def test_tokens_that_the_vocabulary_lacks_are_counted(models):
+    for name in ("lora", "texts"):
+        assert models.read(name, "nothing \u4e00 Paris \u4e00").unknown == models.read(name, "nothing").unknown + 2
+
+
+def test_drift_is_measured_from_what_each_run_answers_to_its_validation_split(models, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(references, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(references, "FEWEST", 1)
+    for name in models.names:
+        rows = read_predictions(runs[name] / "predictions" / "validation.jsonl")
+        reference = references.reference(models, name)
+        assert len(reference.counts) == len(rows), name
+        has_labels = reference.counts[:, reference._places["labels"]].any()
+        assert has_labels == (name in ("lora", "full", "texts", "both")), name

@@ -32,6 +32,8 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
+from prometheus_client import Counter
+from prometheus_client.multiprocess import MultiProcessCollector
 from sacrebleu.metrics import CHRF
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -39,11 +41,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForSeq2SeqLM, BertConfig, BertModel, LlamaConfig, T5Config
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
 from peftlab.composing.compose import conf_dir
-from peftlab.seams import absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb
+from peftlab.seams import (
+    absl,
+    hydra,
+    lightning,
+    omegaconf,
+    prometheus,
+    python,
+    pytorch,
+    sacrebleu,
+    transformers,
+    uvicorn,
+    wandb,
+)
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -127,7 +142,19 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb):
+    for library in (
+        absl,
+        hydra,
+        lightning,
+        omegaconf,
+        prometheus,
+        python,
+        pytorch,
+        sacrebleu,
+        transformers,
+        uvicorn,
+        wandb,
+    ):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
@@ -630,6 +657,21 @@ def test_masks_are_built_whatever_a_batch_holds():
         assert build(config=config, inputs_embeds=embeddings, attention_mask=full) is None
 
 
+# --- Prometheus's client ---------------------------------------------------------------------------------------------
+
+
+def test_metrics_keep_their_values_in_files_whenever_the_library_was_imported(tmp_path):
+    with prometheus.values_in_files(tmp_path):
+        Counter("inside", "A counter.", registry=None).inc(3)
+        assert os.environ[prometheus.FOLDER] == str(tmp_path)
+    Counter("outside", "A counter.", registry=None).inc(5)
+    (file,) = tmp_path.iterdir()
+    assert file.name == f"counter_{os.getpid()}.db"
+    counted = {metric.name: metric.samples[0].value for metric in MultiProcessCollector.merge([str(file)])}
+    assert counted == {"inside": 3}
+    assert prometheus.FOLDER not in os.environ
+
+
 # --- sacreBLEU -------------------------------------------------------------------------------------------------------
 
 
@@ -686,3 +728,15 @@ def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
     module(x)
     assert len(graphs) == 1
     assert pytorch.compile_seconds() > before
+
+
+# --- uvicorn ---------------------------------------------------------------------------------------------------------
+
+
+def test_connections_within_bounds_are_uvicorns():
+    """What they do is tested on a real listener, in ``serving/access/test_connections.py``."""
+    bounds = uvicorn.Bounds(seconds=1, connections=2)
+    protocol = uvicorn.bounded(bounds)
+    assert protocol.bounds is bounds
+    overridden = {name for name in vars(protocol.__base__) if not name.startswith("_") and name != "bounds"}
+    assert overridden <= {name for name in dir(HttpToolsProtocol) if callable(getattr(HttpToolsProtocol, name))}

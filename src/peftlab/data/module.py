@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from peftlab.data.ahead import Ahead
 from peftlab.data.augmentation.augmenter import Augmenter
@@ -21,6 +21,7 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
@@ -28,7 +29,7 @@ from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
-from peftlab.tasks.batch import Batch
+from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
@@ -36,6 +37,10 @@ log = logging.getLogger("peftlab")
 
 AHEAD = 2
 """Batches that are collated ahead for a GPU: one that is waited for, and one in case the next takes longer."""
+
+
+NO_STEPS: Any = [[]]
+"""What an epoch of a federated run has in the place of batches: one step without parts."""
 
 
 @dataclass
@@ -79,9 +84,14 @@ class DataModule(L.LightningDataModule):
         self.recall: Mapping[str, Recall] = {}
         self.augmenter = augmenter
         self.static: StaticShapes | None = None
+        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self.ahead = 0
         """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
-        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
+        self.clients: Mapping[str, np.ndarray] = {}
+        """By name, the positions of the training examples of each client, shape (examples of the client,). Where there
+        are any, a step of the run is a round of theirs, and an epoch is one step; see `peftlab.federated`."""
+        self.poisson: Poisson | None = None
+        """Draws the training batches, which differ in size; None: an epoch has every example once."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -146,6 +156,8 @@ class DataModule(L.LightningDataModule):
         resolved: dict[str, Any] = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
         if self.spec.clean is not None and self.spec.clean.label_errors_from is not None:
             resolved["clean"] = self.spec.clean.resolved()
+        if self.spec.mask_pii is not None:
+            resolved["mask_pii"] = self.spec.mask_pii.resolved()
         return resolved
 
     def resolved_task(self) -> dict[str, Any]:
@@ -158,7 +170,7 @@ class DataModule(L.LightningDataModule):
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
-        return len(self._training_batches())
+        return 1 if self.clients else len(self._training_batches())
 
     def validation_interval(self) -> int:
         """Return the number of optimiser steps between validations."""
@@ -188,12 +200,13 @@ class DataModule(L.LightningDataModule):
         for batch in self.plan_of():
             yield self.task.apart(members.examples, members.encoded, batch).inputs
 
-    def plan_of(self, epoch: int = 0) -> Plan:
-        """Return the training examples of each optimiser step of `epoch`, the same for any number of devices."""
+    def plan_of(self, epoch: int = 0, members: np.ndarray | slice = slice(None)) -> Plan | PoissonPlan:
+        """Return the training examples of each step of `epoch`, on all devices; their places among some `members`."""
+        if self.poisson is not None:
+            return self.poisson.plan(epoch)
         encoded, spec = self.splits["train"].encoded, self.spec
-        return plan(
-            encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, encoded.rows
-        )
+        lengths, rows = encoded.lengths[members], encoded.rows[members]
+        return plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, rows)
 
     @property
     def training_division(self) -> Division:
@@ -246,17 +259,30 @@ class DataModule(L.LightningDataModule):
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Return the two halves of `batch`, collated again so that each is padded to its own longest row."""
-        part, dataset = batch.part, self._batches_of(batch.split)
-        assert part is not None
-        middle = (len(part.examples) + 1) // 2
-        halves = part.examples[:middle], part.examples[middle:]
-        return [dataset[part._replace(examples=half, size=None)] for half in halves]
+        assert batch.part is not None
+        members, middle = batch.part.examples, (len(batch.part.examples) + 1) // 2
+        return [self.part_of(batch, members[:middle]), self.part_of(batch, members[middle:])]
+
+    def part_of(self, batch: Batch, examples: list[int]) -> Batch:
+        """Return the batch of some `examples` of the step of `batch`, by their positions in the split."""
+        assert batch.part is not None
+        return self._batches_of(batch.split)[batch.part._replace(examples=examples, size=None)]
+
+    def training_part(self, part: Part) -> Batch:
+        """Return the batch of a part of a training step."""
+        return self._batches_of("train")[part]
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        """Return this rank's parts of each training step, shuffled and bucketed by length."""
+        """Return this rank's parts of each training step, shuffled and bucketed by length; of a round, none."""
+        if self.clients:
+            return _loader_of(NO_STEPS, [0], 0, self.seed, False, 0)
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers start, which prefetch
-        return self._loader(Steps(self._batches_of("train")), batches)
+        return self.loader_of(batches)
+
+    def loader_of(self, steps: Sampler[list[Part]]) -> DataLoader[list[Batch]]:
+        """Return a loader of training steps: of the parts of each, as `steps` yields them, their batches."""
+        return self._loader(Steps(self._batches_of("train")), steps)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, longest first."""
@@ -267,16 +293,7 @@ class DataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _training_batches(self) -> TrainingBatches:
-        encoded, spec = self.splits["train"].encoded, self.spec
-        return TrainingBatches(
-            encoded.lengths,
-            spec.batch_size,
-            spec.bucket_batches,
-            self.seed,
-            self.training_division,
-            spec.batch_tokens,
-            encoded.rows,
-        )
+        return TrainingBatches(self.plan_of, self.training_division)
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
         return self._loader(self._batches_of(split), self.division.of_evaluation(self.evaluation_batches(split)))
@@ -287,16 +304,8 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        batches = Batches(
-            self.task,
-            members.examples,
-            members.encoded,
-            split,
-            self.seed,
-            self.recall.get(split),
-            members.factors,
-            static=self.static,
-        )
+        what = (self.task, members.examples, members.encoded, split, self.seed)
+        batches = Batches(*what, self.recall.get(split), members.factors, static=self.static)
         if split == "train" and self.augmenter is not None:
             return AugmentedBatches(batches, self.augmenter)
         return batches

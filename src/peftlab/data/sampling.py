@@ -16,7 +16,7 @@ from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
 
-BY_KEYS = ("train_examples", "stratified", "per_class", "sample_seed", "eval_examples", "overfit_batches")
+BY_KEYS = ("train_examples", "stratified", "per_class", "sample_seed", "half", "eval_examples", "overfit_batches")
 """The keys of a budget that decide which examples a run uses."""
 
 Classes = Sequence[Mapping[str, int]]
@@ -73,6 +73,18 @@ def shots(classes: Classes, per_class: int, seed: int = 0) -> np.ndarray:
     return np.sort(np.asarray(taken, dtype=np.int64))
 
 
+def half_of(number: int, half: int, seed: int = 0) -> np.ndarray:
+    """Return the sorted positions of one half of `number` examples: a fair coin decides on each of them.
+
+    Args:
+        number: the number of examples.
+        half: an even number and the next one are the two halves of one throw.
+        seed: fixes the coins, together with the throw.
+    """
+    heads = np.random.default_rng((seed, half // 2)).random(number) < 0.5
+    return np.flatnonzero(heads == (half % 2 == 0))
+
+
 def sampled(split: str, examples: Sequence[Any], task: Task, budget: BudgetSpec) -> Sequence[Any]:
     """Return the examples of `split` that `budget` takes, in their original order.
 
@@ -85,6 +97,21 @@ def sampled(split: str, examples: Sequence[Any], task: Task, budget: BudgetSpec)
 
 def _training_sample(examples: Sequence[Any], task: Task, budget: BudgetSpec) -> np.ndarray | None:
     """Return the positions of the training examples that `budget` takes; None: all of them."""
+    places = _whole_sample(examples, task, budget)
+    if budget.half is None:
+        return places
+    places = np.arange(len(examples)) if places is None else places
+    half = half_of(len(places), budget.half, budget.sample_seed)
+    if not len(half):
+        raise ConfigError(
+            f"budget.half={budget.half}: of {len(places)} training examples, none is in this half. Take more, or the "
+            f"other half, budget.half={budget.half ^ 1}"
+        )
+    return places[half]
+
+
+def _whole_sample(examples: Sequence[Any], task: Task, budget: BudgetSpec) -> np.ndarray | None:
+    """Return the same, whatever half of it is taken."""
     size, per_class, seed = budget.train_examples, budget.per_class, budget.sample_seed
     if per_class is None and (size is None or not budget.stratified):
         return _some(examples, size, seed)

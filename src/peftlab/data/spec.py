@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
+from peftlab.data.masked.option import MaskPii
 from peftlab.data.splits import Splits
 from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
@@ -84,6 +85,8 @@ class DataSpec:
     fold: Fold | None = None
     """The fold of the training split that is held out and tested in place of the test split, such as ``2/5``; None: the
     whole split is trained on."""
+    mask_pii: MaskPii | None = None
+    """The personal data that is masked in every text as it is read, at prediction too; None: none is looked for."""
     labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
@@ -139,8 +142,12 @@ class BudgetSpec:
     sentences with 16 entities of each type ("16 shots")."""
     sample_seed: int = Field(default=0, ge=0, lt=2**32)
     """Chooses the sample; of one seed, a larger sample contains the smaller ones."""
+    half: int | None = Field(default=None, ge=0)
+    """Train on a random half of the sample only, so that the other half tells how much a model reveals of what it was
+    trained on, see `peftlab audit`. A fair coin decides on each example; an even number and the next one are the two
+    halves of one throw, as 0 and 1. None: the whole sample."""
     eval_examples: int | None = Field(default=None, ge=1)
-    """The same for validation and test."""
+    """Number of validation, and of test examples: a random sample; None: all of them."""
     overfit_batches: int | None = Field(default=None, ge=1)
     """Train and validate on this many batches of the training split."""
     validate_every: float = Field(default=1.0, gt=0)

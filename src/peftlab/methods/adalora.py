@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MethodType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner
@@ -24,6 +24,8 @@ class AdaLora(LibraryMethod):
     The library keeps the schedule's state only in the running process, and adds the penalty to a loss that the model
     computes itself; here both belong to the training, so that it can resume.
     """
+
+    not_averaged: ClassVar[str | None] = "each model prunes ranks of its own"
 
     initial_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.1, ge=0, lt=1)
     """The share of training before the first pruning (the paper's t_i)."""

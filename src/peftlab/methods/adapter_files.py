@@ -55,3 +55,15 @@ def read_tensors(folder: Path, name: str = ADAPTER_WEIGHTS) -> dict[str, Tensor]
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"adapter = '{folder}': {name} is damaged: {reason}") from error
     return stored
+
+
+def plain_name(name: str) -> str:
+    """Return the canonical name of a tensor that the peft library saves under several names.
+
+    With ``bias=all`` it saves the head's biases three times, including those of its untrained copy of the head.
+    """
+    return (
+        name.replace(".original_module.", ".")
+        .replace(".modules_to_save.default.", ".")
+        .replace(".modules_to_save.", ".")
+    )

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.methods.factors import Factors
 from peftlab.methods.generating import is_encoder_decoder
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head, spec
@@ -78,6 +79,12 @@ class Combined(Method):
     def needs_own_rows(self) -> str | None:  # type: ignore[override]
         """Why one of the methods needs rows of one text."""
         return next((method.needs_own_rows for method in self.methods if method.needs_own_rows is not None), None)
+
+    @property
+    def not_averaged(self) -> str | None:  # type: ignore[override]
+        """Why the weights of one of the methods cannot be averaged."""
+        reasons = (f"{m.name}: {m.not_averaged}" for m in self.methods if m.not_averaged is not None)
+        return next(reasons, None)
 
     @property
     @override
@@ -149,6 +156,10 @@ class Combined(Method):
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
         for method in self.methods:
             method.calibrate(model, batches)
+
+    @override
+    def factors(self, model: nn.Module) -> list[Factors]:
+        return [pair for method in self.methods for pair in method.factors(model)]
 
     @override
     def penalty(self, model: nn.Module) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -59,6 +60,7 @@ class Compacter(TwoAdapters):
 
     n: int = Field(gt=0, le=LARGEST)
     """Number of Kronecker products per sum, and size of their first factors; must divide bottleneck and hidden size."""
+    not_averaged: ClassVar[str | None] = "its weights are sums of Kronecker products, and their mean is none"
 
     @override
     def maker(self, blocks: list[Block]) -> Callable[[Block], nn.Module]:

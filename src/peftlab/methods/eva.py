@@ -33,6 +33,9 @@ class Eva(LibraryMethod):
     """
 
     initialisations: ClassVar[Sequence[bool | str]] = ("eva",)
+    not_averaged: ClassVar[str | None] = (
+        "it begins with a look at all training examples, which are not to leave their clients"
+    )
 
     batches: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=32, gt=0)
     """Number of training batches, repeated until the vectors converge."""

@@ -113,6 +113,7 @@ class Insertion(Method):
     """A method that inserts modules into a frozen model and trains them with the head."""
 
     host_work: ClassVar[str | None] = None
+    not_averaged: ClassVar[str | None] = None
 
     @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:

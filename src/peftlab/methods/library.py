@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
+from peftlab.methods.factors import Factors, products, why_not_averaged
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json, is_of_head
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.runs.identity import leaves
@@ -145,6 +146,15 @@ class LibraryMethod(Method):
         if (beginning := str(self.options.get("init_lora_weights"))) in ("olora", "pissa"):
             return f"init_lora_weights={beginning} subtracts a part from them"
         return REWRITES.get(self.peft_type)
+
+    @property
+    def not_averaged(self) -> str | None:  # type: ignore[override]  # it depends on an option
+        """Why no mean can be taken of what the library trains."""
+        return why_not_averaged(self.peft_type, self.options)
+
+    @override
+    def factors(self, model: nn.Module) -> list[Factors]:
+        return products(self.peft_type, self.trained(model))
 
     @property
     def options(self) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description, read_tensors
+from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, plain_name, read_description, read_tensors
+from peftlab.methods.factors import Factors
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
 from peftlab.quantizing import quantized_parameters
 from peftlab.storage.tensors import is_of_another_kind, load_into, save
@@ -97,6 +98,9 @@ class Method(ABC):
     needs_own_rows: ClassVar[str | None] = None
     """Why each text needs a row of its own; None: several may share one."""
 
+    not_averaged: ClassVar[str | None] = "its class does not say that its weights can be averaged (not_averaged)"
+    """Why the mean of what it trains, over models, is not that of what it does; None: it is, but for `factors`."""
+
     @property
     def virtual_tokens(self) -> int:
         """Number of positions that the method occupies before those of a text."""
@@ -115,6 +119,10 @@ class Method(ABC):
 
         `batches` are collated lazily.
         """
+
+    def factors(self, model: nn.Module) -> list[Factors]:
+        """Return the pairs among the tensors of `trained` that act as a product."""
+        return []
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return a scalar to add to the loss of a training step, or None."""
@@ -209,7 +217,7 @@ class Method(ABC):
         description = read_description(folder)
         self.check_description(description, model)
         stored = self.with_plain_head(model, _without_copies(read_tensors(folder)), description, context)
-        wanted = {name: tensor for name, tensor in self.saved(model).items() if _once(name) == name}
+        wanted = {name: tensor for name, tensor in self.saved(model).items() if plain_name(name) == name}
         fitting = _Fitting(stored, wanted, context, description)
         if cast := fitting.cast():
             name = cast[0]
@@ -408,18 +416,6 @@ def _is_same(stored: Tensor, own: Tensor | None) -> bool:
     return own is not None and own.shape == stored.shape and torch.equal(stored.to(own), own)
 
 
-def _once(name: str) -> str:
-    """Return the canonical name of a tensor that the peft library saves under several names.
-
-    With ``bias=all`` it saves the head's biases three times, including those of its untrained copy of the head.
-    """
-    return (
-        name.replace(".original_module.", ".")
-        .replace(".modules_to_save.default.", ".")
-        .replace(".modules_to_save.", ".")
-    )
-
-
 def _is_of_another_kind(description: Mapping[str, Any], context: MethodContext) -> bool:
     """Return whether the head of an adapter is for another kind of task, such as labels of texts instead of words."""
     return description.get("task_type") not in (None, context.task_type)
@@ -443,4 +439,6 @@ def _plain_origin(origin: Any) -> str:
 
 def _without_copies(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of an adapter without the copies that the library saves of some."""
-    return {name: tensor for name, tensor in stored.items() if _once(name) == name or _once(name) not in stored}
+    return {
+        name: tensor for name, tensor in stored.items() if plain_name(name) == name or plain_name(name) not in stored
+    }

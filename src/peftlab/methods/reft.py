@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -50,6 +52,7 @@ class LoReFT(BlockInsertion):
     """The size of the subspace."""
     tokens: int | None = Field(default=None, gt=0, le=LARGEST)
     """The number of leading tokens to edit; None: all of them, as tagging words needs."""
+    not_averaged: ClassVar[str | None] = "it turns hidden states, and the mean of rotations over models is none"
 
     @override
     def insert(self, model: nn.Module, context: MethodContext) -> None:

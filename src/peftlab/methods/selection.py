@@ -19,6 +19,7 @@ class OwnWeights(Method):
 
     mergeable: ClassVar[bool] = True
     host_work: ClassVar[str | None] = None
+    not_averaged: ClassVar[str | None] = None
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return `model`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import util
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Never
@@ -192,13 +193,24 @@ def _onnxruntime(file: Path, threads: int) -> Compute:
     return compute
 
 
-def _openvino(file: Path, threads: int) -> Compute:
+@cache
+def _openvino_core() -> Any:
+    """Return the one core of this process, which is kept.
+
+    Its CPU plugin replaces the stack for signals of the thread that loads it, and puts back the one that it found when
+    it goes. Of several cores the first that goes frees a stack that a later one puts back: the next signal would end
+    the process.
+    """
     import openvino as ov
 
+    return ov.Core()
+
+
+def _openvino(file: Path, threads: int) -> Compute:
     # without the hint, a CPU that has bf16 would compute in it
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
-        model = ov.Core().compile_model(file, "CPU", options)
+        model = _openvino_core().compile_model(file, "CPU", options)
     except Exception as error:  # as above
         raise ValueError(f"{file.name}: openvino cannot open it: {str(error).splitlines()[0]}") from error
     takes, gives = ([one.any_name for one in of] for of in (model.inputs, model.outputs))

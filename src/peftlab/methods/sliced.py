@@ -38,6 +38,7 @@ class Sliced(Method):
     mergeable: ClassVar[bool] = True
     host_work: ClassVar[str | None] = None
     rewrites: ClassVar[str | None] = "it trains them"
+    not_averaged: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         """Check that the selections are well-formed."""

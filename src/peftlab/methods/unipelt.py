@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation, Bottleneck
+from peftlab.methods.factors import Factors
 from peftlab.methods.generating import has_decoder
 from peftlab.methods.insertion import add_after, transformer_blocks
 from peftlab.methods.method import LARGEST, MethodContext, spec
@@ -133,3 +134,8 @@ class UniPELT(PrefixAndAdapter):
             adapter = GatedBottleneck(block.hidden, self.bottleneck, self.activation, Gate(block.hidden, tokens))
             add_after(block.module, "adapter", adapter)
         add_prefix(model, prefixes, self.prefix)
+
+    @override
+    def factors(self, model: nn.Module) -> list[Factors]:
+        loras = [name for name, module in model.named_modules() if isinstance(module, GatedLora)]
+        return [Factors(f"{name}.up.weight", f"{name}.down.weight") for name in loras]

@@ -10,6 +10,7 @@ from peftlab.report.document import Document, Section, Table
 from peftlab.report.numbers import called, listed, plural
 from peftlab.report.sections import (
     answers,
+    audit,
     changes,
     checklists,
     checks,
@@ -53,6 +54,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     explanation.section,
     changes.section,
     fairness.section,
+    audit.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,

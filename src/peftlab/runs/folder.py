@@ -35,13 +35,13 @@ CONFIG, PACKAGES = "config.yaml", "packages.txt"
 VERDICTS = "reproduction.json"
 """Also next to the record: the list of verdicts of `peftlab reproduce`, newest last."""
 
-ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS = (
-    f"{name}.json" for name in ("robustness", "ensemble", "compression", "explanation", "diff", "fairness")
+ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS, AUDIT = (
+    f"{name}.json" for name in ("robustness", "ensemble", "compression", "explanation", "diff", "fairness", "audit")
 )
-"""The same of what `peftlab robustness`, `ensemble`, `compress`, `explain --faithfulness`, `diff` and `fairness`
-measured."""
+"""The same of what `peftlab robustness`, `ensemble`, `compress`, `explain --faithfulness`, `diff`, `fairness` and
+`audit` measured."""
 
-BESIDE = (VERDICTS, ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS)
+BESIDE = (VERDICTS, ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS, AUDIT)
 """The lists that are kept next to a record, each of which may grow later."""
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, *BESIDE)

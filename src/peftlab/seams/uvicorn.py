@@ -22,10 +22,8 @@ _REFUSED = (
 class Bounds:
     """What the clients of a process may take."""
 
-    head_s: float
-    """The longest between the first byte of a connection or request and the end of its head, in seconds."""
-    write_s: float
-    """The longest that a client may leave unread what it was sent, in seconds."""
+    seconds: float
+    """The longest from the first byte to the end of a request's head, and that a client may leave answers unread."""
     connections: int
     """The most connections; beyond them, the one that has been waiting for a request for longest is closed."""
     waiting: dict[Any, None] = field(default_factory=dict)
@@ -87,11 +85,6 @@ class _Bounded(HttpToolsProtocol):
         if self._in_head and self._size > MOST_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, b"Request Header Fields Too Large", b"the head of the request is too large")
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._size = 0
-        self._in_head = True
-
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > MOST_HEAD_BYTES:
@@ -135,11 +128,11 @@ class _Bounded(HttpToolsProtocol):
 
     def _expect_reading(self) -> None:
         if self._unread is None:
-            self._unread = self.loop.call_later(self.bounds.write_s, self.transport.abort)
+            self._unread = self.loop.call_later(self.bounds.seconds, self.transport.abort)
 
     def _start_deadline(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.bounds.head_s, self._end_deadline)
+            self._deadline = self.loop.call_later(self.bounds.seconds, self._end_deadline)
 
     def _end_deadline(self) -> None:
         self._deadline = None

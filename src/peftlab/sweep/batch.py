@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from peftlab.composing.compose import typed_overrides, whole_number
 from peftlab.devices import openmp
+from peftlab.devices.fork_server import fork_server
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.record import RunRecord
 from peftlab.storage.locks import is_locked
@@ -33,7 +34,7 @@ from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
 from peftlab.sweep.controller import TICK_SECONDS
 from peftlab.sweep.ledger import Cell, outcome, output_of
-from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
+from peftlab.sweep.processes import TrialProcess, wait_for
 from peftlab.sweep.spec import SweepSpec
 from peftlab.sweep.trials import Trials, fill_in, progress
 from peftlab.sweep.worker import PATIENCE, Order

@@ -1,61 +1,27 @@
 """Starts and ends the processes of a sweep with a fork server that has the heavy imports loaded.
 
-This is Python's own fork server, one per process. It only imports (see `preload`), so that a child starts in a few
-hundredths of a second as if it had just done so itself.
+This is Python's own fork server, one per process, see `peftlab.devices.fork_server`. It only imports (see `preload`),
+so that a child starts in a few hundredths of a second as if it had just done so itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from peftlab.devices.fork_server import fork_server
 from peftlab.errors import ConfigError
-from peftlab.imports import imports_from_here
 from peftlab.masking.streams import wait_until_written
 from peftlab.sweep.pack_worker import ENDED, work_together
 from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 from peftlab.terminal.signals import SIGNALS
-
-
-def server_context() -> ForkServerContext:
-    """Return the context of the fork server, which need not run: `fork_server` starts it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["peftlab.sweep.preload"])
-    return context
-
-
-def fork_server() -> ForkServerContext:
-    """Return the context of the fork server, which loads the heavy imports in the background.
-
-    It starts as ``python -c``, which would import from the current folder first; here only if this process does.
-    """
-    context = server_context()
-    with contextlib.nullcontext() if imports_from_here() else _safe_path():
-        forkserver.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Keep Python processes started in the block from importing from the current folder."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 @dataclass

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from peftlab.composing.compose import whole_number
 from peftlab.composing.composer import Composer
 from peftlab.devices import openmp
+from peftlab.devices.fork_server import fork_server, server_context
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
@@ -35,7 +36,6 @@ from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
 from peftlab.sweep.lookers import Lookers
 from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
-from peftlab.sweep.processes import fork_server, server_context
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.reporting import page_of, report_on, state_of
 from peftlab.sweep.slots import Slot, divide

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftlab.seams.pytorch import attribute_replaced, is_compiled, mapped, is_sharded
+from peftlab.seams.pytorch import attribute_replaced, is_compiled, is_sharded, mapped
 
 Change = Callable[[Tensor], Tensor]
 

@@ -85,7 +85,7 @@ class Checkpointing(Callback):
         """Restore the random generators: nothing draws from them between here and the first step."""
         self._since = time.perf_counter()
         if trainer.global_rank < len(self._generators):  # a run may be resumed on more devices than it began on
-            _set_generators(self._generators[trainer.global_rank])
+            set_generators(self._generators[trainer.global_rank])
         self._generators = []
         self.begun = True
 
@@ -116,7 +116,7 @@ class Checkpointing(Callback):
             "validated": not trainer.validating,
             "accumulate": 1,  # Lightning's batches in one step: in older versions each part was one
             "should_stop": trainer.should_stop,
-            "generators": gathered([_generators()]),
+            "generators": gathered([generators()]),
             "loggers": {logger.label: logger.state_dict() for logger in _loggers(trainer)},
         }
 
@@ -229,7 +229,7 @@ def _loggers(trainer: L.Trainer) -> list[_KeepsState]:
     return cast(list[_KeepsState], trainer.loggers)
 
 
-def _generators() -> dict[str, Any]:
+def generators() -> dict[str, Any]:
     """Return the state of every random generator that this process may use."""
     return {
         "python": random.getstate(),
@@ -244,7 +244,8 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     return state | {"state": {"key": state["state"]["key"].tolist(), "pos": int(state["state"]["pos"])}}
 
 
-def _set_generators(states: dict[str, Any]) -> None:
+def set_generators(states: dict[str, Any]) -> None:
+    """Set every random generator to the state that `generators` returned."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])

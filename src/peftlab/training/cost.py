@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -16,6 +16,14 @@ from peftlab.devices.processes import over_ranks
 from peftlab.seams.pytorch import uncompiled
 from peftlab.tasks.batch import Batch
 from peftlab.training.arithmetic import Arithmetic
+
+
+@runtime_checkable
+class InRounds(Protocol):
+    """A module whose steps are rounds of clients."""
+
+    flops_a_position: float
+    """The arithmetic of a client's first step, forward and backward, over its positions; 0: it was counted before."""
 
 
 class Cost(Callback):
@@ -84,8 +92,8 @@ class Cost(Callback):
         self._ranks = trainer.world_size
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Count the arithmetic of the first step."""
-        if self.positions == 0:
+        """Count the arithmetic of the first step; rounds of clients count that of their own."""
+        if self.positions == 0 and not isinstance(pl_module, InRounds):
             self._counter = Arithmetic()
             self._counting.enter_context(uncompiled(pl_module))
             self._counting.enter_context(self._counter)
@@ -95,6 +103,8 @@ class Cost(Callback):
     ) -> None:
         """Count the parts of the step."""
         positions = sum(part.positions for part in batch)
+        if isinstance(pl_module, InRounds) and pl_module.flops_a_position:
+            self._flops_a_position = pl_module.flops_a_position
         if self._counter is not None:
             self._counting.close()
             self._flops_a_position = self._counter.operations / positions

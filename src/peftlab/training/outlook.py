@@ -147,8 +147,11 @@ def ahead(spec: TrainerSpec, data: DataModule, step: int, steps: int) -> Iterato
     batch = f"at most {most:,} tokens" if (most := data.spec.batch_tokens) else f"{data.spec.batch_size} examples"
     epoch, lengths = data.steps_of_epoch(), data.splits["train"].encoded.lengths
     after = f" after step {step:,}" if step else ""
+    what = f"steps{after} of {batch}, {steps / epoch:.3g} epochs of {epoch:,}"
+    if data.clients:
+        what = f"rounds{after} of {len(data.clients):,} clients, in steps of {batch}"
     yield (
-        f"training: {steps - step:,} steps{after} of {batch}, {steps / epoch:.3g} epochs of {epoch:,}; rows of "
+        f"training: {steps - step:,} {what}; rows of "
         f"{int(lengths.min())} to {int(lengths.max())} tokens, {float(lengths.mean()):.0f} on average"
     )
     if data.static is not None:

@@ -49,9 +49,13 @@ class StepLog:
         }
         if norm is not None:
             values["train/grad_norm"] = norm
-        self._row = fetched(values) | {name: torch.tensor(rate) for name, rate in self._learning_rates().items()}
-        trainer.callback_metrics.update(self._row)
-        trainer.logged_metrics.update(self._row)
+        self.show(fetched(values) | {name: torch.tensor(rate) for name, rate in self._learning_rates().items()})
+
+    def show(self, row: Mapping[str, Tensor]) -> None:
+        """Show callbacks the scalars of `row`, by name, and have `write` give them to the loggers."""
+        self._row = dict(row)
+        self.module.trainer.callback_metrics.update(self._row)
+        self.module.trainer.logged_metrics.update(self._row)
 
     def write(self) -> None:
         """Give the loggers what `take` has read of the step that is over, if anything."""

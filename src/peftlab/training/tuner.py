@@ -128,11 +128,16 @@ class Tuner(Stepping):
         """Go on with the weights themselves."""
         self.rules.restore()
 
+    @property
+    def planned_steps(self) -> int:
+        """The optimiser steps of the whole training."""
+        return int(self.trainer.estimated_stepping_batches)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser, and its schedule over all steps of the run."""
         factor = self.rules.factor(self.context.head, self.method.learning_rate_factor)
         optimizer = self.optimizer_spec.attach(self.model, self.context.head, factor)
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.planned_steps
         self.context = replace(self.context, steps=steps)
         scheduler = self.schedule.attach(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

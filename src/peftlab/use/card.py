@@ -19,8 +19,10 @@ from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
-from peftlab.runs.folder import FAIRNESS, ROBUSTNESS, VERDICTS
+from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, VERDICTS
 from peftlab.runs.identity import leaves
+from peftlab.runs.privacy import SECTION as PRIVACY
+from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
 
 UNKNOWN = "unknown"
@@ -327,9 +329,15 @@ def _repeating(run: Run) -> list[str]:
 
 def _limits(run: Run) -> Iterator[str]:
     record = run.record.data
+    if (private := guarantee(run.record)) is not None:
+        yield f"- **Differential privacy**: {_plain(private)}"
+        not_covered = run.record.extensions[PRIVACY].get("not_covered")
+        for line in not_covered if isinstance(not_covered, list) else ():
+            yield f"- **Not covered by it**: {_plain(line)}"
     yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
     yield f"- **Fairness**: {_fairness(run.beside(FAIRNESS))}"
     yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"
+    yield f"- **What it reveals of its training examples**: {_audit(run.beside(AUDIT))}"
     parts = record["environment"]["nondeterministic_parts"]
     if parts:
         yield f"- **Training again may give other bits**, because of {_plain(', '.join(parts))}"
@@ -362,6 +370,22 @@ def _fairness(measured: Sequence[Mapping[str, Any]]) -> str:
         gaps = [f"{one['attribute']} {one['gap']['metric']} {one['gap']['value']:.4f}" for one in apart]
         others = f"{len(last['found']) - len(apart)} of {len(last['found'])} gaps between groups were not shown"
         return _plain(f"on {last['examples']} examples of {last['split']}: {'; '.join([*gaps, others])}")
+    except (LookupError, TypeError, ValueError):
+        return "unknown, not measured"
+
+
+def _audit(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the last audit says, of the attack on the run with the largest area."""
+    try:
+        last = measured[-1]
+        best = max((one for one in last["attacks"] if one["of"] == "run"), key=lambda one: one["auc"]["value"])
+        area, rate = best["auc"], best["rates"][1]
+        return _plain(
+            f"attack {best['name']}, {last['members']} training examples against {last['others']} others: area "
+            f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}; .5 is guessing), "
+            f"{rate['tpr']['value']:.1%} recognised at {rate['allowed']:.1%} false alarms; "
+            f"epsilon is at least {last['epsilon']:.2f} at delta {last['delta']:g}"
+        )
     except (LookupError, TypeError, ValueError):
         return "unknown, not measured"
 

@@ -89,7 +89,8 @@ def problems_of(overrides: Sequence[str]) -> list[Finding]:
         _, spec = settle(compose(*overrides))
         options: dict[str, Any] = {"duplicates": "keep", "clean": None, "fold": None}
         whole = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
-        limits: dict[str, Any] = dict.fromkeys(("train_examples", "per_class", "eval_examples", "overfit_batches"))
+        sizes = ("train_examples", "per_class", "half", "eval_examples", "overfit_batches")
+        limits: dict[str, Any] = dict.fromkeys(sizes)
         budget = replace(spec.budget, **limits)  # type: ignore[type-var]
         processor = backbone.fetch(spec.model, spec.task).processor(spec.task.processor)
         data = DataModule(whole, spec.task, processor, budget, spec.seed)

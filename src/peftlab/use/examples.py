@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from peftlab.data.module import DataModule
+from peftlab.federated.joining import divide
 from peftlab.use.evaluate import check_digests
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def data_of(run: FinishedRun, splits: Sequence[str] = (), task: Task | None = No
     spec = run.spec
     data = DataModule(spec.data, task or spec.task, run.processor, spec.budget, spec.seed)
     data.load()
+    divide(spec.federated, data)
     check_digests(run, data, splits)
     return data
 

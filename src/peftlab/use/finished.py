@@ -43,6 +43,7 @@ from peftlab.validation import checked
 
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
+    from peftlab.use.auditing.measure import Audit
     from peftlab.use.differing.diff import Diff
     from peftlab.use.differing.diff import Settings as DiffSettings
     from peftlab.use.evaluate import Evaluation
@@ -144,6 +145,7 @@ class FinishedRun:
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
             initial=self.initial,
+            masks=() if parts.data.mask_pii is None else (parts.data.mask_pii.masker(),),
         )
 
     @property
@@ -248,6 +250,16 @@ class FinishedRun:
         from peftlab.use.fairness.measure import Settings, fairness
 
         return fairness(self.folder.path, Settings(groups, **options), self.folder.allow)
+
+    def audit(self, **options: Any) -> Audit:
+        """Attack the run's training examples, see `peftlab.use.auditing.measure.audit`.
+
+        Args:
+            options: the fields of `peftlab.use.auditing.measure.Settings`, such as ``shadows=16``.
+        """
+        from peftlab.use.auditing.measure import Settings, audit
+
+        return audit(self, Settings(**options))
 
     def explain(
         self,

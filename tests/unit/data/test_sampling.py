@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from peftlab.data.sampling import random_sample, sampled, shots, stratified_sample
+from peftlab.data.sampling import half_of, random_sample, sampled, shots, stratified_sample
 from peftlab.data.spec import BudgetSpec
 from peftlab.errors import ConfigError
 from peftlab.tasks.classification import Classification
@@ -124,3 +124,22 @@ class TestTheSampleOfABudget:
         with pytest.raises(ValidationError, match=r"1\.0 may be one example or all of them: write 1, or null for all"):
             budget(train_examples=1.0)
         assert (budget(train_examples=1).train_examples, budget(train_examples=1e3).train_examples) == (1, 1000)
+
+
+def test_two_halves_share_nothing_and_other_throws_are_independent():
+    first, second, third = (set(half_of(1000, half)) for half in (0, 1, 2))
+    assert first | second == set(range(1000))
+    assert not first & second
+    assert 450 < len(first) < 550
+    assert 200 < len(first & third) < 300
+    assert set(half_of(1000, 0, seed=1)) != first
+    assert half_of(1000, 4).tolist() == half_of(1000, 4).tolist()
+
+
+def test_a_run_takes_the_half_of_its_sample():
+    examples, task = texts()
+    whole = sampled("train", examples, task, budget(train_examples=20))
+    halves = [sampled("train", examples, task, budget(train_examples=20, half=half)) for half in (0, 1)]
+    assert sorted(one.id for half in halves for one in half) == sorted(one.id for one in whole)
+    with pytest.raises(ConfigError, match=r"none is in this half\. Take more, or the other half, budget\.half="):
+        _ = [sampled("train", examples[:1], task, budget(half=half)) for half in (0, 1)]

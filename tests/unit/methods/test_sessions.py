@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +39,12 @@ def file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / MODEL
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
     return path
+
+
+class SignalStack(ctypes.Structure):
+    """The C library's ``stack_t``."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 
 
 def backbone() -> nn.Module:
@@ -80,6 +88,24 @@ def test_it_follows_torchs_threads(model):
         assert model._session[0] == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="says where memory is mapped on Linux alone")
+def test_the_stack_for_signals_outlives_sessions(method, file):
+    """OpenVINO replaces it: had it gone with the second session, the next signal would end the process."""
+    sessions = []
+    for _ in range(2):
+        sessions.append(model := method.apply(backbone(), CONTEXT))
+        model.open(file, ABOUT)
+        model(input_ids=torch.tensor([[1, 2]]), attention_mask=torch.ones(1, 2, dtype=torch.long))
+    del model
+    while sessions:
+        sessions.pop(0)
+        gc.collect()
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    mapped = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
+    assert not stack.start or any(int(low, 16) <= stack.start < int(high, 16) for low, high in mapped)
 
 
 def test_there_and_back(model, method, file, tmp_path):

@@ -153,6 +153,13 @@ FIGURES = {
             for method, factor in (("full", 1.0), ("lora", 0.86))
         ],
     },
+    "roc": {
+        "series": [
+            {"label": method, "x": [0.0, 0.001, 0.01, 0.1, 1.0], "y": [0.0, *(min(1.0, factor * y) for y in hits), 1.0]}
+            for method, factor in (("loss", 1.0), ("lira_online", 4.0))
+            for hits in [(0.002, 0.03, 0.2)]
+        ]
+    },
     "explanation": {
         "x": {"label": "Above random orders"},
         "series": [
@@ -278,6 +285,7 @@ DOCUMENT = Document(
         Section("cost", "Cost", (figure("pareto"),)),
         Section("robustness", "Robustness", (figure("robustness"),)),
         Section("fairness", "Fairness", (figure("fairness"),)),
+        Section("audit", "Audit", (figure("roc"),)),
         Section(
             "explanation",
             "Explanation",

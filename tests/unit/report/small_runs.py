@@ -41,7 +41,14 @@ def make_run(folder: Path) -> Path:
     record.data |= {"started_at": _TIME, "ended_at": _TIME}
     record.data["history"] = [event | {"at": _TIME} for event in record.data["history"]]
     record.write()
-    for name in ("reproduction.json", "robustness.json", "explanation.json", "fairness.json", "compression.json"):
+    for name in (
+        "reproduction.json",
+        "robustness.json",
+        "explanation.json",
+        "fairness.json",
+        "compression.json",
+        "audit.json",
+    ):
         (folder / name).write_text(json.dumps([{"verdict": "identical"}]))
     return folder
 

@@ -30,6 +30,7 @@ from peftlab.storage.digests import canonical_json, sha256_of
 CONFIG: dict[str, Any] = {
     "name": "ner_lora",
     "seed": 0,
+    "federated": {"rounds": 3, "processes": 0},
     "sweep_dir": None,
     "run_dir": None,
     "existing": "auto",

@@ -10,9 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from peftlab.composing.compose import compose
+from peftlab.devices.fork_server import fork_server
 from peftlab.sweep import processes
 from peftlab.sweep.pack_worker import ENDED
-from peftlab.sweep.processes import PackedTrial, TrialProcess, fork_server, wait_for
+from peftlab.sweep.processes import PackedTrial, TrialProcess, wait_for
 from peftlab.sweep.worker import BEGAN, Order
 
 

@@ -171,6 +171,10 @@ def test_what_was_measured_of_it_is_told(run):
         '[{"kind": "groups", "examples": 5, "split": "test", "found": [{"attribute": "terms=gender", '
         '"says": "differs", "gap": {"metric": "fnr", "value": 0.2}}, {"says": "not shown"}]}]'
     )
+    (run.record.folder / "audit.json").write_text(
+        '[{"members": 9, "others": 8, "epsilon": 0.4, "delta": 1e-5, "attacks": [{"name": "loss", "of": "run", '
+        '"auc": {"value": 0.6, "low": 0.5, "high": 0.7}, "rates": [{}, {"allowed": 0.01, "tpr": {"value": 0.125}}]}]}]'
+    )
     run.record.data["environment"]["nondeterministic_parts"] = ["scatter"]
     run.record.data["data"]["splits"] = {"test": {"rows": 9, "truncated": 3, "dropped": {"duplicates": 2}}}
     text = card(config(run, budget={"eval_examples": 320})).text
@@ -178,6 +182,7 @@ def test_what_was_measured_of_it_is_told(run):
         "The last verdict is `identical`: all is the same.",
         "loss of accuracy on 5 examples of test: typo +0.2500",
         "on 5 examples of test: terms=gender fnr 0.2000; 1 of 2 gaps between groups were not shown",
+        "attack loss, 9 training examples against 8 others: area 0.600 (0.500 to 0.700; .5 is guessing), 12.5% recogni",
         "because of scatter",
         "- **test**: 3 truncated",
         "- **test**: 2 dropped",

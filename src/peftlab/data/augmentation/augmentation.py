@@ -40,6 +40,8 @@ class Augmentation(ABC):
     """Share of the training examples that it edits in each epoch, drawn anew."""
     first: ClassVar[bool] = False
     """Whether it edits only unchanged texts, so that no other augmentation may come before it."""
+    mixes: ClassVar[bool] = False
+    """Whether an edit puts parts of other examples into a text."""
     needs: ClassVar[str]
     """What a text must have to be edited, for the message that no training text has it."""
 

@@ -22,6 +22,7 @@ class Context(Augmentation):
 
     pools: dict[tuple[str, ...], list[EditableText]] = field(default_factory=dict, init=False, repr=False)
     """The different contexts by the types of their mentions, set by `prepare`."""
+    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "mentions of the same types in the same order as another text"
 
     @override

@@ -24,6 +24,7 @@ class Mention(Augmentation):
     """Share of the mentions of an edited text that are replaced; at least one is."""
     pools: dict[str, list[tuple[str, ...]]] = field(default_factory=dict, init=False, repr=False)
     """The different mentions of each type, set by `prepare`."""
+    mixes: ClassVar[bool] = True
     needs: ClassVar[str] = "a mention of which another one of its type exists"
 
     @override

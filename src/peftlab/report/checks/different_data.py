@@ -25,7 +25,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         else:
             text = "a difference between them may come from the data"
         compares = part != "test" and is_compared(
-            comparison, "data", "budget.train_examples", "budget.per_class", "augment"
+            comparison, "data", "budget.train_examples", "budget.per_class", "budget.half", "augment"
         )
         yield Finding(
             "different_data",

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from peftlab.report.analysis.results import Analysis, Result
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import called, count, plural
-from peftlab.report.sections import fairness, reruns, robustness
+from peftlab.report.sections import audit, fairness, reruns, robustness
 from peftlab.report.sections.cost import energy_of
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
+from peftlab.runs import privacy
 
 
 def section(analysis: Analysis) -> Section:
@@ -64,10 +65,13 @@ def _of_all(analysis: Analysis) -> list[str]:
     texts.append(
         "A report trusts its records: that they are true is shown only by training runs again (peftlab reproduce)."
     )
+    texts += privacy.together(run.record for run in analysis.runs)
     if not any(reruns.newest(run) for run in analysis.runs):
         texts.append("No run has been trained again.")
     if not any(robustness.newest(run) for run in analysis.runs):
         texts.append("Robustness to perturbed inputs was not measured (peftlab robustness).")
     if not any(fairness.newest(run) or fairness.newest_of_names(run) for run in analysis.runs):
         texts.append("Whether groups of people fare alike with the models was not measured (peftlab fairness).")
+    if not any(audit.newest(run) for run in analysis.runs):
+        texts.append("What the models reveal of their training examples was not measured (peftlab audit).")
     return texts

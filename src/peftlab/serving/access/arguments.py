@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.serving.settings import Settings
-from peftlab.terminal.arguments import positive_whole_number
+from peftlab.terminal.arguments import positive_number, positive_whole_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help=f"the largest body of a request; by default {Settings.max_body:,}",
     )
+    add(
+        "--client-timeout",
+        dest="client_s",
+        type=positive_number,
+        default=Settings.client_s,
+        metavar="SECONDS",
+        help=f"for the head of a request, for its body, and to read on; by default {Settings.client_s:g}",
+    )
+    add(
+        "--max-connections",
+        type=positive_whole_number,
+        default=Settings.max_connections,
+        metavar="N",
+        help=f"of a worker; beyond them the longest idle is closed; by default {Settings.max_connections}",
+    )
     add("--open-page", action="store_true", help="show the page and /docs without a key, where keys are asked for")
     add(
         "--hosts",
@@ -71,8 +86,8 @@ def values_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of `Settings` that these options set."""
     lists = {name: tuple(getattr(options, name)) for name in ("hosts", "cors", "proxies", "jwt_algorithms")}
     names = (
-        "keys jwt_issuer jwt_audience jwks jwt_claim requests_per_minute tokens_per_minute max_body open_page "
-        "socket tls_cert tls_key behind_proxy"
+        "keys jwt_issuer jwt_audience jwks jwt_claim requests_per_minute tokens_per_minute max_body open_page client_s "
+        "max_connections socket tls_cert tls_key behind_proxy"
     )
     return {**lists, **{name: getattr(options, name) for name in names.split()}}
 

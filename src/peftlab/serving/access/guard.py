@@ -132,7 +132,7 @@ class Guard:
         scope["state"]["caller"] = caller = await self._caller(scope)
         if scope["path"] not in OPEN:
             self._take(caller, "requests", 1, caller.requests or settings.requests_per_minute)
-        await body.read(scope, settings.max_body, settings.body_s)
+        await body.read(scope, settings.max_body, settings.client_s)
 
     async def _caller(self, scope: Mapping[str, Any]) -> Caller:
         """Return who has sent the request.

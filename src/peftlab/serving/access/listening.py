@@ -111,7 +111,7 @@ def uvicorn_options(settings: Settings, admin: bool = False) -> dict[str, Any]:
     """
     from peftlab.seams.uvicorn import Bounds, bounded
 
-    bounds = Bounds(head_s=settings.head_s, write_s=settings.write_s, connections=settings.max_connections)
+    bounds = Bounds(settings.client_s, settings.max_connections)
     encrypted = settings.tls_cert is not None and not (admin and is_loopback(settings.admin_host))
     return {
         "http": bounded(bounds),

@@ -15,12 +15,14 @@ import torch
 from peftlab.adapted_model import base_model
 from peftlab.data.encoded_blocks import joined
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
+from peftlab.personal_data.masker import Masker
 from peftlab.reading.unicode_text import Door
 from peftlab.runs.find import find
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.use.finished import FinishedRun
 from peftlab.use.predictor import Answer, Predictor, Refused, beside
@@ -86,6 +88,8 @@ class Query:
     encoded: Encoded = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Options of generation in place of the run's."""
+    unknown: int = 0
+    """Tokens that stand for what the vocabulary lacks."""
 
 
 class Models:
@@ -102,19 +106,26 @@ class Models:
         allow: packages whose classes the runs' configurations may name: their code is run.
         precision: ``fp32`` or ``bf16`` for all; None: each has that of its run.
         device: ``cpu`` or ``cuda`` for all; None: each has that of its run, if it is here.
+        mask: masks personal data in every input, after what the run's own configuration masks.
 
     Raises:
         UserError: there is no such run, it cannot be used, or two have one name.
     """
 
     def __init__(
-        self, runs: Sequence[str], *, allow: Sequence[str] = (), precision: str | None = None, device: str | None = None
+        self,
+        runs: Sequence[str],
+        *,
+        allow: Sequence[str] = (),
+        precision: str | None = None,
+        device: str | None = None,
+        mask: Masker | None = None,
     ) -> None:
         if precision not in (None, *PRECISIONS):
             raise ConfigError(f"precision {precision}: allowed are {' and '.join(PRECISIONS)}, or the run's own")
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device cuda: there is no GPU here; leave it out, or take cpu")
-        self._allow, self._precision, self._device = allow, precision, device
+        self._allow, self._precision, self._device, self._mask = allow, precision, device, mask
         self._shelf = Shelf()
         self._mixed: dict[str, Mixed] = {}
         """By what all runs of a batch have in common: the runs that share batches."""
@@ -192,7 +203,8 @@ class Models:
             example = predictor.example(entries, "text:0")
             encoded = predictor.task.encode([example], predictor.processor, predictor.limits)
         group = f"{name} {json.dumps(options, sort_keys=True, default=str)}" if options else served.group
-        return Query(name, int(encoded.tokens.sum()), group, entries, example, encoded, options)
+        unknown = _unknown(encoded, predictor.processor)
+        return Query(name, int(encoded.tokens.sum()), group, entries, example, encoded, options, unknown)
 
     def answers(self, queries: Sequence[Query]) -> list[Answer | Refused]:
         """Return the answer to each of `queries` in their order, as `FinishedRun.predict` has it, or why there is none.
@@ -287,6 +299,8 @@ class Models:
             changes["precision"] = PRECISIONS[self._precision]
         if self._device is not None:
             changes["device"] = torch.device(self._device)
+        if self._mask is not None:
+            changes["masks"] = (*predictor.masks, self._mask)
         predictor = replace(predictor, **changes)
         key = Mixed.key(predictor, run.parts, run.pretrained.weights_sha256)
         if key is not None:
@@ -340,3 +354,10 @@ class _Served:
         except DataError:
             return False
         return True
+
+
+def _unknown(encoded: Encoded, processor: Processor) -> int:
+    """Return the number of unknown tokens; 0 where the inputs are no texts, or the vocabulary lacks nothing."""
+    unknown = getattr(processor.transform, "unk_token_id", None)
+    ids = [encoded.arrays[name] for name in ("tokens", "input_ids") if name in encoded.arrays]
+    return 0 if unknown is None else int(sum((of_rows == unknown).sum() for of_rows in ids))

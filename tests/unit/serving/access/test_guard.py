@@ -185,7 +185,7 @@ def test_pages_of_elsewhere(settings):
 
 
 def test_bodies(settings):
-    guard = Guard(replace(settings, max_body=100, body_s=0.05))
+    guard = Guard(replace(settings, max_body=100, client_s=0.05))
     cases = {
         b"x" * 101: 413,
         b"{": 400,
@@ -216,7 +216,7 @@ def test_bodies(settings):
 
 
 def test_a_slow_body_and_a_client_that_goes(settings):
-    guard = Guard(replace(settings, body_s=0.02))
+    guard = Guard(replace(settings, client_s=0.02))
     sent = []
 
     async def slow():

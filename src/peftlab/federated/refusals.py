@@ -1,0 +1,70 @@
+"""What does not go together with a federation, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peftlab.errors import ConfigError
+from peftlab.federated.spec import FederatedSpec
+from peftlab.regularizers.anchored import Anchored
+from peftlab.regularizers.of_groups import OfGroups
+from peftlab.regularizers.regularizer import Term, WeightAverage
+
+_READS_ALL = "reads the examples of all clients before the training, which are not to leave them"
+
+
+def refuse(federated: FederatedSpec, spec: Any) -> None:
+    """Check that the parts of a run can be those of a federation.
+
+    Args:
+        federated: the federation.
+        spec: the specification of the run.
+
+    Raises:
+        ConfigError: one cannot; says why.
+    """
+    if spec.privacy is not None:
+        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
+    if isinstance(getattr(spec.task, "class_weights", None), str):
+        raise ConfigError(
+            f"task.class_weights={spec.task.class_weights}: counting the labels {_READS_ALL}. Name the weights, or "
+            "leave them out"
+        )
+    for name, each in spec.acting.items():
+        if isinstance(each, OfGroups):
+            raise ConfigError(f"regularizer.{name}: it {_READS_ALL}. Leave it out")
+    for name, each in spec.augmenting.items():
+        if each.mixes:
+            raise ConfigError(f"augment.{name}: it {_READS_ALL}. Leave it out")
+    if federated.only is None:
+        if getattr(spec, "privacy", None) is not None:
+            raise ConfigError(
+                "privacy: it protects the examples of one training, and its accountant does not follow clients that "
+                "begin anew in each round. Set privacy=none, or federated=none"
+            )
+        _refuse_rounds(spec)
+
+
+def _refuse_rounds(spec: Any) -> None:
+    if (reason := spec.peft.not_averaged) is not None:
+        raise ConfigError(
+            f"peft={spec.peft.name}: what clients have learnt cannot be averaged: {reason}. Choose one whose changes "
+            "can be, such as lora, ia3, houlsby or full"
+        )
+    for name, each in spec.acting.items():
+        if isinstance(each, Anchored):
+            raise ConfigError(
+                f"regularizer.{name}: it refers to the weights that training starts from, and a client starts anew in "
+                "each round. federated=fedprox pulls towards the shared weights"
+            )
+        if isinstance(each, WeightAverage) or (isinstance(each, Term) and each.learns):
+            raise ConfigError(f"regularizer.{name}: it learns from step to step, and clients start anew in each round")
+    hardware = spec.trainer
+    if hardware.world_size > 1:
+        raise ConfigError(
+            f"trainer.devices: a federated run takes one device, not {hardware.world_size}; federated.processes=N "
+            "trains clients side by side"
+        )
+    for key in ("cache_activations", "cuda_graphs"):
+        if getattr(hardware, key) is True:
+            raise ConfigError(f"trainer.{key}=true: a federated run does without. Use auto")

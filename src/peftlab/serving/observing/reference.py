@@ -1,0 +1,125 @@
+"""The reference that drift is measured from: made once of a run's own validation split, and kept.
+
+It is kept in the cache, ``drift/IDENTITY.json``, by the identity of the run: a run's folder may be read only, and stays
+as the run left it. The validation split is taken, not the training split, because a model is surer of what it has been
+trained on than of anything else from the same source.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from peftlab.errors import DataError, DiskError
+from peftlab.runs.folder import each_prediction
+from peftlab.serving.observing.drift import FEWEST, Reference, reference_of
+from peftlab.serving.observing.traits import Traits, traits
+from peftlab.sources import cache_root
+from peftlab.storage.atomic import replacing
+
+if TYPE_CHECKING:
+    from peftlab.serving.models.models import ModelCard, Models, Query
+
+log = logging.getLogger("peftlab")
+
+MOST_INPUTS = 2_000
+"""Inputs of a reference: more would tell windows of a thousand apart no better."""
+
+_RANGES = 10
+_AT_ONCE = 64
+
+
+def file_of(identity: str) -> Path:
+    """Return the file of the reference of the run with this identity."""
+    return cache_root() / "drift" / f"{identity}.json"
+
+
+def kept(identity: str) -> Reference | None:
+    """Return the reference that is kept of a run; None if there is none, or none that can be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Reference.from_json(json.loads(file_of(identity).read_text(encoding="utf-8")))
+    return None
+
+
+def reference(models: Models, name: str) -> Reference | None:
+    """Return the reference of a model, and compute it first if it is not kept yet.
+
+    If there is none, because the run has left too few predictions or none, this is logged.
+    """
+    card = models.card(name)
+    file = file_of(card.identity)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):  # of several workers one computes
+            if (earlier := kept(card.identity)) is not None:
+                return earlier
+            made = _computed(models, card)
+            if made is not None:
+                with replacing(file) as temporary:
+                    temporary.write_text(json.dumps(made.as_json()), encoding="utf-8")
+            return made
+    except (OSError, DiskError) as error:
+        log.warning("%s: its drift is not watched: %s", name, error)
+        return None
+
+
+def _computed(models: Models, card: ModelCard) -> Reference | None:
+    inputs = _inputs(card)
+    log.info("%s: computing what drift is measured from, %d inputs, once", card.name, len(inputs))
+    tokens: list[int] = []
+    unknown: list[int] = []
+    answers: list[Any] = []
+    for start in range(0, len(inputs), _AT_ONCE):
+        queries = [query for one in inputs[start : start + _AT_ONCE] if (query := _read(models, card.name, one))]
+        answers += [{} for _ in queries] if card.generates else models.answers(queries)
+        tokens += [query.tokens for query in queries]
+        unknown += [query.unknown for query in queries]
+    rows = [row for row in zip(tokens, unknown, answers, strict=True) if isinstance(row[2], dict)]
+    if len(rows) < FEWEST:
+        log.warning(
+            "%s: its drift is not watched: %d validation inputs with an answer are too few, %d are needed",
+            card.name,
+            len(rows),
+            FEWEST,
+        )
+        return None
+    ranges = _ranges([answer for *_, answer in rows])
+    of_answers: list[Traits] = [traits(answer, ranges) for *_, answer in rows]
+    return reference_of([row[0] for row in rows], [row[1] for row in rows], of_answers, ranges)
+
+
+def _read(models: Models, name: str, kept: Any) -> Query | None:
+    """Return an input as predictions keep it, which for two texts is a list without their names; None: it is none."""
+    forms = [kept]
+    if isinstance(kept, list) and len(kept) == 2:
+        forms += [dict(zip(names, kept, strict=True)) for names in (("question", "context"), ("text", "text_pair"))]
+    for form in forms:
+        with suppress(DataError):
+            return models.read(name, form)
+    return None
+
+
+def _inputs(card: ModelCard) -> list[Any]:
+    """Return inputs of the validation split, drawn from all that the run has answered; none if it has left none."""
+    try:
+        predictions = each_prediction(card.folder / "predictions" / "validation.jsonl")
+        rows = [row["input"] for row in predictions if row.get("input") is not None]
+    except (OSError, ValueError):
+        return []
+    return random.Random(0).sample(rows, min(len(rows), MOST_INPUTS))  # noqa: S311  # no secret
+
+
+def _ranges(answers: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """Return the bounds of equally frequent ranges of predicted numbers; none where they are not numbers."""
+    numbers = [value for answer in answers if isinstance(value := answer.get("predicted"), float)]
+    if len(numbers) < len(answers):
+        return ()
+    return tuple(np.unique(np.quantile(numbers, np.arange(1, _RANGES) / _RANGES)).tolist())

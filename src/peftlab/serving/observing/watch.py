@@ -1,0 +1,195 @@
+"""Looks at the numbers of a server again and again: how far its models drift, and which alerts follow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from peftlab.serving.observing.alerting import Alerting, Message
+from peftlab.serving.observing.drift import FEWEST, Difference, Reference
+from peftlab.serving.observing.window import Snapshot, Window
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+log = logging.getLogger("peftlab")
+
+EVERY = 10.0
+"""Seconds from one look to the next."""
+
+DRIFT_INPUTS, DRIFT_SECONDS = 1_000, 24 * 3600.0
+"""Drift is measured on the last thousand inputs or a few more, and on none from longer ago than a day."""
+
+_COARSENESS = 20
+"""Snapshots are as far apart as a twentieth of their age: there are few, and each window begins about where it should.
+"""
+
+
+class Snapshots:
+    """The numbers at moments of the past, ever further apart."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kept: deque[Snapshot] = deque()
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Keep `snapshot`, the newest, and forget those that are too old, and those of long ago that others stand for.
+
+        One that is older than the longest window stays, where that window begins.
+        """
+        self._kept.append(snapshot)
+        thinned: deque[Snapshot] = deque()
+        for one, following in pairwise(self._kept):
+            is_covered = bool(thinned) and following.time - thinned[-1].time <= (snapshot.time - one.time) / _COARSENESS
+            if not is_covered and snapshot.time - following.time < self._seconds:
+                thinned.append(one)
+        self._kept = thinned + deque([snapshot])
+
+    @property
+    def newest(self) -> Snapshot:
+        """The last one."""
+        return self._kept[-1]
+
+    def replace_newest(self, snapshot: Snapshot) -> None:
+        """Keep `snapshot` in place of the last one."""
+        self._kept[-1] = snapshot
+
+    def window(self, seconds: float) -> Window:
+        """Return the window of the last `seconds`; a shorter one if there is no more."""
+        newest = self._kept[-1]
+        old = [one for one in self._kept if newest.time - one.time >= seconds - 1e-6]
+        return Window(old[-1] if old else self._kept[0], newest)
+
+    def window_of(self, enough: Callable[[Window], bool]) -> Window | None:
+        """Return the shortest window that is `enough`; the longest, if none is; None where there is none at all."""
+        newest = self._kept[-1]
+        for one in reversed(self._kept):
+            window = Window(one, newest)
+            if one is not newest and enough(window):
+                return window
+        return Window(self._kept[0], newest) if len(self._kept) > 1 else None
+
+
+class Watch:
+    """Measures drift and follows the rules of alerts.
+
+    Args:
+        collect: returns the server's numbers.
+        alerting: the rules; None: there are none.
+        send: takes each message.
+        reference: returns the reference of the run with an identity, None if there is none; None: no drift is measured.
+    """
+
+    def __init__(
+        self,
+        collect: Callable[[], Iterable[Metric]],
+        alerting: Alerting | None,
+        send: Callable[[Message], None],
+        reference: Callable[[str], Reference | None] | None,
+    ) -> None:
+        self._collect, self._send, self._reference = collect, send, reference
+        self._alerting = alerting or Alerting(())
+        self._references: dict[str, Reference] = {}
+        longest = max(self._alerting.longest_window, DRIFT_SECONDS if reference else 0.0)
+        self._snapshots = Snapshots(longest)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="peftlab-watch")
+        registry = CollectorRegistry()
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode="livemostrecent")
+
+        self._drift = gauge(
+            "peftlab_drift", "How far the last inputs are from the validation split.", "model", "of", "measure"
+        )
+        self._limit = gauge("peftlab_drift_limit", "What chance alone stays below.", "model", "of", "measure")
+        self._share = gauge("peftlab_label_share", "The share of a label among the last ones.", "model", "label")
+        self._alert = gauge("peftlab_alert_firing", "Whether an alert is firing.", "alert", "model")
+
+    def start(self) -> None:
+        """Begin to look, every `EVERY` seconds, in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._ending.set()
+        self._thread.join(30)
+
+    def look(self, now: float) -> None:
+        """Look once, at the time `now` of a clock that never goes back."""
+        self._snapshots.add(Snapshot.of(self._collect(), now))
+        if self._reference is not None and self._measure_drift():
+            self._snapshots.replace_newest(Snapshot.of(self._collect(), now))
+        for rule in self._alerting.rules:
+            for message in self._alerting.messages(rule, self._snapshots.window(rule.window)):
+                log.warning("alert %s: %s", message["state"], message["text"])
+                self._send({**message, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+        for (name, subject), firing in self._alerting.firing().items():
+            self._alert.labels(name, subject).set(firing)
+
+    def _work(self) -> None:
+        while not self._ending.is_set():
+            begun = time.monotonic()
+            try:
+                self.look(begun)
+            except Exception:
+                log.exception("the server's numbers could not be looked at; they are again in %g s", EVERY)
+            self._ending.wait(max(1.0, EVERY - (time.monotonic() - begun)))
+
+    def _measure_drift(self) -> bool:
+        """Set the gauges of drift, and return whether there are any."""
+        measured = False
+        for model, identity in _models(self._snapshots.newest):
+            if (reference := self._known(identity)) is None:
+                continue
+            window = self._snapshots.window_of(lambda window, model=model: _inputs(window, model) >= DRIFT_INPUTS)  # type: ignore[misc]
+            if window is None or (inputs := _inputs(window, model)) < FEWEST:
+                continue
+            for difference in reference.differences(_counts(window, model), inputs):
+                self._show(model, difference)
+                measured = True
+            labels = window.by("peftlab_answers_total", "label", model=model)
+            for label, count in labels.items():
+                self._share.labels(model, label).set(count / max(1.0, sum(labels.values())))
+        return measured
+
+    def _show(self, model: str, difference: Difference) -> None:
+        for measure in ("psi", "js"):
+            of = (model, difference.of, measure)
+            self._drift.labels(*of).set(getattr(difference, measure))
+            self._limit.labels(*of).set(getattr(difference, f"{measure}_limit"))
+
+    def _known(self, identity: str) -> Reference | None:
+        assert self._reference is not None
+        if identity not in self._references and (reference := self._reference(identity)) is not None:
+            self._references[identity] = reference
+        return self._references.get(identity)
+
+
+def _models(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return name and identity of each model in memory."""
+    infos = [dict(labels) for labels, loaded in snapshot.values.get("peftlab_model_info", {}).items() if loaded]
+    return sorted((info["model"], info["identity"]) for info in infos)
+
+
+def _inputs(window: Window, model: str) -> int:
+    return round(window.total("peftlab_input_tokens_count", model=model))
+
+
+def _counts(window: Window, model: str) -> dict[str, dict[str, float]]:
+    tokens = window.total("peftlab_input_tokens_sum", model=model)
+    unknown = window.total("peftlab_unknown_tokens_total", model=model)
+    return {
+        "lengths": window.bins("peftlab_input_tokens", model=model),
+        "unknown": {"known": tokens - unknown, "unknown": unknown},
+        "labels": window.by("peftlab_answers_total", "label", model=model),
+        "confidence": window.bins("peftlab_confidence", model=model),
+    }

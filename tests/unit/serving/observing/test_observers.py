@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from peftlab.serving.events import Answered, Computed, Observer
+from peftlab.serving.observing import reference
+from peftlab.serving.observing.arguments import add_arguments, settings_of
+from peftlab.serving.observing.metrics import Metrics
+from peftlab.serving.observing.observers import Observers, observer_of
+from peftlab.serving.observing.running import exposition, running
+from peftlab.serving.settings import Settings
+
+
+class Failing(Observer):
+    def answered(self, request: Answered) -> None:
+        raise ValueError("a text that nobody may see")
+
+
+class Noting(Observer):
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def answered(self, request: Answered) -> None:
+        self.noted.append(request.request_id)
+
+    def close(self) -> None:
+        self.noted.append("closed")
+
+
+REQUEST = Answered(request_id="r", route="/v1/predict", status=200, seconds=0.1)
+
+
+def test_one_that_fails_is_reported_once_and_the_others_are_told(caplog):
+    noting = Noting()
+    observers = Observers(Metrics(), [Failing(), noting])
+    for _ in range(3):
+        observers.answered(REQUEST)
+    observers.close()
+    assert noting.noted == ["r", "r", "r", "closed"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Failing.answered fails, and is not reported again: ValueError"
+    ]
+
+
+def test_every_event_is_passed_on():
+    told: list[str] = []
+
+    class All(Observer):
+        def __getattribute__(self, name: str):
+            if name in vars(Observer) and not name.startswith("_"):
+                return lambda *facts, **more: told.append(name)
+            return super().__getattribute__(name)
+
+    observers = Observers(Metrics(), [All()])
+    observers.answered(REQUEST)
+    observers.computed(Computed(models=(), tokens=0, seconds=0, waited=()))
+    observers.predicted("m", [], [])
+    observers.queued(1)
+    observers.close()
+    assert set(told) == {name for name in vars(Observer) if not name.startswith("_")}
+
+
+def test_what_is_asked_for_is_observed(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    file = tmp_path / "requests.jsonl"
+    options = parser.parse_args(["--request-log", str(file), "--no-drift", "--alerts", "alerts.yml"])
+    settings = Settings(runs=("m",), **settings_of(options))
+    assert (settings.drift, settings.request_log, settings.otlp, settings.log_texts) == (False, file, None, False)
+    card = SimpleNamespace(name="m", run="3f9c2a", identity="ab12", task="ner", method="lora")
+    observers = observer_of(settings, SimpleNamespace(names=("m",), card={"m": card}.__getitem__))
+    observers.answered(REQUEST)
+    observers.close()
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 1
+    assert b'peftlab_model_info{identity="ab12"' in observers.metrics.exposition()
+
+
+def test_a_server_that_runs_has_the_numbers_of_its_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "cache_root", lambda: tmp_path)
+    with running(Settings(runs=("m",))):
+        Metrics().answered(REQUEST)
+        assert b"peftlab_requests_total" in exposition()
+
+
+def test_observing_needs_no_torch():
+    code = (
+        "import sys, peftlab.serving.observing.running, peftlab.serving.observing.observers\n"
+        "print([name for name in ('torch', 'lightning') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
