@@ -1,7 +1,7 @@
 """Measures a server: throughput against the transformers pipeline, latency, many adapters, endurance, faults, overload.
 
 experiments/serving/compare.py MEASUREMENT OUT RUN...; ``table`` in place of a measurement prints what OUT has so far.
-A measurement that OUT has is not repeated. Sizes are set by the environment: TEXTS, ROUNDS, SECONDS, REQUESTS, WORKERS.
+A measurement that OUT has is not repeated. The environment sets sizes: TEXTS, ROUNDS, SECONDS_EACH, REQUESTS, WORKERS.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from peftlab.serving.load import Load, Outcome, put_on
 
 TEXTS, ROUNDS, SECONDS, REQUESTS, WORKERS = (
     int(os.environ.get(name, default))
-    for name, default in (("TEXTS", 1000), ("ROUNDS", 5), ("SECONDS", 60), ("REQUESTS", 100_000), ("WORKERS", 2))
+    for name, default in (("TEXTS", 1000), ("ROUNDS", 5), ("SECONDS_EACH", 60), ("REQUESTS", 100_000), ("WORKERS", 2))
 )
+OPTIONS = os.environ.get("SERVE_OPTIONS", "").split()
+"""Further options of the server, such as ``--no-drift``."""
 CORES = 2
 CLIENTS = 64
 """Requests that are open at a time where throughput is measured."""
@@ -83,7 +85,7 @@ def at_rate(server: Served, inputs: tuple[str, ...], rate: float, seconds: float
 def serving(folder: Path, runs: list[str], *options: str):
     """Start the server of a measurement."""
     threads = max(1, CORES // WORKERS)
-    return served(runs, folder / "server.log", "--workers", str(WORKERS), "--threads", str(threads), *options)
+    return served(runs, folder / "server.log", "--workers", str(WORKERS), "--threads", str(threads), *OPTIONS, *options)
 
 
 def throughput(folder: Path, runs: list[str]) -> dict:

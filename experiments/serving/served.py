@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+LONGEST_START = 900
+"""Seconds within which a server has to be ready: its first start measures what drift is held against."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -41,10 +44,13 @@ def served(runs: Sequence[str], log: Path, *options: str) -> Iterator[Served]:
     command = [sys.executable, "-m", "peftlab", "serve", *runs, "--port", "0", "--json", *options]
     with log.open("a") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT)
+    begins = threading.Timer(LONGEST_START, process.terminate)
+    begins.start()
     try:
         line = process.stdout.readline()
+        begins.cancel()
         if not line:
-            raise SystemExit(f"the server has ended before it was ready; see {log}")
+            raise SystemExit(f"the server was not ready within {LONGEST_START} s; see {log}")
         yield Served(process, json.loads(line)["url"])
     finally:
         process.send_signal(signal.SIGTERM)

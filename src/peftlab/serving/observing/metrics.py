@@ -105,8 +105,8 @@ class Metrics(Observer):
         )
         self.loaded(cards)
 
+    @override
     def loaded(self, cards: Sequence[ModelCard]) -> None:
-        """Show which models are in memory; the earlier ones are no more."""
         now: set[tuple[str, ...]] = {
             (self._models(card.name), card.run, card.identity, card.task, card.method) for card in cards
         }
