@@ -89,12 +89,12 @@ def measure(name: str, population: list, windows: int, generator: np.random.Gene
             reference = reference_of(*zip(*[population[place] for place in order[:split]], strict=True))
             others = order[split:]
             for _ in range(min(AT_ONCE, windows - begun)):
-                window = [population[place] for place in generator.choice(others, size)]
+                window = [population[place] for place in generator.choice(others, size, replace=size > len(others))]
                 alarms["none", 0.0] += is_drift(reference, window)
                 tried["none", 0.0] += 1
             for kind, share in list(alarms)[1:]:
                 for _ in range(max(1, AT_ONCE // 10)):
-                    window = [population[place] for place in generator.choice(others, size)]
+                    window = [population[place] for place in generator.choice(others, size, replace=size > len(others))]
                     alarms[kind, share] += is_drift(reference, shifted(window, kind, share, common, generator))
                     tried[kind, share] += 1
         for (kind, share), count in alarms.items():

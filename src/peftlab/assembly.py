@@ -22,6 +22,7 @@ from peftlab.adapted_model import adapted_model, base_model
 from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
+from peftlab.data.poisson import Poisson, numbered
 from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
@@ -29,8 +30,11 @@ from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.federated.coordinator import Coordinator
 from peftlab.methods.method import Method
 from peftlab.pooling import OF_ENTITIES
+from peftlab.privacy.guarantee import Guarantee, settle
+from peftlab.privacy.refusals import check_labels, not_covered
 from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
@@ -44,6 +48,7 @@ from peftlab.training.interruption import Interruption
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
+from peftlab.training.private import KeepPrivacy, PrivateGradient
 from peftlab.training.reference import Reference
 from peftlab.training.reporting import Reporting, Watcher
 from peftlab.training.shared_rows import SharedRows
@@ -224,6 +229,41 @@ def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str
     return {name: regularizer.resolved() for name, regularizer in spec.acting.items()}
 
 
+def draw_batches(spec: RunSpec, data: DataModule) -> None:
+    """Have the training batches of a private run drawn at random, each unit with its own chance."""
+    if spec.privacy is None:
+        return
+    train = data.splits["train"]
+    names = [example.group for example in train.examples] if spec.privacy.unit == "group" else [None] * train.rows
+    steps = max(1, round(train.rows / spec.data.batch_size))
+    seed = int.from_bytes(spec.privacy.secret(spec.seed), "big")
+    data.poisson = Poisson(numbered(names), min(1.0, spec.data.batch_size / train.rows), steps, seed)
+
+
+def settle_privacy(spec: RunSpec, data: DataModule) -> Guarantee | None:
+    """Return the guarantee of a private run, whose batches are drawn; None: it has none.
+
+    Raises:
+        ConfigError: the data or the settings do not allow one.
+    """
+    if spec.privacy is None:
+        return None
+    assert data.poisson is not None
+    check_labels(spec.task, spec.data.labels)
+    return settle(spec.privacy, data.poisson, spec.steps(data.poisson.steps))
+
+
+def make_private(
+    spec: RunSpec, tuner: Tuner, data: DataModule, guarantee: Guarantee | None, record: RunRecord
+) -> list[Callback]:
+    """Have `tuner` take private steps if there is a guarantee, and return the callback that keeps their record."""
+    if spec.privacy is None or guarantee is None:
+        return []
+    tuner.private = private = PrivateGradient(guarantee, spec.privacy.secret(spec.seed), data, tuner)
+    held_out = any(isinstance(source, float) for source in data.facts.files.values())
+    return [KeepPrivacy(private, record, {"not_covered": not_covered(spec, held_out)})]
+
+
 def set_up_terms(tuner: Tuner) -> None:
     """Let the terms of the objective load what they need beside the model.
 
@@ -274,22 +314,21 @@ def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
 def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
     """Yield the reasons why steps cannot be recorded that the configuration shows."""
     hardware = spec.trainer
-    if spec.in_rounds:
-        yield "each client takes steps of its own in each round"
-    if hardware.world_size > 1:
-        yield "several devices average their gradients in between"
-    if hardware.accumulate > 1:
-        yield f"trainer.accumulate={hardware.accumulate} divides a step into parts"
-    if hardware.precision == "16-mixed":
-        yield "trainer.precision=16-mixed looks at the gradients to scale the loss"
-    if hardware.gradient_checkpointing:
-        yield "trainer.gradient_checkpointing=true repeats layers with random numbers whose state the host keeps"
-    if hardware.compile:
-        yield "trainer.compile=true launches kernels in its own way"
-    if hardware.cheap_dropout:
-        yield "trainer.cheap_dropout=true draws its masks on the host"
-    if not hardware.static_shapes:
-        yield "trainer.static_shapes=false: almost every batch has a shape of its own"
+    shown = (
+        (spec.in_rounds, "each client takes steps of its own in each round"),
+        (hardware.world_size > 1, "several devices average their gradients in between"),
+        (spec.privacy is not None, "privacy: the gradients of single examples are computed by the host's choice"),
+        (hardware.accumulate > 1, f"trainer.accumulate={hardware.accumulate} divides a step into parts"),
+        (hardware.precision == "16-mixed", "trainer.precision=16-mixed looks at the gradients to scale the loss"),
+        (
+            hardware.gradient_checkpointing,
+            "trainer.gradient_checkpointing=true repeats layers with random numbers whose state the host keeps",
+        ),
+        (hardware.compile, "trainer.compile=true launches kernels in its own way"),
+        (hardware.cheap_dropout, "trainer.cheap_dropout=true draws its masks on the host"),
+        (not hardware.static_shapes, "trainer.static_shapes=false: almost every batch has a shape of its own"),
+    )
+    yield from (reason for holds, reason in shown if holds)
     if (kind := spec.model.quantize) != "none":
         yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
@@ -341,7 +380,7 @@ def make_trainer(
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: already resolved by `resolve`
         gradient_clip_val=spec.trainer.clip_norm,
         deterministic=spec.trainer.deterministic,
-        log_every_n_steps=spec.trainer.log_every,
+        log_every_n_steps=1 if spec.in_rounds else spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
         max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
         val_check_interval=data.validation_interval(),

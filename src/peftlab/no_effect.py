@@ -51,7 +51,8 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
 
 def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the settings for which the run is too short."""
-    epoch, steps = data.steps_of_epoch(), _steps(spec, data)
+    epoch = data.steps_of_epoch()
+    steps = spec.steps(epoch)
     if (warmup := spec.scheduler.warmup(steps)) > steps:
         yield (
             f"optimizer.lr={spec.optimizer.lr:g} is never reached: the run has {steps} steps, and the warm-up takes "
@@ -70,12 +71,6 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
                 f"callbacks.{name}: it waits for {callback.patience} validations that are no better (patience), and "
                 f"the run has {validations}"
             )
-
-
-def _steps(spec: RunSpec, data: DataModule) -> int:
-    """Return the number of optimiser steps of the run."""
-    epoch = data.steps_of_epoch()
-    return round(min((spec.budget.max_epochs or math.inf) * epoch, spec.max_steps(epoch) or math.inf))
 
 
 def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
@@ -142,7 +137,7 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the regularisers and options of theirs that cannot act, and smoothing beside focal loss."""
-    steps = _steps(spec, data)
+    steps = spec.steps(data.steps_of_epoch())
     for name, regularizer in spec.regularizer.items():
         if regularizer.off is not None:
             yield f"regularizer.{name}: {regularizer.off} leaves it out"

@@ -23,11 +23,14 @@ from peftlab.assembly import (
     calibrate,
     check_monitors,
     check_regularizers,
+    draw_batches,
+    make_private,
     make_trainer,
     prepared_regularizers,
     recording,
     refer,
     set_up_terms,
+    settle_privacy,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained
@@ -50,6 +53,7 @@ from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.positions import check_length, longest_row
+from peftlab.privacy.guarantee import Guarantee
 from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
@@ -98,6 +102,8 @@ class Prepared:
     sources: Sources
     identity: dict[str, Any]
     """The identity section of the record."""
+    guarantee: Guarantee | None = None
+    """The differential privacy of its training; None: it has none."""
 
 
 def prepare(cfg: DictConfig | Mapping[str, Any]) -> Prepared:
@@ -142,6 +148,8 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
     data.load()
     divide(spec.federated, data)
+    draw_batches(spec, data)
+    guarantee = settle_privacy(spec, data)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,
@@ -149,10 +157,11 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         task=data.resolved_task(),
         augment=data.resolved_augment(),
         regularizer=prepared_regularizers(spec, data),
+        privacy={} if guarantee is None or spec.privacy is None else guarantee.settled(spec.privacy),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )
-    return Prepared(config, spec, pretrained, data, sources, sources.complete(config))
+    return Prepared(config, spec, pretrained, data, sources, sources.complete(config), guarantee)
 
 
 def build(ready: Prepared) -> Tuner:
@@ -231,14 +240,19 @@ def run(
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
-            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, UNREAD[spec.trainer.accelerator])
+            tuner.guards = Guards(
+                spec.trainer.on_nan, halve, record.event, 1 if spec.privacy else UNREAD[spec.trainer.accelerator]
+            )
             tuner.recording = recording(spec, record.event)
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
-            own: list[Callback] = [cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook]
+            own: list[Callback] = [
+                *(cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook),
+                *make_private(spec, tuner, data, ready.guarantee, record),
+            ]
             if spec.trainer.compile:
                 own.append(BreakEven(record))
             if seat is not None:
@@ -313,7 +327,7 @@ def seed_everything(spec: RunSpec) -> None:
 
 def counts_activations(spec: RunSpec) -> bool:
     """Return whether the memory of activations can be measured, see `Outlook`."""
-    return not (spec.trainer.sharded or spec.allow or spec.in_rounds)
+    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy is not None)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

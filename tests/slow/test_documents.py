@@ -42,6 +42,7 @@ LINES = list(dict.fromkeys(line.partition(" #")[0].strip() for block in SHELL[2:
 
 
 LACKING = {
+    "+experiment=sentiment_lora federated=": "data.labels=null",
     "augment=[counterfactual]": "no training text has a term",
     "regularizer=[reweight]": "training examples are in the group 'none'",
 }

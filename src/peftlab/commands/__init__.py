@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -42,8 +42,12 @@ def commands() -> dict[str, Command]:
     return {name: cast(Command, importlib.import_module(f"{__name__}.{name}")) for name in names}
 
 
-def loaded(options: argparse.Namespace) -> Any:
+def loaded(options: argparse.Namespace, only_answers: bool = False) -> Any:
     """Return the finished run that `options` name; its folder is found before anything heavy is imported.
+
+    Args:
+        options: those of the command.
+        only_answers: whether the process does nothing with the model but answer, so that it imports less.
 
     Raises:
         UserError: there is no such run, or it cannot be used.
@@ -51,10 +55,21 @@ def loaded(options: argparse.Namespace) -> Any:
     from peftlab.runs.find import find
 
     folder = find(options.run)
-    with computing(folder):
+    with computing(folder), imports_of_answers([folder]) if only_answers else nullcontext():
         from peftlab.use.finished import load
 
     return load(folder, options.allow)
+
+
+@contextmanager
+def imports_of_answers(runs: Iterable[Path]) -> Iterator[None]:
+    """Around the imports of a process that only answers, as the runs in these folders do: leave slow ones out."""
+    from peftlab.runs.folder import read_config
+    from peftlab.seams.slow_imports import left_out
+
+    quantized = any(read_config(folder)["model"].get("quantize", "none") != "none" for folder in runs)
+    with nullcontext() if quantized else left_out():
+        yield
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> None:
     if options.chat and options.json:
         raise UserError("--chat prints what the model writes, and no JSON: leave --json out")
     generate = _settings(options.generate)
-    run = loaded(options)
+    run = loaded(options, only_answers=True)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.chat:
         _chat(run, generate)

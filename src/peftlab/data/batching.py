@@ -6,9 +6,8 @@ All of it is a pure function of the lengths, the seed and the epoch, so that eve
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import overload
 
 import numpy as np
@@ -151,11 +150,12 @@ class Division:
     def of_training_batch(self, batch: list[int], epoch: int | None = None) -> list[Part]:
         """Return this rank's parts of `batch`, one per forward pass.
 
-        A batch is sorted by length and dealt out like cards, so that all parts take about the same time.
+        A batch is sorted by length and dealt out like cards, so that all parts take about the same time. Where none is
+        left for a part, or where a batch that is drawn is empty, its pass runs on a filler.
         """
         parts = self.world_size * self.accumulate
         size = None if self.full is None else -(-self.full // parts)
-        return [Part(batch[n::parts], batch, epoch, size) for n in range(self.rank, parts, self.world_size)]
+        return [Part(batch[n::parts], batch or [0], epoch, size) for n in range(self.rank, parts, self.world_size)]
 
     def of_evaluation(self, batches: Sequence[list[int]]) -> list[Part]:
         """Return this rank's batches, whole, and fillers so that all ranks make the same number of forward passes.
@@ -170,23 +170,12 @@ class Division:
 class TrainingBatches(Sampler[list[Part]]):
     """Yields this rank's parts of each step in the current epoch, which Lightning sets with ``set_epoch``."""
 
-    def __init__(
-        self,
-        lengths: Sequence[int] | np.ndarray,
-        batch_size: int,
-        bucket_batches: int,
-        seed: int,
-        division: Division,
-        batch_tokens: int | None = None,
-        rows: np.ndarray | None = None,
-    ) -> None:
-        self._plan = partial(
-            plan, np.asarray(lengths), batch_size, bucket_batches, seed, batch_tokens=batch_tokens, rows=rows
-        )
-        self._division = division
+    def __init__(self, plan_of: Callable[[int], Sequence[list[int]]], division: Division) -> None:
+        """Take the batches of an epoch from `plan_of`, and divide each as `division` says."""
+        self._plan_of, self._division = plan_of, division
         self._epoch = 0
         self._position = (0, 0)
-        self._batches = len(self._plan(epoch=0))
+        self._batches = len(plan_of(0))
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration."""
@@ -198,7 +187,7 @@ class TrainingBatches(Sampler[list[Part]]):
 
     def __iter__(self) -> Iterator[list[Part]]:
         epoch, done = self._position
-        batches = self._plan(epoch=self._epoch)
+        batches = self._plan_of(self._epoch)
         for place in range(done if self._epoch == epoch else 0, len(batches)):
             yield self._division.of_training_batch(batches[place], self._epoch)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from peftlab.data.column_lines import begins_document, ends_sentence, fields_of
 from peftlab.data.separators import Separator, setting
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
@@ -19,12 +19,6 @@ from peftlab.scores.bio import Scheme, TagError, detect_scheme, explain, is_tag,
 from peftlab.tasks.words import Sentence
 
 log = logging.getLogger("peftlab")
-
-# str.split() also splits at no-break and other Unicode spaces, which occur inside words
-_FIELDS = re.compile(r"[^ \t]+")
-
-_DOCUMENT = re.compile(r"""[ \t"']*(?:[-\u2013\u2014]+[ ]?DOCSTART|DOCSTART(?:[ \t]|$))""", re.IGNORECASE)
-"""Start of a line between two documents, in its known spellings."""
 
 _LONG = 500
 """Words above which a sentence looks suspicious: the longest of CoNLL-2003 has 124."""
@@ -86,14 +80,14 @@ class Columns:
         """Return the sentences of a file with their tags as written, all well-formed."""
         lines = lines_of(read_text(path))
         columns, first = self._count_columns(path, lines)
-        has_documents = any(map(_begins_document, lines))
+        has_documents = any(map(begins_document, lines))
         document, begun = 0, True
         sentences: list[Sentence] = []
         words: list[str] = []
         tags: list[str] = []
         numbers: list[int] = []
         for number, line in enumerate([*lines, ""], start=1):
-            if _ends_sentence(line):
+            if ends_sentence(line):
                 if words:
                     document += not begun
                     group = str(document) if has_documents else None
@@ -101,10 +95,10 @@ class Columns:
                         Sentence(f"{split}:{len(sentences)}", words, tags, str(path), numbers, group=group)
                     )
                     words, tags, numbers, begun = [], [], [], True
-                if sentences and _begins_document(line):
+                if sentences and begins_document(line):
                     begun = False
                 continue
-            fields = _split(line, self.separator)
+            fields = fields_of(line, self.separator)
             fits = len(fields) == columns
             if line.startswith("#") and not (fits and is_tag(fields[self.tag_column])):
                 continue
@@ -130,9 +124,9 @@ class Columns:
     def _count_columns(self, path: Path, lines: Sequence[str]) -> tuple[int, int]:
         """Return the number of columns, and that of the line that sets it, the first that cannot be a comment."""
         for number, line in enumerate(lines, start=1):
-            if _ends_sentence(line) or line.startswith("#"):
+            if ends_sentence(line) or line.startswith("#"):
                 continue
-            columns = len(_split(line, self.separator))
+            columns = len(fields_of(line, self.separator))
             for key, column in (("word_column", self.word_column), ("tag_column", self.tag_column)):
                 if not -columns <= column < columns:
                     raise DataError(
@@ -150,9 +144,9 @@ class Columns:
 
     def _other_separator(self, lines: Sequence[str]) -> str:
         """Return advice to set the separator that gives all lines the same number of columns and a tag in its place."""
-        lines = [line for line in lines if not _ends_sentence(line)]
+        lines = [line for line in lines if not ends_sentence(line)]
         for separator in _SEPARATORS:
-            rows = [_split(line, separator) for line in lines]
+            rows = [fields_of(line, separator) for line in lines]
             widths = {len(fields) for fields in rows}
             if separator != self.separator and len(widths) == 1 and widths != {1} and self._are_tags(rows):
                 return f"set {setting('data.format.separator', separator)}"
@@ -176,13 +170,13 @@ class Columns:
         return None if is_tag(tag) else self._explain_tag(tag, lines)
 
     def _are_rows(self, parts: Sequence[str]) -> bool:
-        rows = [_split(part, self.separator) for part in parts if part.strip(" \t")]
+        rows = [fields_of(part, self.separator) for part in parts if part.strip(" \t")]
         widths = {len(fields) for fields in rows}
         return len(rows) > 1 and len(widths) == 1 and widths != {1} and self._are_tags(rows)
 
     def _explain_tag(self, tag: str, lines: Sequence[str]) -> str:
         """Return what is wrong: the tag itself or, if most cells of its column are not tags, the column."""
-        rows = [_split(line, self.separator) for line in lines if not _ends_sentence(line)]
+        rows = [fields_of(line, self.separator) for line in lines if not ends_sentence(line)]
         if is_tag(tag.strip()):
             return f"{explain(tag)} Or {self._other_separator(lines)}."
         if self._are_tags(rows):
@@ -215,18 +209,6 @@ class Columns:
                 ) from None
 
         return convert
-
-
-def _split(line: str, separator: str | None) -> list[str]:
-    return _FIELDS.findall(line) if separator is None else line.split(separator)
-
-
-def _ends_sentence(line: str) -> bool:
-    return not line.strip(" \t") or _begins_document(line)
-
-
-def _begins_document(line: str) -> bool:
-    return _DOCUMENT.match(line) is not None
 
 
 def _doubt_long(sentences: Sequence[Sentence]) -> None:

@@ -21,6 +21,7 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
@@ -79,16 +80,16 @@ class DataModule(L.LightningDataModule):
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
-        self.facts = DataFacts()
+        self.facts, self.augmenter = DataFacts(), augmenter
         self.recall: Mapping[str, Recall] = {}
-        self.augmenter = augmenter
         self.static: StaticShapes | None = None
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self.ahead = 0
         """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
         self.clients: Mapping[str, np.ndarray] = {}
-        """By name, the positions of the training examples of each client, shape (examples of the client,). Where there
-        are any, a step of the run is a round of theirs, and an epoch is one step; see `peftlab.federated`."""
+        """By name, the positions of each client's training examples; a step of the run is then a round of theirs."""
+        self.poisson: Poisson | None = None
+        """Draws the training batches, which differ in size; None: an epoch has every example once."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -153,6 +154,8 @@ class DataModule(L.LightningDataModule):
         resolved: dict[str, Any] = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
         if self.spec.clean is not None and self.spec.clean.label_errors_from is not None:
             resolved["clean"] = self.spec.clean.resolved()
+        if self.spec.mask_pii is not None:
+            resolved["mask_pii"] = self.spec.mask_pii.resolved()
         return resolved
 
     def resolved_task(self) -> dict[str, Any]:
@@ -195,8 +198,10 @@ class DataModule(L.LightningDataModule):
         for batch in self.plan_of():
             yield self.task.apart(members.examples, members.encoded, batch).inputs
 
-    def plan_of(self, epoch: int = 0, members: np.ndarray | slice = slice(None)) -> Plan:
+    def plan_of(self, epoch: int = 0, members: np.ndarray | slice = slice(None)) -> Plan | PoissonPlan:
         """Return the training examples of each step of `epoch`, on all devices; their places among some `members`."""
+        if self.poisson is not None:
+            return self.poisson.plan(epoch)
         encoded, spec = self.splits["train"].encoded, self.spec
         lengths, rows = encoded.lengths[members], encoded.rows[members]
         return plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, rows)
@@ -252,11 +257,18 @@ class DataModule(L.LightningDataModule):
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Return the two halves of `batch`, collated again so that each is padded to its own longest row."""
-        part, dataset = batch.part, self._batches_of(batch.split)
-        assert part is not None
-        middle = (len(part.examples) + 1) // 2
-        halves = part.examples[:middle], part.examples[middle:]
-        return [dataset[part._replace(examples=half, size=None)] for half in halves]
+        assert batch.part is not None
+        members, middle = batch.part.examples, (len(batch.part.examples) + 1) // 2
+        return [self.part_of(batch, members[:middle]), self.part_of(batch, members[middle:])]
+
+    def part_of(self, batch: Batch, examples: list[int]) -> Batch:
+        """Return the batch of some `examples` of the step of `batch`, by their positions in the split."""
+        assert batch.part is not None
+        return self._batches_of(batch.split)[batch.part._replace(examples=examples, size=None)]
+
+    def training_part(self, part: Part) -> Batch:
+        """Return the batch of a part of a training step."""
+        return self._batches_of("train")[part]
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Return this rank's parts of each training step, shuffled and bucketed by length; of a round, none."""
@@ -279,9 +291,7 @@ class DataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _training_batches(self) -> TrainingBatches:
-        encoded, spec = self.splits["train"].encoded, self.spec
-        plans = (self.seed, self.training_division, spec.batch_tokens, encoded.rows)
-        return TrainingBatches(encoded.lengths, spec.batch_size, spec.bucket_batches, *plans)
+        return TrainingBatches(self.plan_of, self.training_division)
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
         return self._loader(self._batches_of(split), self.division.of_evaluation(self.evaluation_batches(split)))

@@ -19,6 +19,7 @@ from peftlab.data.form import has_groups
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
+from peftlab.data.masked.examples import ExampleMask, masked_examples
 from peftlab.data.spec import DataSpec, takes_folders
 from peftlab.data.splits import Files, split_files
 from peftlab.data.views import View, chosen, mapped, renamed
@@ -46,7 +47,7 @@ class DataFacts:
     """Settings of the source that the fetch has made definite."""
     files: Files = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
-    """The digest of the file that each split comes from, and of a list of label errors."""
+    """The digest of the file that each split comes from, of a list of label errors, and of the key of surrogates."""
     counts: Counts = field(default_factory=dict)
     """What the format and the text validation counted in each file."""
     dropped: Counts = field(default_factory=dict)
@@ -87,6 +88,8 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         cleaned = _clean(spec, splits, dropped, task, ids)
         if (listing := spec.clean.label_errors_from) is not None:
             sha256["label_errors"] = file_sha256(listing)
+    if spec.mask_pii is not None and (key := spec.mask_pii.key_digest()) is not None:
+        sha256["mask_pii"] = key
     test, train = (hashes(plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
     overlap = int(among(test, train).sum())
     if has_groups(spec.format):
@@ -116,7 +119,7 @@ class Contents(NamedTuple):
 
 
 def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Contents:
-    """Return the examples of each file as valid Unicode.
+    """Return the examples of each file as valid Unicode, and masked if the data is to be.
 
     Raises:
         ConfigError: the task takes another kind of example.
@@ -130,6 +133,7 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Content
                 f"{spec.name} has a {type(example).__name__}: choose another data=..., or another task=..."
             )
     contents = Contents({}, {}, {})
+    mask = None if spec.mask_pii is None else ExampleMask(spec.mask_pii.masker())
     for split, members in examples.items():
         contents.counts[split] = dict(getattr(members, "counts", {}))
         if isinstance(members, IndexedExamples) and members.sha256 is not None:
@@ -140,6 +144,12 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Content
         if hasattr(task.example, "mapped"):
             contents.examples[split], odd_characters = _as_unicode(split, members)
             contents.counts[split].update(odd_characters)
+        if mask is not None:
+            contents.examples[split], masked = masked_examples(contents.examples[split], mask)
+            contents.counts[split].update(masked)
+    if mask is not None:
+        listed = ", ".join(f"{count:,} of kind {kind}" for kind, count in sorted(mask.counts.items()))
+        log.info("data.mask_pii: found in the data: %s", listed or "nothing of what is looked for")
     return contents
 
 

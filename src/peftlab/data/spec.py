@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
+from peftlab.data.masked.option import MaskPii
 from peftlab.data.splits import Splits
 from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
@@ -84,6 +85,8 @@ class DataSpec:
     fold: Fold | None = None
     """The fold of the training split that is held out and tested in place of the test split, such as ``2/5``; None: the
     whole split is trained on."""
+    mask_pii: MaskPii | None = None
+    """The personal data that is masked in every text as it is read, at prediction too; None: none is looked for."""
     labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)

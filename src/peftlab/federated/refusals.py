@@ -35,10 +35,17 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
         if each.mixes:
             raise ConfigError(f"augment.{name}: it {_READS_ALL}. Leave it out")
     if federated.only is None:
+        if getattr(spec, "privacy", None) is not None:
+            raise ConfigError(
+                "privacy: it protects the examples of one training, and its accountant does not follow clients that "
+                "begin anew in each round. Set privacy=none, or federated=none"
+            )
         _refuse_rounds(spec)
 
 
 def _refuse_rounds(spec: Any) -> None:
+    if spec.privacy is not None:
+        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
     if (reason := spec.peft.not_averaged) is not None:
         raise ConfigError(
             f"peft={spec.peft.name}: what clients have learnt cannot be averaged: {reason}. Choose one whose changes "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from peftlab.errors import DataError
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 
 ROLES = ("system", "user", "assistant")
@@ -63,6 +64,10 @@ class Conversation(Placed):
         """Return the conversation with `change`, which maps characters one to one, applied to all its texts."""
         messages = tuple(Message(role, change(content)) for role, content in self.messages)
         return replace(self, messages=messages, group=None if self.group is None else change(self.group))
+
+    def masked(self, mask: Mask) -> Conversation:
+        """Return the conversation with every turn masked."""
+        return replace(self, messages=tuple(Message(role, mask(content).text) for role, content in self.messages))
 
 
 def messages_of(listed: Any, place: str = "") -> tuple[Message, ...]:

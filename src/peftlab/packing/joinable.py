@@ -23,10 +23,13 @@ def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
         spec: the run's specification.
         cached: whether its model starts from cached activations.
     """
-    if cached:
-        return "it starts from cached activations"
-    if spec.in_rounds:
-        return "its steps are rounds of clients"
+    for holds, reason in (
+        (cached, "it starts from cached activations"),
+        (spec.in_rounds, "its steps are rounds of clients"),
+        (spec.privacy is not None, "privacy: its gradients are clipped example by example"),
+    ):
+        if holds:
+            return reason
     for name, regularizer in spec.acting.items():
         if isinstance(regularizer, Term | PassRule | StepRule):
             return f"regularizer.{name} changes the passes of a step"

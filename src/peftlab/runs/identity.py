@@ -48,11 +48,13 @@ NOT_RESULT = (
     "trainer.cache_activations",
     "trainer.activation_cache_gib",
     "adapter.path",  # the location of the initial adapter; its digest stands for its content
+    "privacy.key_file",  # the location of a key; its digest stands for it
     "data.path",  # the location of the user's files; the data digests stand for their content
     "model.path",  # the same; the weights digest stands for the content
     "data.source.path",  # the location of the user's files; the data digests stand for their content
     "data.source.licence",  # a note
     "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
+    "data.mask_pii.key",  # the location of a secret; its digest among those of the data stands for it
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
@@ -68,6 +70,7 @@ ADDED: dict[str, Any] = {
     "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
+    "data.mask_pii": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
@@ -79,6 +82,7 @@ ADDED: dict[str, Any] = {
     "regularizer": {},
     "augment": {},
     "federated": None,
+    "privacy": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }
@@ -130,6 +134,8 @@ class Sources:
     """Entries of each augmentation in `augment`."""
     regularizer: Mapping[str, Mapping[str, Any]]
     """Entries of each regulariser in `regularizer`."""
+    privacy: Mapping[str, Any]
+    """Entries of `privacy`; empty without it."""
     data_sha256: Mapping[str, str]
     weights_sha256: str
 
@@ -143,6 +149,8 @@ class Sources:
             config["augment"][name] |= entries
         for name, entries in self.regularizer.items():
             config["regularizer"][name] |= entries
+        if self.privacy:
+            config["privacy"] |= self.privacy
         return identity(config, self.data_sha256, self.weights_sha256)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
@@ -92,6 +93,12 @@ def compile_seconds() -> float:
     from torch._dynamo.utils import calculate_time_spent
 
     return float(calculate_time_spent()["total_wall_time"])
+
+
+def is_sharded(model: Any) -> bool:
+    """Return whether FSDP has divided the weights of `model`; then its module, a slow import, has been imported."""
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
 
 
 def is_hooked(module: nn.Module) -> bool:

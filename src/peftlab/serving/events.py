@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peftlab.serving.models.models import ModelCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,9 @@ class Observer:
 
     def queued(self, inputs: int) -> None:
         """Take note of the length of the queue, whenever it changes."""
+
+    def loaded(self, cards: Sequence[ModelCard]) -> None:
+        """Take note of the models in memory, after they have changed."""
 
     def close(self) -> None:
         """Write what is still to be written; the server has ended, and nothing is told any more."""

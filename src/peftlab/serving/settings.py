@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.personal_data.masker import Masker
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -14,6 +16,10 @@ class Settings:
     """Folders or ids of runs, or ``NAME=RUN`` for a run under another name than its id."""
     allow: tuple[str, ...] = ()
     """Packages of the user's own whose classes a configuration may name."""
+    precision: str | None = None
+    """The arithmetic of all models, ``fp32`` or ``bf16``; None: each has that of its run."""
+    device: str | None = None
+    """``cpu`` or ``cuda``; None: that of each run, if it is here."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -22,6 +28,10 @@ class Settings:
     """The port of metrics and administration; None: there is none."""
     workers: int = 1
     """Processes that answer, each with the models in its memory."""
+    threads: int | None = None
+    """The threads that each worker computes with; None: its share of the cores."""
+    state: Path | None = None
+    """The folder of what the server's processes tell each other; None: a temporary one."""
 
     max_batch_tokens: int = 4096
     """The most tokens of a batch."""
@@ -33,6 +43,8 @@ class Settings:
     """The longest that a request may take, in seconds."""
     drain_s: float = 30.0
     """How long a server that is told to end waits for requests that it has taken, in seconds."""
+    max_new_tokens: int = 512
+    """The most tokens of a generated text that a request may ask for."""
 
     keys: Path | None = None
     """The file of hashed keys; None: no key is asked for, which only loopback may do."""
@@ -75,6 +87,9 @@ class Settings:
     max_inputs: int = 256
     """The most inputs of a request."""
 
+    mask: Masker | None = None
+    """What masks personal data in inputs before a model sees them; None: only what a run's own configuration masks."""
+
     request_log: Path | None = None
     """The file of JSON lines, one a request; None: they go where the server's other messages go."""
     log_texts: bool = False
@@ -85,3 +100,9 @@ class Settings:
     """Whether inputs and answers are compared with the run's own validation split."""
     alerts: Path | None = None
     """The file of rules; None: nobody is alerted."""
+
+
+def place_of(run: str) -> str:
+    """Return the folder or id of a run that is named as in `Settings.runs`."""
+    _, equals, place = run.partition("=")
+    return place if equals and not Path(run).exists() else run

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 from peftlab.tasks.task import Encoded, check_size
 
@@ -46,6 +47,12 @@ class Choices(Placed):
         context, question, group = (None if text is None else change(text) for text in texts)
         choices = tuple(map(change, self.choices))
         return replace(self, choices=choices, context=context, question=question, group=group)
+
+    def masked(self, mask: Mask) -> Choices:
+        """Return the example with all its texts masked."""
+        context, question = (None if text is None else mask(text).text for text in (self.context, self.question))
+        choices = tuple(mask(choice).text for choice in self.choices)
+        return replace(self, choices=choices, context=context, question=question)
 
 
 def encode_choices(examples: Sequence[Choices], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:

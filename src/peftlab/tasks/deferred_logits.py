@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
-from peftlab.seams.pytorch import attribute_replaced, is_compiled, mapped
+from peftlab.seams.pytorch import attribute_replaced, is_compiled, is_sharded, mapped
 
 Change = Callable[[Tensor], Tensor]
 
@@ -111,7 +110,7 @@ def deferred_logits(model: Any) -> Iterator[None]:
     The weights of a sharded model are whole only during its forward pass; a compiled one has the head's product in its
     graph. Both return the logits themselves.
     """
-    if isinstance(model, FSDPModule) or is_compiled(model):
+    if is_sharded(model) or is_compiled(model):
         yield
         return
     head = model.get_output_embeddings()

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 from peftlab.tasks.task import Encoded, check_size
 from peftlab.tasks.texts import special_tokens
@@ -93,6 +94,18 @@ class MarkedText(Placed):
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""
         label, group = (None if part is None else change(part) for part in (self.label, self.group))
         return replace(self, text=change(self.text), label=label, group=group)
+
+    def masked(self, mask: Mask) -> MarkedText:
+        """Return the example with its text masked, and its entities where they have moved to.
+
+        Raises:
+            DataError: both entities have become the same.
+        """
+        masked = mask(self.text)
+        one = replace(self, text=masked.text, head=masked.moved(*self.head), tail=masked.moved(*self.tail))
+        if one.head == one.tail:
+            raise DataError("both entities belong to the same personal data, and are one when it is masked. Remove it")
+        return one
 
 
 def _stripped(text: str, start: int, end: int) -> Slice:

@@ -8,6 +8,7 @@ from typing import Any
 
 from peftlab.errors import DataError
 from peftlab.generation.conversations import Conversation, Message, check_turns
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 
 Messages = tuple[Message, ...]
@@ -46,6 +47,12 @@ class Preference(Placed):
         prompt = tuple(one._replace(content=change(one.content)) for one in self.prompt)
         chosen, rejected, group = (text and change(text) for text in (self.chosen, self.rejected, self.group))
         return replace(self, prompt=prompt, chosen=chosen, rejected=rejected, group=group)
+
+    def masked(self, mask: Mask) -> Preference:
+        """Return the example with prompt and answers masked."""
+        prompt = tuple(one._replace(content=mask(one.content).text) for one in self.prompt)
+        chosen, rejected = (text and mask(text).text for text in (self.chosen, self.rejected))
+        return replace(self, prompt=prompt, chosen=chosen, rejected=rejected)
 
     def checked(self) -> Preference:
         """Return the example if its turns are in order.

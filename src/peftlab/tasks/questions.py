@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
+from peftlab.personal_data.masked import Mask
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.task import IGNORED, Encoded, check_size
 
@@ -60,6 +61,17 @@ class Question:
         question, context = change(self.question), change(self.context)
         group, source_id = (None if part is None else change(part) for part in (self.group, self.source_id))
         return replace(self, question=question, context=context, answers=answers, group=group, source_id=source_id)
+
+    def masked(self, mask: Mask) -> Question:
+        """Return the question with all its texts masked, and its answers where they have moved to.
+
+        An answer that is part of personal data becomes all that stands in its place.
+        """
+        masked, answers = mask(self.context), self.answers
+        if answers is not None:
+            moved = (masked.moved(answer.start, answer.end) for answer in answers)
+            answers = tuple(Answer(masked.text[start:end], start) for start, end in moved)
+        return replace(self, question=mask(self.question).text, context=masked.text, answers=answers)
 
 
 def check_answers(one: Question) -> None:

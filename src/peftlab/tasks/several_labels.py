@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 
 
@@ -30,3 +31,7 @@ class LabelledText(Placed):
         labels = None if self.labels is None else tuple(sorted({change(label) for label in self.labels}))
         pair, group = (None if part is None else change(part) for part in (self.pair, self.group))
         return replace(self, text=change(self.text), labels=labels, pair=pair, group=group)
+
+    def masked(self, mask: Mask) -> LabelledText:
+        """Return the example with both texts masked."""
+        return replace(self, text=mask(self.text).text, pair=None if self.pair is None else mask(self.pair).text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 
 
@@ -27,3 +28,8 @@ class SourceTarget(Placed):
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""
         target, group = (None if part is None else change(part) for part in (self.target, self.group))
         return replace(self, source=change(self.source), target=target, group=group)
+
+    def masked(self, mask: Mask) -> SourceTarget:
+        """Return the example with source and target masked."""
+        target = None if self.target is None else mask(self.target).text
+        return replace(self, source=mask(self.source).text, target=target)

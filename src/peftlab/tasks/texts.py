@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
+from peftlab.personal_data.masked import Mask
 from peftlab.reading.placed import Placed
 from peftlab.tasks.task import Encoded, check_size
 
@@ -56,6 +57,10 @@ class Text(Placed):
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""
         label, pair, group = (None if part is None else change(part) for part in (self.label, self.pair, self.group))
         return replace(self, text=change(self.text), label=label, pair=pair, group=group)
+
+    def masked(self, mask: Mask) -> Text:
+        """Return the example with both texts masked."""
+        return replace(self, text=mask(self.text).text, pair=None if self.pair is None else mask(self.pair).text)
 
 
 def encode_texts(texts: Sequence[WholeText], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
+from peftlab.personal_data.masked import Mask, masked_words
 from peftlab.tasks.task import Encoded, check_size
 from peftlab.tasks.texts import special_tokens
 
@@ -51,6 +52,10 @@ class Sentence:
             text=None if self.text is None else change(self.text),
             group=None if self.group is None else change(self.group),
         )
+
+    def masked(self, mask: Mask) -> Sentence:
+        """Return the sentence with as many words, masked; each keeps its tag. It has no text besides its words."""
+        return replace(self, words=masked_words(mask, self.words), text=None, spans=[])
 
 
 def _changed(texts: list[str], change: Callable[[str], str]) -> list[str]:

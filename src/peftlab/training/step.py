@@ -131,8 +131,12 @@ class Step:
         """
         with self.autocast():
             losses = losses_of(piece.to(self.device))
-        value = losses.total.detach()
-        self.loss = self.loss + value * piece.scale
+        self.note(losses, piece)
+        return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * losses.total.detach())
+
+    def note(self, losses: Losses, piece: Batch) -> None:
+        """Add the losses of a piece, and what terms told of their action, to those of the step."""
+        self.loss = self.loss + losses.total.detach() * piece.scale
         for name, term in losses.terms.items():
             self.terms[name] = self.terms.get(name, 0) + term.detach() * piece.scale
             figures = self.figures.setdefault(name, {})
@@ -140,7 +144,6 @@ class Step:
                 figures[key] = figures.get(key, 0) + (figure if piece.examples else 0 * figure)  # 0 of a filler
         if losses.terms and piece.examples:
             self.counted = self.counted + (piece.weights > 0).sum().to(self.device)
-        return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)
 
 
 def forget_failed_pass() -> None:

@@ -58,8 +58,7 @@ class Stepping(Scoring):
     work for the host; it serves several ranks, fp16's loss scaling, and callbacks that act within a step.
 
     On a GPU, whether a step is finite is not read in every step: the device itself leaves such a step out, and
-    `settle` reads of several at once. It is called before anything is made of the weights: a checkpoint, a validation,
-    a point of the trail.
+    `settle` reads of several at once, before anything is made of the weights: a checkpoint, a validation, a trail.
     """
 
     method: Method
@@ -71,6 +70,7 @@ class Stepping(Scoring):
     def _set_up_steps(self) -> None:
         self.effects = Effects()
         self.seat: Seat | None = None
+        self.private: Callable[[Step], None] | None = None  # sets gradients in place of the step, see `PrivateGradient`
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
         self._loss_scale: Tensor | None = None
@@ -176,10 +176,9 @@ class Stepping(Scoring):
         if self._loss_scale is not scale:
             self._loss_scale = scale
         alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
-        if self.seat is None:
-            alone()
-        else:
-            self.seat.gradient(step, alone)
+        if self.private is not None:
+            alone = partial(self.private, step)
+        alone() if self.seat is None else self.seat.gradient(step, alone)
 
     def losses_of(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """Return the losses that training minimises, of the outputs of `forward` for `batch`, or else of the model."""

@@ -21,6 +21,8 @@ from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
 from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, VERDICTS
 from peftlab.runs.identity import leaves
+from peftlab.runs.privacy import SECTION as PRIVACY
+from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
 
 UNKNOWN = "unknown"
@@ -327,6 +329,11 @@ def _repeating(run: Run) -> list[str]:
 
 def _limits(run: Run) -> Iterator[str]:
     record = run.record.data
+    if (private := guarantee(run.record)) is not None:
+        yield f"- **Differential privacy**: {_plain(private)}"
+        not_covered = run.record.extensions[PRIVACY].get("not_covered")
+        for line in not_covered if isinstance(not_covered, list) else ():
+            yield f"- **Not covered by it**: {_plain(line)}"
     yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
     yield f"- **Fairness**: {_fairness(run.beside(FAIRNESS))}"
     yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"

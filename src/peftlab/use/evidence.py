@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab import backbone
-from peftlab.assembly import adopt, build_tuner, refer, store_and_compile
+from peftlab.assembly import adopt, build_tuner, draw_batches, refer, store_and_compile
 from peftlab.config import RunSpec, build
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
@@ -146,6 +146,7 @@ def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
     data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
     data.load()
     divide(spec.federated, data)
+    draw_batches(spec, data)
     refer(spec, pretrained, data, data.budget.scored)
     tuner = build_tuner(spec, pretrained)
     adopt(spec, tuner)
@@ -309,6 +310,9 @@ def _course(spec: RunSpec, data: DataModule) -> Course:
             of_clients = list(trained_on(data, spec.federated, steps))
             return len(of_clients), int(tokens[of_clients].sum())
         epochs, rest = divmod(steps, of_epoch)
+        if data.poisson is not None:
+            drawn = [example for step in range(steps) for example in data.plan_of(step // of_epoch)[step % of_epoch]]
+            return len(drawn), int(tokens[drawn].sum())
         begun = [example for batch in data.plan_of(epochs)[:rest] for example in batch]
         return epochs * len(tokens) + len(begun), int(epochs * tokens.sum() + tokens[begun].sum())
 

@@ -145,6 +145,7 @@ class FinishedRun:
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
             initial=self.initial,
+            masks=() if parts.data.mask_pii is None else (parts.data.mask_pii.masker(),),
         )
 
     @property

@@ -25,6 +25,7 @@ from peftlab.devices.products import products
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
+from peftlab.personal_data.masker import Masker
 from peftlab.reading.unicode_text import Door
 from peftlab.speed.attention import attention_kernels
 from peftlab.tasks.batch import Batch
@@ -72,6 +73,8 @@ class Predictor:
         cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
         tf32: whether products are in TF32, as in ``trainer.tf32``.
         initial: loads the model that training started from, if the task compares the model with it.
+        masks: mask personal data in objects before they are read, in turn: answers stand beside the masked entries,
+            which places refer to, and beside ``masked``, how often each kind was found.
     """
 
     model: nn.Module
@@ -87,6 +90,7 @@ class Predictor:
     cudnn_attention: bool = False
     tf32: bool = False
     initial: Callable[[], nn.Module] | None = None
+    masks: tuple[Masker, ...] = ()
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -111,7 +115,7 @@ class Predictor:
         door, lost = Door(), Counter[str]()
         numbered = enumerate(objects)
         while chunk := list(islice(numbered, at_once)):
-            yield from self._of_chunk([(number, _admitted(one, door)) for number, one in chunk], lost)
+            yield from self._of_chunk([(number, _admitted(one, door, self.masks)) for number, one in chunk], lost)
         self._warn(lost, door)
 
     def stream(self, one: Any) -> Iterator[str]:
@@ -170,7 +174,7 @@ class Predictor:
         Raises:
             DataError: it is none.
         """
-        admitted = _admitted(one, door or Door())
+        admitted = _admitted(one, door or Door(), self.masks)
         if isinstance(admitted, DataError):
             raise admitted
         return admitted
@@ -295,8 +299,20 @@ def beside(entries: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
     return {names[key]: value for key, value in entries.items()} | dict(answer)
 
 
-def _admitted(one: Any, door: Door) -> dict[str, Any] | DataError:
-    """Return the input as an object whose texts are valid Unicode, or an error."""
+def _admitted(one: Any, door: Door, masks: Sequence[Masker]) -> dict[str, Any] | DataError:
+    """Return the input as an object whose texts are valid Unicode, and masked if they are to be; or an error."""
+    admitted = _as_object(one, door)
+    counts = Counter[str]()
+    try:
+        for mask in masks if isinstance(admitted, dict) else ():
+            admitted, found = mask.object(admitted)
+            counts.update(found)
+    except DataError as error:
+        return error
+    return beside(admitted, {"masked": dict(counts)}) if isinstance(admitted, dict) and counts else admitted
+
+
+def _as_object(one: Any, door: Door) -> dict[str, Any] | DataError:
     if isinstance(one, Mapping):
         admitted: dict[str, Any] = door.value(dict(one))
         return admitted

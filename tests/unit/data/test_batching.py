@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import lightning as L
 import numpy as np
@@ -18,6 +19,11 @@ LENGTHS = np.random.default_rng(0).integers(3, 60, size=400)
 
 def padding(batches, lengths=LENGTHS):
     return sum(int(max(lengths[batch]) * len(batch) - sum(lengths[batch])) for batch in batches)
+
+
+def sampler(lengths, batch_size, bucket_batches, seed, division=None):
+    plan_of = partial(plan, lengths, batch_size, bucket_batches, seed)
+    return TrainingBatches(plan_of, division or Division())
 
 
 def planned(lengths=LENGTHS, batch_size=8, bucket_batches=10, seed=0, epoch=0):
@@ -106,14 +112,14 @@ def test_evaluation_goes_from_the_longest_to_the_shortest():
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(400, 8), (401, 8), (5, 8), (1, 1)])
 def test_the_sampler_knows_its_length(examples, batch_size):
-    batches = TrainingBatches(np.arange(examples), batch_size, bucket_batches=3, seed=0, division=Division())
+    batches = sampler(np.arange(examples), batch_size, 3, 0)
     for epoch in range(3):
         batches.set_epoch(epoch)
         assert len(list(batches)) == len(batches) == -(-examples // batch_size)
 
 
 def test_the_sampler_follows_the_epoch_that_is_set():
-    batches = TrainingBatches(LENGTHS, 8, 10, seed=5, division=Division())
+    batches = sampler(LENGTHS, 8, 10, 5)
     assert [part.examples for (part,) in batches] == planned(seed=5, epoch=0)
     assert [part.examples for (part,) in batches] == planned(seed=5, epoch=0)  # a second iteration is no other epoch
     batches.set_epoch(3)
@@ -131,7 +137,7 @@ def ranks(world_size, accumulate=1):
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
 def test_the_parts_of_all_ranks_are_the_batches(lengths, batch_size, world_size, accumulate):
     whole = plan(lengths, batch_size, 4, seed=0, epoch=0)
-    samplers = [TrainingBatches(lengths, batch_size, 4, 0, division) for division in ranks(world_size, accumulate)]
+    samplers = [sampler(lengths, batch_size, 4, 0, division) for division in ranks(world_size, accumulate)]
     parts = [list(sampler) for sampler in samplers]
     assert {len(own) for own in parts} == {len(sampler) for sampler in samplers} == {len(whole)}
     for step, batch in enumerate(whole):
@@ -192,7 +198,7 @@ class Recorder(L.LightningModule):
 
 
 def test_lightning_sets_the_epoch():
-    loader = DataLoader(Indices(), sampler=TrainingBatches(LENGTHS, 8, 10, 1, Division()), batch_size=None)
+    loader = DataLoader(Indices(), sampler=sampler(LENGTHS, 8, 10, 1), batch_size=None)
     recorder = Recorder()
     trainer = L.Trainer(
         accelerator="cpu",
@@ -210,7 +216,7 @@ def test_lightning_sets_the_epoch():
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_an_epoch_goes_on_where_it_was_left(accumulate):
     lengths = np.arange(1, 41)
-    batches = TrainingBatches(lengths, 4, 5, seed=3, division=Division(accumulate=accumulate))
+    batches = sampler(lengths, 4, 5, 3, Division(accumulate=accumulate))
     batches.set_epoch(2)
     whole = list(batches)
     batches.go_on(2, 7)

@@ -65,6 +65,7 @@ CONFIG: dict[str, Any] = {
         "path": "mine",
         "batch": 16,
         "clean": {"label_errors_from": "mine/errors.csv", "label_errors": "drop"},
+        "mask_pii": {"with": "surrogate", "key": "mine/secret.key"},
         "source": {"path": "mine/corpus", "licence": "mine", "kind": "files"},
     },
     "model": {

@@ -41,6 +41,8 @@ class Cost:
     train_flops: float | None
     energy_joules: float | None
     """Of one tested run; None unless each was counted."""
+    sent_bytes: float | None
+    """Between a server and its clients, both ways; None unless each run was federated."""
     samples_per_second: float | None
     device_hours: float | None
     """Of one tested run, and of those that its model was computed from."""
@@ -77,6 +79,7 @@ def cost_of(group: Group, price: float | None) -> Cost:
         memory_gib=mean("cost", "peak_memory_gib"),
         train_flops=mean("cost", "train_flops", trained),
         energy_joules=None if None in (joules := [energy_of(run) for run in runs]) else _mean(joules),
+        sent_bytes=None if None in (sent := [sent_by(run) for run in runs]) else _mean(sent),
         samples_per_second=mean("cost", "samples_per_second", trained),
         device_hours=_mean(None if (own := run.record.device_seconds()) is None else own / 3600 for run in runs),
         all_device_hours=sum(device_hours(run) or 0.0 for run in group.everything),
@@ -95,6 +98,13 @@ def energy_of(run: Run) -> float | None:
     joules: float | None = run.record.data["cost"].get("energy_joules")
     seconds, own = run.record.data["cost"]["wall_seconds"], run.record.seconds_on_device()
     return joules * own / seconds if joules is not None and seconds and own is not None else joules
+
+
+def sent_by(run: Run) -> float | None:
+    """Return the bytes of weights that a run has sent to its clients and back; None: it was not federated."""
+    section = run.record.extensions.get("federated", {})
+    up, down = section.get("bytes_up"), section.get("bytes_down")
+    return None if up is None or down is None else float(up + down)
 
 
 def section(result: Result) -> Section:
@@ -158,6 +168,7 @@ def _table(result: Result, costs: dict[str, Cost]) -> Table:
         Column("peak memory", True),
         Column("compute", True, "of one training, forward and backward"),
         Column("energy", True, "of one run"),
+        Column("sent", True, "weights between server and clients, both ways, of one run"),
         Column("device time", True, "of all runs of the group"),
     ]
     if priced:
@@ -179,6 +190,7 @@ def _table(result: Result, costs: dict[str, Cost]) -> Table:
             Cell(gib(cost.memory_gib), cost.memory_gib),
             Cell(flops(cost.train_flops), cost.train_flops),
             Cell(energy(cost.energy_joules), cost.energy_joules),
+            Cell(size(cost.sent_bytes), cost.sent_bytes),
             Cell(duration(cost.all_device_hours * 3600), cost.all_device_hours),
         ]
         if priced:

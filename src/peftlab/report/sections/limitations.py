@@ -10,6 +10,7 @@ from peftlab.report.numbers import called, count, plural
 from peftlab.report.sections import audit, fairness, reruns, robustness
 from peftlab.report.sections.cost import energy_of
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
+from peftlab.runs import privacy
 
 
 def section(analysis: Analysis) -> Section:
@@ -64,6 +65,7 @@ def _of_all(analysis: Analysis) -> list[str]:
     texts.append(
         "A report trusts its records: that they are true is shown only by training runs again (peftlab reproduce)."
     )
+    texts += privacy.together(run.record for run in analysis.runs)
     if not any(reruns.newest(run) for run in analysis.runs):
         texts.append("No run has been trained again.")
     if not any(robustness.newest(run) for run in analysis.runs):

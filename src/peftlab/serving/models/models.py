@@ -15,6 +15,7 @@ import torch
 from peftlab.adapted_model import base_model
 from peftlab.data.encoded_blocks import joined
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
+from peftlab.personal_data.masker import Masker
 from peftlab.reading.unicode_text import Door
 from peftlab.runs.find import find
 from peftlab.runs.folder import RunFolder
@@ -105,19 +106,26 @@ class Models:
         allow: packages whose classes the runs' configurations may name: their code is run.
         precision: ``fp32`` or ``bf16`` for all; None: each has that of its run.
         device: ``cpu`` or ``cuda`` for all; None: each has that of its run, if it is here.
+        mask: masks personal data in every input, after what the run's own configuration masks.
 
     Raises:
         UserError: there is no such run, it cannot be used, or two have one name.
     """
 
     def __init__(
-        self, runs: Sequence[str], *, allow: Sequence[str] = (), precision: str | None = None, device: str | None = None
+        self,
+        runs: Sequence[str],
+        *,
+        allow: Sequence[str] = (),
+        precision: str | None = None,
+        device: str | None = None,
+        mask: Masker | None = None,
     ) -> None:
         if precision not in (None, *PRECISIONS):
             raise ConfigError(f"precision {precision}: allowed are {' and '.join(PRECISIONS)}, or the run's own")
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device cuda: there is no GPU here; leave it out, or take cpu")
-        self._allow, self._precision, self._device = allow, precision, device
+        self._allow, self._precision, self._device, self._mask = allow, precision, device, mask
         self._shelf = Shelf()
         self._mixed: dict[str, Mixed] = {}
         """By what all runs of a batch have in common: the runs that share batches."""
@@ -291,6 +299,8 @@ class Models:
             changes["precision"] = PRECISIONS[self._precision]
         if self._device is not None:
             changes["device"] = torch.device(self._device)
+        if self._mask is not None:
+            changes["masks"] = (*predictor.masks, self._mask)
         predictor = replace(predictor, **changes)
         key = Mixed.key(predictor, run.parts, run.pretrained.weights_sha256)
         if key is not None:

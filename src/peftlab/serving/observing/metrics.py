@@ -24,7 +24,7 @@ from peftlab.serving.events import Answered, Computed, Observer
 from peftlab.serving.observing.traits import CONFIDENCES, LENGTHS, traits
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import ModelCard
+    from peftlab.serving.models.models import ModelCard
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -105,8 +105,8 @@ class Metrics(Observer):
         )
         self.loaded(cards)
 
+    @override
     def loaded(self, cards: Sequence[ModelCard]) -> None:
-        """Show which models are in memory; the earlier ones are no more."""
         now: set[tuple[str, ...]] = {
             (self._models(card.name), card.run, card.identity, card.task, card.method) for card in cards
         }

@@ -15,7 +15,7 @@ from peftlab.serving.observing.metrics import Metrics
 from peftlab.serving.observing.reference import reference
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import Models
+    from peftlab.serving.models.models import ModelCard, Models
     from peftlab.serving.settings import Settings
 
 log = logging.getLogger("peftlab")
@@ -58,6 +58,10 @@ class Observers(Observer):
     @override
     def queued(self, inputs: int) -> None:
         self._tell("queued", inputs)
+
+    @override
+    def loaded(self, cards: Sequence[ModelCard]) -> None:
+        self._tell("loaded", cards)
 
     @override
     def close(self) -> None:

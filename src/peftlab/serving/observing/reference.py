@@ -26,7 +26,7 @@ from peftlab.sources import cache_root
 from peftlab.storage.atomic import replacing
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import ModelCard, Models, Query
+    from peftlab.serving.models.models import ModelCard, Models, Query
 
 log = logging.getLogger("peftlab")
 

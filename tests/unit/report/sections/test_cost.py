@@ -10,12 +10,13 @@ from tests.unit.report.sweeps import PlannedRun, planned
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
 from peftlab.report.document import Paragraph, Table
+from peftlab.report.numbers import UNKNOWN
 from peftlab.report.sections import checklists, cost, limitations
 from peftlab.report.study import reading
 
 
-def said(folder: Path, joules: dict[str, float | None]) -> tuple[str, dict[str, str], str, str]:
-    """Return the explanation, the energy in the table by method, the limitations and the checklists."""
+def said(folder: Path, joules: dict[str, float | None], title: str = "energy") -> tuple[str, dict[str, str], str, str]:
+    """Return the explanation, a column of the table by method, the limitations and the checklists."""
     sweep = planned(methods=tuple(joules), seeds=(0, 1, 2), examples=30)
     for run in sweep.runs:
         write(run, joules[run.method])
@@ -26,7 +27,7 @@ def said(folder: Path, joules: dict[str, float | None]) -> tuple[str, dict[str, 
     assert isinstance(paragraph, Paragraph)
     assert isinstance(table, Table)
     names = [column.title for column in table.columns]
-    place = names.index("energy") if "energy" in names else None
+    place = names.index(title) if title in names else None
     column = {} if place is None else {row[0].text: row[place].text for row in table.rows}
     return paragraph.text, column, str(limitations.section(analysis)), str(checklists.section(analysis))
 
@@ -67,3 +68,13 @@ def test_a_model_computed_from_runs_costs_what_they_do(tmp_path):
     assert (derived.train_seconds, derived.samples_per_second) == (None, None)
     assert trained.money == pytest.approx(2 * 0.1)
     assert trained.train_seconds is not None
+
+
+def test_what_clients_and_server_send_is_told_of_methods_that_were_federated(tmp_path, monkeypatch):
+    def federated(run: PlannedRun, bytes_: float | None) -> None:
+        run.record = {} if bytes_ is None else {"federated": {"bytes_up": bytes_, "bytes_down": 2 * bytes_}}
+
+    monkeypatch.setitem(globals(), "write", federated)
+    _, column, *_ = said(tmp_path / "sweep", {"full": 1e6, "head": None}, "sent")
+    assert column == {"full": "3 MB", "head": UNKNOWN}
+    assert said(tmp_path / "central", {"full": None, "head": None}, "sent")[1] == {}

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from peftlab.errors import UserError
 from peftlab.serving.access import keys, listening
+from peftlab.serving.access.guard import Guard
+from peftlab.serving.access.listening import uvicorn_options
 from peftlab.serving.settings import Settings
 
 BEYOND = ["0.0.0.0", "::", "", "10.1.2.3", "192.168.1.7", "169.254.0.1", "8.8.8.8", "fd00::1", "::ffff:10.0.0.1"]
@@ -132,6 +138,31 @@ def test_a_unix_socket_is_its_owners(tmp_path):
     with pytest.raises(UserError, match="something else"):
         listening.listen(settings(socket=tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_an_encrypted_server(certificate, tmp_path):
+    cert, key = certificate
+    one = settings(port=0, tls_cert=cert, tls_key=key)
+    server = uvicorn.Server(uvicorn.Config(Guard(one).around(nothing), lifespan="off", **uvicorn_options(one)))
+    with listening.listen(one) as listener:
+        address = f"https://localhost:{listener.getsockname()[1]}/"
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            answer = httpx.get(address, verify=ssl.create_default_context(cafile=cert), timeout=20)
+            with pytest.raises(httpx.TransportError):
+                httpx.get(address.replace("https", "http"), timeout=20)
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert answer.headers["strict-transport-security"]
+    assert "server" not in answer.headers
+    assert "ssl_certfile" not in uvicorn_options(one, admin=True)  # on loopback
+
+
+async def nothing(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
 
 
 def test_a_port_that_is_taken():

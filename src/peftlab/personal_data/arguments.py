@@ -1,0 +1,72 @@
+"""The options of masking on a command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from peftlab.personal_data.key import read_key
+from peftlab.personal_data.kinds import kinds
+from peftlab.personal_data.masker import REGIONS, Masker, Names
+
+
+def add_masking(parser: argparse.ArgumentParser | argparse._ArgumentGroup, prefix: str = "") -> None:
+    """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``; see `masker_of`.
+
+    Args:
+        parser: takes the options.
+        prefix: stands before each name, such as ``mask-``.
+    """
+    parser.add_argument(
+        f"--{prefix}kinds",
+        dest="mask_kinds",
+        metavar="KINDS",
+        default="",
+        help=f"what is looked for, of {', '.join(kinds())}; by default all",
+    )
+    parser.add_argument(
+        f"--{prefix}with",
+        dest="mask_with",
+        choices=("tag", "surrogate", "refuse"),
+        help="what stands in its place: its kind, as in [EMAIL]; another value in its form, the same one wherever it "
+        "stands; or nothing: the text is an error (default tag)",
+    )
+    parser.add_argument(
+        f"--{prefix}key",
+        dest="mask_key",
+        type=Path,
+        metavar="FILE",
+        help="the secret that surrogates follow from, 16 bytes or more: peftlab mask --new-key FILE writes one",
+    )
+    parser.add_argument(
+        f"--{prefix}regions",
+        dest="mask_regions",
+        metavar="CODES",
+        default="",
+        help=f"countries whose telephone and identity numbers are looked for (default {','.join(REGIONS)})",
+    )
+
+
+def is_asked_for(options: argparse.Namespace) -> bool:
+    """Return whether one of the options of masking was given."""
+    given = (options.mask_kinds, options.mask_with, options.mask_key, options.mask_regions)
+    return any(given)
+
+
+def masker_of(options: argparse.Namespace, names: Names | None = None) -> Masker:
+    """Return the masker that `options` describe.
+
+    Raises:
+        ConfigError: an option is unknown, has no effect, or needs another or a package.
+    """
+    return Masker(
+        kinds=_listed(options.mask_kinds),
+        with_=options.mask_with or "tag",
+        key=None if options.mask_key is None else read_key(options.mask_key),
+        regions=_listed(options.mask_regions),
+        names=names,
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))

@@ -1,0 +1,80 @@
+"""The privacy that training spends, by Opacus's accountant of privacy random variables (Gopi et al. 2021)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from peftlab.errors import ConfigError
+
+TOLERANCE = 0.01
+"""How far an epsilon may lie above the true one; it never lies below."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Steps of the Gaussian mechanism on Poisson samples."""
+
+    noise_multiplier: float
+    """The noise's standard deviation, in units of the largest norm of what a unit adds."""
+    sample_rate: float
+    """The probability that a unit takes part in a step."""
+    steps: int
+
+
+def epsilon_of(releases: Sequence[Release], delta: float) -> float:
+    """Return an upper bound on the epsilon of all `releases` together, at most `TOLERANCE` above the true one.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    history = [(each.noise_multiplier, each.sample_rate, each.steps) for each in releases if each.steps]
+    if not history:
+        return 0.0
+    accountant = _accountants().PRVAccountant()
+    accountant.history = history
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of logarithms of 0, far in the tails
+        return float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
+
+
+def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+    """Return the smallest noise multiplier, to four digits, with which training spends at most `epsilon`.
+
+    Raises:
+        ConfigError: no noise suffices, or the extra is not installed.
+    """
+    low, high = 0.0, 1.0
+    while epsilon_of([Release(high, sample_rate, steps)], delta) > epsilon:
+        low, high = high, 2 * high
+        if high > 1e5:
+            raise ConfigError(
+                f"privacy.epsilon={epsilon:g}: no noise suffices for {steps} steps at delta={delta:g}. Raise epsilon"
+            )
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        if epsilon_of([Release(middle, sample_rate, steps)], delta) > epsilon:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def name() -> str:
+    """Return the accountant and its version, for the record."""
+    return f"PRV, opacus {version('opacus')}"
+
+
+def _accountants() -> Any:
+    """Return Opacus's accountants.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        from opacus import accountants
+    except ModuleNotFoundError as error:
+        raise ConfigError('privacy: its accountant is not installed: pip install "peftlab[privacy]"') from error
+    return accountants

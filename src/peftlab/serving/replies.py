@@ -1,0 +1,67 @@
+"""JSON as a server sends it, and refusals of what no route takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from peftlab.serving.access.refusals import Refusal
+
+_UNROUTED = {
+    400: ("invalid", "the body is no JSON"),
+    404: ("not_found", "there is no such path"),
+    405: ("method_not_allowed", "the path is asked by another method"),
+}
+
+
+def json_response(document: Any) -> Response:
+    """Return a response with the JSON of `document`."""
+    return Response(encoded(document), media_type="application/json")
+
+
+def encoded(document: Any) -> bytes:
+    """Return `document` as strict JSON: numbers that are not finite become null, and lone surrogates stay escaped."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(document), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+async def unrouted(request: Request, error: Exception) -> Response:
+    """Refuse what the framework has refused, in our form.
+
+    Raises:
+        Refusal: always.
+    """
+    assert isinstance(error, HTTPException)
+    code, words = _UNROUTED.get(error.status_code, ("invalid", "the request cannot be read"))
+    raise Refusal(error.status_code, code, words, error.headers or {}) from None
+
+
+async def misshapen(request: Request, error: Exception) -> Response:
+    """Refuse a body of another form; the message names the field, and quotes nothing.
+
+    Raises:
+        Refusal: always.
+    """
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place, message = first["loc"][1:], str(first["msg"])
+    if first["type"] == "extra_forbidden":
+        place, message = place[:-1], "has a field that is not known; /openapi.json has those that are"
+    raise Refusal(422, "invalid", f"{'.'.join(map(str, place)) or 'the body'}: {message}") from None
