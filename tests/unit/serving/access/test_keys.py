@@ -139,7 +139,8 @@ def test_a_file_that_cannot_be_read_leaves_the_keys(file, caplog, monkeypatch):
         caplog.clear()
         assert view.caller(key)
         assert view.caller(key)
-        assert [record.levelname for record in caplog.records] == ["ERROR"]  # once for a change
+        records = dict.fromkeys(caplog.records)  # one comes twice where another test has left a handler
+        assert [record.levelname for record in records] == ["ERROR"]  # once for a change
     file.unlink()
     assert view.caller(key) is None
     other = keys.add(file, "other")
