@@ -599,7 +599,7 @@ def test_every_documented_command_works(
     shutil.copy(tiny_texts / "train.csv", "tickets.csv")
     Path("tickets.jsonl").write_text('{"text": "Paris"}\n')
     words = shlex.split(line)[1:]
-    if words[0] in ("serve", "load"):  # tests/train/test_serve.py and test_load.py have servers
+    if words[0] in ("serve", "load") and "--write-alerts" not in words:  # until they are ended: tests of their own do
         cli.make_parser().parse_args(words)
         return
     if words[0] == "report":  # tests/slow/test_report.py has its figures written

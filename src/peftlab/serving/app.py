@@ -254,7 +254,7 @@ def _tell(observer: Observer, model: str, inputs: list[Any], outcome: Outcome, r
         [outcome.answers[n] for n in answered],  # type: ignore[misc]  # the others are left out
         request_id=request_id,
         tokens=[query.tokens for query in queries if query],
-        unknown=[getattr(query, "unknown", 0) for query in queries],
+        unknown=[query.unknown for query in queries if query],
     )
 
 
