@@ -59,6 +59,7 @@ def test_every_event_is_passed_on():
     observers.computed(Computed(models=(), tokens=0, seconds=0, waited=()))
     observers.predicted("m", [], [])
     observers.queued(1)
+    observers.loaded([])
     observers.close()
     assert set(told) == {name for name in vars(Observer) if not name.startswith("_")}
 
