@@ -86,7 +86,9 @@ def test_a_text_is_written_as_by_stream(finished_writer):
 @pytest.mark.new_interpreter
 def test_a_server_answers_is_administrated_and_ends_when_it_is_told_to(finished, tmp_path):
     answer = load(finished.folder).predict([TEXTS[0]])
-    with serving([f"ner={finished.folder}"], "--no-drift", folder=tmp_path) as server:
+    with serving([f"ner={finished.folder}"], "--no-drift", "--mask-kinds", "email", folder=tmp_path) as server:
+        (masked,) = server.ask("ask ada@acme.org").json()["answers"]
+        assert (masked["text"], masked["masked"]) == ("ask [EMAIL]", {"email": 1})
         response = server.ask(TEXTS[0], model="ner")
         assert same(response.json()["answers"], answer)
         identity = finished.data["identity"]["sha256"]

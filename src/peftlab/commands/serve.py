@@ -24,11 +24,13 @@ EXAMPLES = (
     "peftlab serve ner=3f9c2a tone=8be110 --workers 2         # two models by name, two processes",
     "peftlab serve 3f9c2a --host 0.0.0.0 --keys keys.yaml --tls-cert c.pem --tls-key k.pem",
     "peftlab serve 3f9c2a --admin 127.0.0.1:9000              # metrics, and loading of further runs, at port 9000",
+    "peftlab serve 3f9c2a --mask-with tag                     # models see [EMAIL] in place of an address",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the runs, where to listen, and how much to take."""
+    from peftlab.personal_data.arguments import add_masking
     from peftlab.serving.access import arguments as of_access
     from peftlab.serving.observing import arguments as of_observing
 
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", type=Path, metavar="DIR", help="a folder of what its processes tell each other (default: temporary)"
     )
     of_access.add_arguments(parser)
+    add_masking(parser.add_argument_group("personal data that is masked before a model sees it"), "mask-")
     of_observing.add_arguments(parser)
 
 
@@ -74,6 +77,7 @@ _LIMITS = (
 
 def execute(options: argparse.Namespace) -> None:
     """Serve until a signal comes."""
+    from peftlab.personal_data.arguments import is_asked_for, masker_of
     from peftlab.serving.access import arguments as of_access
     from peftlab.serving.observing import arguments as of_observing
     from peftlab.serving.settings import Settings
@@ -107,6 +111,7 @@ def execute(options: argparse.Namespace) -> None:
         max_new_tokens=options.max_new_tokens,
         timeout_s=options.timeout,
         drain_s=options.drain,
+        mask=masker_of(options) if is_asked_for(options) else None,
         **of_access.values_of(options),
         **of_observing.settings_of(options),
     )

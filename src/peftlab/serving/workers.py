@@ -39,7 +39,13 @@ def worker(settings: Settings) -> FastAPI:
         from peftlab.serving.models.models import Models
         from peftlab.serving.observing.observers import observer_of
     try:
-        models = Models(wanted.runs, allow=settings.allow, precision=settings.precision, device=settings.device)
+        models = Models(
+            wanted.runs,
+            allow=settings.allow,
+            precision=settings.precision,
+            device=settings.device,
+            mask=settings.mask,
+        )
         observer, guard = observer_of(settings, models), Guard(settings, shared.folder)
     except UserError as error:
         # where others serve, this one is started again, as it may be a matter of memory or of the disk
