@@ -24,7 +24,6 @@ EXAMPLES = (
     "peftlab serve ner=3f9c2a tone=8be110 --workers 2         # two models by name, two processes",
     "peftlab serve 3f9c2a --host 0.0.0.0 --keys keys.yaml --tls-cert c.pem --tls-key k.pem",
     "peftlab serve 3f9c2a --admin 127.0.0.1:9000              # metrics, and loading of further runs, at port 9000",
-    "peftlab serve 3f9c2a --mask-with tag                     # models see [EMAIL] in place of an address",
 )
 
 
@@ -60,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", type=Path, metavar="DIR", help="a folder of what its processes tell each other (default: temporary)"
     )
     of_access.add_arguments(parser)
-    add_masking(parser.add_argument_group("personal data that is masked before a model sees it"), "mask-")
     of_observing.add_arguments(parser)
+    add_masking(parser.add_argument_group("personal data in inputs, masked before a model sees them"), "mask-")
 
 
 _LIMITS = (

@@ -10,11 +10,11 @@ from peftlab.personal_data.kinds import kinds
 from peftlab.personal_data.masker import REGIONS, Masker, Names
 
 
-def add_masking(parser: argparse._ActionsContainer, prefix: str = "") -> None:
+def add_masking(parser: argparse.ArgumentParser | argparse._ArgumentGroup, prefix: str = "") -> None:
     """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``; see `masker_of`.
 
     Args:
-        parser: takes the options; a parser, or a group of one.
+        parser: takes the options.
         prefix: stands before each name, such as ``mask-``.
     """
     parser.add_argument(
