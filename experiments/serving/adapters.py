@@ -11,6 +11,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -87,11 +88,11 @@ def _ways(place: str) -> dict[str, Callable[[int], Any]]:
     def in_turn(count: int, number: int) -> Any:
         return [predictors[adapter].computed(*part) for adapter, part in prepared[count, number % 2].items()]
 
-    ways: dict[str, Callable[[int], Any]] = {"1 adapter, its own model": lambda number: in_turn(1, number)}
+    ways: dict[str, Callable[[int], Any]] = {"1 adapter, its own model": partial(in_turn, 1)}
     for count in COUNTS:
-        ways[f"{count} adapters, one pass"] = lambda number, count=count: together(count, number)
+        ways[f"{count} adapters, one pass"] = partial(together, count)
     for count in (10, 32):
-        ways[f"{count} adapters, one by one"] = lambda number, count=count: in_turn(count, number)
+        ways[f"{count} adapters, one by one"] = partial(in_turn, count)
     return ways | _of_library(first, examples)
 
 
@@ -123,10 +124,7 @@ def _of_library(predictor: Predictor, examples: list[Any]) -> dict[str, Callable
     def forward(count: int, _: int) -> Any:
         return model(**batch.inputs, adapter_names=names[count])
 
-    return {
-        f"{count} adapters, peft adapter_names (forward)": lambda number, count=count: forward(count, number)
-        for count in names
-    }
+    return {f"{count} adapters, peft adapter_names (forward)": partial(forward, count) for count in names}
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.serving.observing.rules import write_default
 
         write_default(options.write_alerts)
+        print(f"{options.write_alerts}: rules to begin with; serve with --alerts {options.write_alerts}")
         return
     if not options.runs:
         raise UserError("name at least one RUN; `peftlab runs` shows which there are")
