@@ -9,14 +9,14 @@ export OMP_NUM_THREADS=1
 out=${OUT:-runs/privacy}
 python=${PYTHON:-.venv/bin/python}
 
-for seed in 0 1 2; do
+for seed in ${SEEDS:-0 1 2}; do
   for epsilon in none 8 1; do
     private=(privacy=none)
     [ $epsilon = none ] || private=(privacy=dp "privacy.epsilon=$epsilon" privacy.delta=1e-5)
     run=$out/epsilon_$epsilon.seed_$seed
     "$python" -m train +experiment=sentiment_lora "logger=[csv]" "callbacks=[progress]" "seed=$seed" \
-      budget.train_examples=10000 budget.half=0 budget.max_epochs=20 budget.validate_every=5 data.batch_size=256 \
-      trainer.accumulate=4 "${private[@]}" "run_dir=$run" existing=resume "$@"
+      budget.train_examples=10000 budget.half=0 budget.max_epochs=10 budget.validate_every=5 data.batch_size=256 \
+      trainer.accumulate=4 "${private[@]}" "run_dir=$run" "$@"
     [ -f "$run/audit.json" ] || "$python" -m peftlab audit "$run"
   done
 done

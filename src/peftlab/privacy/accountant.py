@@ -36,7 +36,7 @@ def epsilon_of(releases: Sequence[Release], delta: float) -> float:
         return 0.0
     accountant = _accountants().PRVAccountant()
     accountant.history = history
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of logarithms of 0, far in the tails
+    with warnings.catch_warnings(action="ignore"):  # of logarithms of 0 in the tails, and of where it looks for bounds
         return float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
 
 

@@ -79,8 +79,9 @@ class PrivateGradient:
         """Return the clipped sum of a step; None where it ran out of memory and smaller pieces can be tried."""
         step.start_over()
         total = ClippedSum(list(learner.trained.values()), self.guarantee.max_grad_norm)
-        examples = [example for part in step.parts if part.part for example in part.part.examples]
-        for chunk in self._chunks(examples):
+        of_parts = [part.part.examples for part in step.parts if part.part]
+        examples = [example for members in of_parts for example in members]
+        for chunk in self._chunks(examples, max(map(len, of_parts))):
             units = self.data.poisson.units[chunk].tolist()  # type: ignore[union-attr]  # a private run has it
             batch = self.data.part_of(step.parts[0], chunk)
             computed = step.pieces.attempt(partial(self._add, step, learner, total, units, len(examples)), batch)
@@ -97,11 +98,12 @@ class PrivateGradient:
         if learner.objective is None:  # else it has noted its losses itself
             step.loss = step.loss + computed.losses.float().sum() / of
 
-    def _chunks(self, examples: list[int]) -> Iterator[list[int]]:
-        """Yield the examples in pieces that are computed at a time, those of a unit one after another."""
+    def _chunks(self, examples: list[int], most: int) -> Iterator[list[int]]:
+        """Yield the examples in pieces of at most so many, those of a unit one after another."""
         units = self.data.poisson.units  # type: ignore[union-attr]
         ordered = sorted(examples, key=lambda example: (units[example], example))
-        size = self._most or max(1, _NUMBERS // sum(p.numel() for p in self.tuner.parameters() if p.requires_grad))
+        trained = sum(parameter.numel() for parameter in self.tuner.parameters() if parameter.requires_grad)
+        size = self._most or max(1, min(most, _NUMBERS // trained))
         for start in range(0, len(ordered), size):
             yield ordered[start : start + size]
 
