@@ -32,7 +32,7 @@ class PrivacySpec:
     unit: Unit = "example"
     """What the guarantee is for: a training example, or all examples of a group, such as a person's."""
     key_file: Path | None = None
-    """A file of random bytes that noise and batches are drawn from; None: they are drawn from the run's seed."""
+    """A file of random bytes that noise and batches are drawn from; None: they are drawn from the run's identity."""
     key_sha256: str | None = None
     """The digest of these bytes, filled in when the file is read."""
 
@@ -41,9 +41,16 @@ class PrivacySpec:
         if self.epsilon is None and self.noise_multiplier is None:
             raise ValueError("epsilon and noise_multiplier are both null: set one of them, such as privacy.epsilon=8")
 
-    def secret(self, seed: int) -> bytes:
-        """Return the bytes that noise and batches of the run with this `seed` are drawn from."""
-        return hashlib.sha256(b"peftlab privacy %d " % seed + self._key()).digest()
+    def secret(self, run: str) -> bytes:
+        """Return the bytes that noise and batches of a run are drawn from.
+
+        They differ between any two runs, also of one seed: the difference of two sums with the same noise has none, and
+        epsilons of several trainings add up only if each draws its own.
+
+        Args:
+            run: the digest of its identity.
+        """
+        return hashlib.sha256(f"peftlab privacy {run} ".encode() + self._key()).digest()
 
     def _key(self) -> bytes:
         return b"" if self.key_file is None else read_key(self.key_file)
