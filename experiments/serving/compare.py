@@ -24,6 +24,8 @@ TEXTS, ROUNDS, SECONDS, REQUESTS, WORKERS = (
     int(os.environ.get(name, default))
     for name, default in (("TEXTS", 1000), ("ROUNDS", 5), ("SECONDS_EACH", 60), ("REQUESTS", 100_000), ("WORKERS", 2))
 )
+OPTIONS = os.environ.get("SERVE_OPTIONS", "").split()
+"""Further options of the server, such as ``--no-drift``."""
 CORES = 2
 CLIENTS = 64
 """Requests that are open at a time where throughput is measured."""
@@ -83,7 +85,7 @@ def at_rate(server: Served, inputs: tuple[str, ...], rate: float, seconds: float
 def serving(folder: Path, runs: list[str], *options: str):
     """Start the server of a measurement."""
     threads = max(1, CORES // WORKERS)
-    return served(runs, folder / "server.log", "--workers", str(WORKERS), "--threads", str(threads), *options)
+    return served(runs, folder / "server.log", "--workers", str(WORKERS), "--threads", str(threads), *OPTIONS, *options)
 
 
 def throughput(folder: Path, runs: list[str]) -> dict:
@@ -92,6 +94,7 @@ def throughput(folder: Path, runs: list[str]) -> dict:
     if not exported.is_dir():
         subprocess.run([sys.executable, "-m", "peftlab", "export", runs[0], str(exported)], check=True, cwd=ROOT)
     inputs, seconds = texts(folder), {"one by one": [], "batched": [], "served": []}
+    cpu: dict[str, list[float]] = {way: [] for way in seconds}
     (folder / "asked.txt").write_text("\n".join(inputs) + "\n", encoding="utf-8")
     with serving(folder, runs[:1]) as server:
         at_once(server, inputs, 4 * CLIENTS)
@@ -100,8 +103,12 @@ def throughput(folder: Path, runs: list[str]) -> dict:
                 arguments = [str(exported), str(folder / "asked.txt"), str(batch), str(CORES)]
                 script = Path(__file__).with_name("pipeline.py")
                 done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, check=True)
-                seconds[way].append(json.loads(done.stdout.splitlines()[-1])["seconds"])
+                told = json.loads(done.stdout.splitlines()[-1])
+                seconds[way].append(told["seconds"])
+                cpu[way].append(told["cpu"])
+            before = server.cpu()
             outcome = at_once(server, inputs, len(inputs))
+            cpu["served"].append(server.cpu() - before)
             if outcome.answered < outcome.due:
                 raise SystemExit(f"not all were answered: {outcome.errors}")
             seconds["served"].append(outcome.seconds)
@@ -113,6 +120,7 @@ def throughput(folder: Path, runs: list[str]) -> dict:
     return {
         "texts": len(inputs),
         "texts_a_second": {way: statistics.median(each) for way, each in rates.items()},
+        "cpu_ms_a_text": {way: 1000 * statistics.median(each) / len(inputs) for way, each in cpu.items()},
         "times": {way: {"median": statistics.median(each), "all": each} for way, each in ratios.items()},
     }
 
@@ -279,6 +287,8 @@ def table(folder: Path) -> str:
             ratios = one["times"][way]
             spread = f"{min(ratios['all']):.2f} to {max(ratios['all']):.2f}"
             rates = f"{one['texts_a_second']['served']:.0f} against {one['texts_a_second'][way]:.0f} a second"
+            spent = one["cpu_ms_a_text"]
+            add(f"CPU of a text, ms, against {way}", f"{spent['served']:.1f} against {spent[way]:.1f}", "stated")
             add(f"texts, times the pipeline {way}", f"{ratios['median']:.2f} ({spread}); {rates}", f"at least {aim}")
     if one := found.get("latency"):
         for share, rounds in one["at"].items():

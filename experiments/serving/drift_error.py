@@ -20,7 +20,7 @@ from peftlab.runs.folder import read_predictions
 from peftlab.serving.observing.drift import LEVEL, Reference, reference_of
 from peftlab.serving.observing.traits import Traits, traits
 
-REFERENCE = 2_000
+REFERENCE = 1_000
 SIZES = (100, 300, 1_000)
 SHARES = (0.1, 0.2, 0.4)
 AT_ONCE = 50

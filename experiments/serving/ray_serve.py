@@ -28,7 +28,7 @@ def application(settings: Settings) -> Any:
     from peftlab.serving.events import Observer
     from peftlab.serving.models.models import Models
 
-    models = Models(settings.runs, allow=settings.allow)
+    models = Models(settings.runs, allow=settings.allow, mask=settings.mask)
     return create(settings, models, Observer(), Guard(settings))  # Ray counts and times requests itself
 
 

@@ -37,12 +37,12 @@ from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
 from peftlab.federated.refusals import refuse as refuse_in_rounds
-from peftlab.federated.spec import FederatedSpec
+from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
-from peftlab.privacy.refusals import refuse as refuse_uncounted
-from peftlab.privacy.spec import PrivacySpec, with_digest
+from peftlab.privacy.refusals import refuse_uncounted
+from peftlab.privacy.spec import PrivacySpec
 from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.derivation import DerivedSpec
@@ -119,8 +119,7 @@ class RunSpec:
         self._check_generation()
         if self.federated is not None and self.derived is None:
             refuse_in_rounds(self.federated, self)
-        if self.privacy is not None:
-            refuse_uncounted(self)
+        refuse_uncounted(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -232,21 +231,13 @@ class RunSpec:
         return of_terms * (1 + sum(each.passes for each in self.acting.values() if isinstance(each, StepRule)))
 
     def max_steps(self, of_epoch: int) -> int | None:
-        """Return the steps after which `budget.max_steps` or `budget.max_passes` ends the run; None: neither is set.
-
-        Args:
-            of_epoch: the number of steps of an epoch.
-        """
+        """Return the steps, of so many an epoch, after which `max_steps` or `max_passes` ends the run; None: none."""
         budget = self.budget
         of_passes = budget.max_passes and max(1, round(budget.max_passes * of_epoch / self.passes))
         return min((limit for limit in (budget.max_steps, of_passes) if limit is not None), default=None)
 
     def steps(self, of_epoch: int) -> int:
-        """Return the number of optimiser steps of the run, unless it stops early.
-
-        Args:
-            of_epoch: the number of steps of an epoch.
-        """
+        """Return the number of optimiser steps of the run, of so many an epoch, unless it stops early."""
         return round(min((self.budget.max_epochs or math.inf) * of_epoch, self.max_steps(of_epoch) or math.inf))
 
     @property
@@ -305,23 +296,9 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
-    _resolve_federation(resolved)
-    if isinstance(resolved.get("privacy"), dict):
-        resolved["privacy"] = with_digest(resolved["privacy"])
+    rounds_as_epochs(resolved)
     _resolve_directions(resolved)
     return resolved
-
-
-def _resolve_federation(config: dict[str, Any]) -> None:
-    """Have the rounds of a federation be the epochs of the run, whose steps are not taken from cached activations."""
-    config["federated"], trainer = config.get("federated") or None, config.get("trainer")
-    federated = config["federated"]
-    if not isinstance(federated, dict) or federated.get("rounds") is None:
-        return
-    if isinstance(config.get("budget"), dict):
-        config["budget"]["max_epochs"] = federated["rounds"]
-    if isinstance(trainer, dict) and trainer.get("cache_activations") == "auto":
-        trainer["cache_activations"] = False
 
 
 def _resolve_directions(config: dict[str, Any]) -> None:

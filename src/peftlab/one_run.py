@@ -158,7 +158,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         task=data.resolved_task(),
         augment=data.resolved_augment(),
         regularizer=prepared_regularizers(spec, data),
-        privacy={} if guarantee is None else {"noise_multiplier": guarantee.noise_multiplier, "delta": guarantee.delta},
+        privacy={} if guarantee is None or spec.privacy is None else guarantee.settled(spec.privacy),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )

@@ -31,7 +31,7 @@ OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in
 LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
 """Groups with an option that leaves their section out."""
 OPTIONS = [(group, option) for group, option in OPTIONS if option != "none"]
-ALONE = {"trainer", "regularizer", "federated"}
+ALONE = {"trainer", "regularizer", "federated", "privacy"}
 """Groups whose options refuse some of others."""
 TOGETHER = [
     list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}
@@ -174,7 +174,8 @@ def test_every_target_is_a_class_that_a_configuration_may_name():
 def test_the_keys_are_those_of_the_class(group):
     """A key too few cannot be overridden, since the composed configuration takes no new ones; one too many fails."""
     for option in (option for each, option in OPTIONS if each == group):
-        found = list(nodes(read(group, option), class_of(group), group))
+        file = read(group, option)  # of `privacy`, one that also sets options of the trainer
+        found = list(nodes(file.get(group, file), class_of(group), group))
         for key, node, cls in found:
             given = set(node) - {"_target_"}
             assert given <= known_keys(cls, node), (option, key)

@@ -86,11 +86,14 @@ def test_a_text_is_written_as_by_stream(finished_writer):
 @pytest.mark.new_interpreter
 def test_a_server_answers_is_administrated_and_ends_when_it_is_told_to(finished, tmp_path):
     answer = load(finished.folder).predict([TEXTS[0]])
-    with serving([f"ner={finished.folder}"], "--no-drift", folder=tmp_path) as server:
+    with serving([f"ner={finished.folder}"], "--no-drift", "--mask-kinds=email", folder=tmp_path) as server:
         response = server.ask(TEXTS[0], model="ner")
         assert same(response.json()["answers"], answer)
         identity = finished.data["identity"]["sha256"]
         assert (response.json()["run"], response.json()["identity"]) == (finished.data["run_id"], identity)
+
+        (masked,) = server.ask("write to anna@example.org", model="ner").json()["answers"]
+        assert (masked["text"], masked["masked"]) == ("write to [EMAIL]", {"email": 1})
 
         loaded = httpx.post(f"{server.admin}/admin/models", json={"run": f"again={finished.folder}"}, timeout=60)
         assert loaded.status_code == 200, loaded.text

@@ -97,6 +97,9 @@ def test_runs_come_and_go(runs):
     assert models.default == name
     with pytest.raises(UserError, match="two runs are called"):
         models.add(str(runs["lora"]))
+    for odd in ("", "admin", "a/b", "a b"):
+        with pytest.raises(UserError, match="names no model"):
+            models.add(f"{odd}={runs['texts']}")
     query = models.read(name, TEXTS[0])
     assert models.add(f"other={runs['texts']}") == "other"
     assert models.default is None

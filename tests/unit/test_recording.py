@@ -29,6 +29,8 @@ def spec_of(ner):
             peft=method,
             task=ner(),
             acting=regularizers or {},
+            privacy=None,
+            in_rounds=False,
         )
 
     return make

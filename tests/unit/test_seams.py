@@ -740,3 +740,18 @@ def test_connections_within_bounds_are_uvicorns():
     assert protocol.bounds is bounds
     overridden = {name for name in vars(protocol.__base__) if not name.startswith("_") and name != "bounds"}
     assert overridden <= {name for name in dir(HttpToolsProtocol) if callable(getattr(HttpToolsProtocol, name))}
+
+
+def test_hooks_act_on_what_is_given_as_in_a_forward_pass():
+    layer = torch.nn.Linear(2, 2)
+    assert not pytorch.is_hooked(layer)
+    layer.register_forward_pre_hook(lambda _, args: (args[0] + 1,))
+    layer.register_forward_pre_hook(lambda _, args, kwargs: (args, kwargs), with_kwargs=True)
+    assert pytorch.pre_hooked(layer)
+    layer.register_forward_hook(lambda _, args, output: output + args[0])
+    layer.register_forward_hook(lambda *_: None, with_kwargs=True)
+    x = torch.ones(1, 2)
+    args, kwargs = pytorch.after_pre_hooks(layer, (x,), {})
+    output = pytorch.after_hooks(layer, args, kwargs, layer.forward(*args))
+    assert torch.equal(output, layer(x))
+    assert not pytorch.is_sharded(layer)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError
+from peftlab.serving.access.callers import ADMIN
 from peftlab.terminal.arguments import add_json, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
@@ -97,6 +98,8 @@ def execute(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     action = options.action
+    if ADMIN in (options.models or ()):
+        raise UserError(f"--models {ADMIN}: is the scope of administration, no model; if it is meant, say --admin")
     if (options.name is None) != (action == "list"):
         raise UserError("list takes no NAME" if action == "list" else f"{action}: name the key: {action} FILE NAME")
     every = {option for names in _OF.values() for option in names}

@@ -29,6 +29,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the runs, where to listen, and how much to take."""
+    from peftlab.personal_data.arguments import add_masking
     from peftlab.serving.access import arguments as of_access
     from peftlab.serving.observing import arguments as of_observing
 
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     of_access.add_arguments(parser)
     of_observing.add_arguments(parser)
+    add_masking(parser.add_argument_group("personal data in inputs, masked before a model sees them"), "mask-")
 
 
 _LIMITS = (
@@ -74,6 +76,7 @@ _LIMITS = (
 
 def execute(options: argparse.Namespace) -> None:
     """Serve until a signal comes."""
+    from peftlab.personal_data.arguments import is_asked_for, masker_of
     from peftlab.serving.access import arguments as of_access
     from peftlab.serving.observing import arguments as of_observing
     from peftlab.serving.settings import Settings
@@ -84,6 +87,7 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.serving.observing.rules import write_default
 
         write_default(options.write_alerts)
+        print(f"{options.write_alerts}: rules to begin with; serve with --alerts {options.write_alerts}")
         return
     if not options.runs:
         raise UserError("name at least one RUN; `peftlab runs` shows which there are")
@@ -107,6 +111,7 @@ def execute(options: argparse.Namespace) -> None:
         max_new_tokens=options.max_new_tokens,
         timeout_s=options.timeout,
         drain_s=options.drain,
+        mask=masker_of(options) if is_asked_for(options) else None,
         **of_access.values_of(options),
         **of_observing.settings_of(options),
     )

@@ -80,16 +80,14 @@ class DataModule(L.LightningDataModule):
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
-        self.facts = DataFacts()
+        self.facts, self.augmenter = DataFacts(), augmenter
         self.recall: Mapping[str, Recall] = {}
-        self.augmenter = augmenter
         self.static: StaticShapes | None = None
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self.ahead = 0
         """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
         self.clients: Mapping[str, np.ndarray] = {}
-        """By name, the positions of the training examples of each client, shape (examples of the client,). Where there
-        are any, a step of the run is a round of theirs, and an epoch is one step; see `peftlab.federated`."""
+        """By name, the positions of each client's training examples; a step of the run is then a round of theirs."""
         self.poisson: Poisson | None = None
         """Draws the training batches, which differ in size; None: an epoch has every example once."""
         self._position = (0, 0)

@@ -23,8 +23,6 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
     Raises:
         ConfigError: one cannot; says why.
     """
-    if spec.privacy is not None:
-        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
     for key in ("class_weights", "pos_weight"):
         if isinstance(value := getattr(spec.task, key, None), str):
             raise ConfigError(
@@ -46,6 +44,8 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
 
 
 def _refuse_rounds(spec: Any) -> None:
+    if spec.privacy is not None:
+        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
     if (reason := spec.peft.not_averaged) is not None:
         raise ConfigError(
             f"peft={spec.peft.name}: what clients have learnt cannot be averaged: {reason}. Choose one whose changes "

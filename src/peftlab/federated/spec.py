@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -73,3 +73,15 @@ class FederatedSpec:
     def taking_part(self, of: int) -> int:
         """Return how many of so many clients take part in a round."""
         return max(1, round(self.fraction * of))
+
+
+def rounds_as_epochs(config: dict[str, Any]) -> None:
+    """Make the rounds of a federation in `config` the epochs of the run, whose steps use no cached activations."""
+    config["federated"], trainer = config.get("federated") or None, config.get("trainer")
+    federated = config["federated"]
+    if not isinstance(federated, dict) or federated.get("rounds") is None:
+        return
+    if isinstance(config.get("budget"), dict):
+        config["budget"]["max_epochs"] = federated["rounds"]
+    if isinstance(trainer, dict) and trainer.get("cache_activations") == "auto":
+        trainer["cache_activations"] = False

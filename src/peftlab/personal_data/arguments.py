@@ -10,7 +10,7 @@ from peftlab.personal_data.kinds import kinds
 from peftlab.personal_data.masker import REGIONS, Masker, Names
 
 
-def add_masking(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+def add_masking(parser: argparse.ArgumentParser | argparse._ArgumentGroup, prefix: str = "") -> None:
     """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``; see `masker_of`.
 
     Args:

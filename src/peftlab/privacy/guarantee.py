@@ -32,6 +32,10 @@ class Guarantee:
         """The expected number of units in a step, by which the sum of their gradients is divided."""
         return self.sample_rate * self.units
 
+    def settled(self, spec: PrivacySpec) -> dict[str, object]:
+        """Return the values of the open entries of `spec`, so that the run can be repeated and resumed with them."""
+        return {"noise_multiplier": self.noise_multiplier, "delta": self.delta, "key_sha256": spec.digest}
+
     def spent(self, steps: int) -> float:
         """Return the epsilon of the first `steps` steps."""
         return epsilon_of([Release(self.noise_multiplier, self.sample_rate, steps)], self.delta)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -41,6 +40,16 @@ class PrivacySpec:
         if self.epsilon is None and self.noise_multiplier is None:
             raise ValueError("epsilon and noise_multiplier are both null: set one of them, such as privacy.epsilon=8")
 
+        if self.key_file is not None and self.key_sha256 not in (None, self.digest):
+            raise ConfigError(
+                f"privacy.key_file = '{self.key_file}': it is not the key that the run began with; put that one there"
+            )
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of the key; None: there is none."""
+        return None if self.key_file is None else hashlib.sha256(read_key(self.key_file)).hexdigest()
+
     def secret(self, run: str) -> bytes:
         """Return the bytes that noise and batches of a run are drawn from.
 
@@ -50,10 +59,8 @@ class PrivacySpec:
         Args:
             run: the digest of its identity.
         """
-        return hashlib.sha256(f"peftlab privacy {run} ".encode() + self._key()).digest()
-
-    def _key(self) -> bytes:
-        return b"" if self.key_file is None else read_key(self.key_file)
+        key = b"" if self.key_file is None else read_key(self.key_file)
+        return hashlib.sha256(f"peftlab privacy {run} ".encode() + key).digest()
 
 
 def read_key(path: Path) -> bytes:
@@ -72,19 +79,3 @@ def read_key(path: Path) -> bytes:
             "`head -c 32 /dev/urandom > FILE`, and keep it to yourself"
         )
     return key
-
-
-def with_digest(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the section `privacy` of a configuration with the digest of its key, if it has one.
-
-    Raises:
-        ConfigError: it is not the key of the digest that is there already.
-    """
-    if section.get("key_file") is None:
-        return dict(section)
-    digest = hashlib.sha256(read_key(Path(section["key_file"]))).hexdigest()
-    if section.get("key_sha256") not in (None, digest):
-        raise ConfigError(
-            f"privacy.key_file = '{section['key_file']}': it is not the key that the run began with; put that one there"
-        )
-    return dict(section) | {"key_file": str(Path(section["key_file"]).expanduser().absolute()), "key_sha256": digest}

@@ -80,13 +80,13 @@ def create(shared: Shared, guard: Guard, pids: Callable[[], Sequence[int]]) -> F
     @app.post("/admin/drain")
     async def drain() -> Response:
         """Have all workers refuse new requests, and end those that they have."""
-        await workers.change(draining=True)
+        await workers.drain(True)
         return json_response(workers.state)
 
     @app.delete("/admin/drain")
     async def resume() -> Response:
         """Have all workers take requests again."""
-        await workers.change(draining=False)
+        await workers.drain(False)
         return json_response(workers.state)
 
     app.add_exception_handler(RequestValidationError, misshapen)
@@ -124,13 +124,14 @@ class Workers:
             find(place_of(run))
         except UserError as error:
             raise Refusal(422, "invalid", str(error)) from None
-        runs = self._shared.wanted.runs
-        if run in runs:
-            raise Refusal(409, "loaded", "the run is loaded already")
-        workers = await self.change(runs=(*runs, run))
-        if errors := [worker.errors[run] for worker in workers if run in worker.errors]:
-            await self.change(runs=runs)
-            raise Refusal(422, "invalid", errors[0])
+        async with self._changing:
+            runs = self._shared.wanted.runs
+            if run in runs:
+                raise Refusal(409, "loaded", "the run is loaded already")
+            workers = await self._follow(runs=(*runs, run))
+            if errors := [worker.errors[run] for worker in workers if run in worker.errors]:
+                await self._follow(runs=runs)
+                raise Refusal(422, "invalid", errors[0])
 
     async def unload(self, name: str) -> None:
         """Have all unload a model.
@@ -138,28 +139,38 @@ class Workers:
         Raises:
             Refusal: there is no such model, or no other.
         """
-        runs = {worker.models[name] for worker in self._shared.workers(self._pids()) if name in worker.models}
-        if not runs:
-            raise Refusal(404, "unknown_model", "there is no such model; GET /admin/models lists them")
-        left = tuple(run for run in self._shared.wanted.runs if run not in runs)
-        if not left:
-            raise Refusal(409, "last", "it is the only model, and a server has at least one")
-        await self.change(runs=left)
+        async with self._changing:
+            workers = self._shared.workers(self._pids())
+            runs = {worker.models[name] for worker in workers if name in worker.models}
+            if not runs:
+                raise Refusal(404, "unknown_model", "there is no such model; GET /admin/models lists them")
+            left = tuple(run for run in self._shared.wanted.runs if run not in runs)
+            if not left:
+                raise Refusal(409, "last", "it is the only model, and a server has at least one")
+            await self._follow(runs=left)
 
-    async def change(self, **wanted: Any) -> list[Worker]:
-        """Have all serve what is `wanted`, fields of `peftlab.serving.shared.Wanted`; return them when they do.
+    async def drain(self, draining: bool) -> None:
+        """Have all refuse new requests, or take them again.
 
         Raises:
             Refusal: that takes too long.
         """
         async with self._changing:
-            before = self._shared.wanted
-            self._shared.want(replace(before, **wanted, version=before.version + 1))
-            late = time.monotonic() + PATIENCE_S
-            while time.monotonic() < late:
-                pids = self._pids()
-                workers = self._shared.workers(pids)
-                if len(workers) == len(pids) and all(worker.version == before.version + 1 for worker in workers):
-                    return workers
-                await asyncio.sleep(0.1)
-            raise Refusal(504, "timeout", "not all workers have done it yet; GET /admin/models shows them")
+            await self._follow(draining=draining)
+
+    async def _follow(self, **wanted: Any) -> list[Worker]:
+        """Have all serve what is `wanted`, fields of `peftlab.serving.shared.Wanted`; return them when they do.
+
+        Raises:
+            Refusal: that takes too long.
+        """
+        before = self._shared.wanted
+        self._shared.want(replace(before, **wanted, version=before.version + 1))
+        late = time.monotonic() + PATIENCE_S
+        while time.monotonic() < late:
+            pids = self._pids()
+            workers = self._shared.workers(pids)
+            if len(workers) == len(pids) and all(worker.version == before.version + 1 for worker in workers):
+                return workers
+            await asyncio.sleep(0.1)
+        raise Refusal(504, "timeout", "not all workers have done it yet; GET /admin/models shows them")

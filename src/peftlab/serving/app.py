@@ -20,7 +20,7 @@ from peftlab.serving.batching import Batcher, Outcome
 from peftlab.serving.events import Observer
 from peftlab.serving.replies import encoded, json_response, misshapen, unrouted
 from peftlab.serving.settings import Settings
-from peftlab.serving.telling import Telling, told
+from peftlab.serving.telling import Facts, Telling, told
 from peftlab.use.predictor import Refused
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
         try:
             if asked.stream:
                 pieces = batcher.stream(name, asked.inputs[0], *question)
-                return await _streamed(pieces, about, facts.request_id, settings.timeout_s)
+                return await _streamed(pieces, about, facts, settings.timeout_s)
             work = batcher.answers(name, asked.inputs, *question)
             outcome = await _unless_gone(request, work, settings.timeout_s)
         except UserError as error:
@@ -211,7 +211,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], request_id: str, timeout: float) -> Response:
+async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], facts: Facts, timeout: float) -> Response:
     """Return a response that sends `pieces` as they are written; when the client goes, no more are."""
     late = asyncio.get_running_loop().time() + timeout
     try:
@@ -221,7 +221,7 @@ async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], request_
         raise Refusal(504, "timeout", f"there is no text after {timeout:g} seconds") from None
 
     async def lines() -> AsyncIterator[bytes]:
-        end: dict[str, Any] = {"done": True, **about, "request_id": request_id}
+        end: dict[str, Any] = {"done": True, **about, "request_id": facts.request_id}
         piece = first
         async with aclosing(pieces):
             try:
@@ -230,18 +230,20 @@ async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], request_
                     async with asyncio.timeout_at(late):
                         piece = await anext(pieces, None)
             except TimeoutError:
-                end = _error("timeout", f"the text is not complete after {timeout:g} seconds", request_id)
+                end = _error("timeout", f"the text is not complete after {timeout:g} seconds", facts)
             except Refusal as refusal:
-                end = _error(refusal.code, refusal.message, request_id)
+                end = _error(refusal.code, refusal.message, facts)
             except UserError as error:
-                end = _error("invalid", str(error), request_id)
+                end = _error("invalid", str(error), facts)
         yield _line(end)
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
-def _error(code: str, message: str, request_id: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message, "request_id": request_id}}
+def _error(code: str, message: str, facts: Facts) -> dict[str, Any]:
+    """Return the last line of a text that breaks off, and note it: the status, 200, was sent before."""
+    facts.error, facts.refused = code, 1
+    return {"error": {"code": code, "message": message, "request_id": facts.request_id}}
 
 
 def _tell(observer: Observer, model: str, inputs: list[Any], outcome: Outcome, request_id: str) -> None:
@@ -254,7 +256,7 @@ def _tell(observer: Observer, model: str, inputs: list[Any], outcome: Outcome, r
         [outcome.answers[n] for n in answered],  # type: ignore[misc]  # the others are left out
         request_id=request_id,
         tokens=[query.tokens for query in queries if query],
-        unknown=[getattr(query, "unknown", 0) for query in queries],
+        unknown=[query.unknown for query in queries if query],
     )
 
 

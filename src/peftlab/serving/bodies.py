@@ -66,7 +66,7 @@ class Answers(BaseModel):
     run: str = Field(description="the id of the run that trained the model")
     identity: str = Field(description="the SHA-256 of the run's identity: what the model was made of")
     answers: list[dict[str, Any]] = Field(
-        description="one for each input, in order, as by `peftlab predict --json`; `error` says why there is none"
+        description="one for each input, in order, as by `peftlab predict --jsonl`; `error` says why there is none"
     )
     request_id: str
 

@@ -65,6 +65,10 @@ class Load:
         address = urlsplit(self.url)
         if address.scheme not in ("http", "https") or not address.hostname or address.query or address.username:
             raise UserError("expected the address of a server, such as http://127.0.0.1:8000")
+        try:
+            address.port  # noqa: B018  # urllib checks it when it is asked for
+        except ValueError as error:
+            raise UserError(f"{self.url}: its port is none: the highest is 65535") from error
         if not self.inputs:
             raise UserError("there is no input to send")
         if self.rate * self.seconds > MOST_REQUESTS:
@@ -161,7 +165,8 @@ def put_on(load: Load, watch: Watch | None = None) -> Outcome:
         raise UserError('a load needs the package httptools: pip install "peftlab[serve]"') from error
     address = urlsplit(load.url)
     address = address._replace(path=address.path.rstrip("/") + ROUTE)
-    due = load.due()
+    if not (due := load.due()):
+        raise UserError(f"{load.rate:g} requests a second for {load.seconds:g} s are none: raise --rate or --seconds")
     models = load.model_of_each(len(due))
     bodies: dict[tuple[str | None, int], bytes] = {}
 
@@ -179,7 +184,10 @@ def put_on(load: Load, watch: Watch | None = None) -> Outcome:
     headers = {"content-type": "application/json", "user-agent": "peftlab-load"}
     if load.key is not None:
         headers["authorization"] = f"Bearer {load.key}"
-    sender = Sender(address, content, headers, load.timeout, load.connections, load.ca, tell if watch else None)
+    try:
+        sender = Sender(address, content, headers, load.timeout, load.connections, load.ca, tell if watch else None)
+    except OSError as error:  # ssl's errors too
+        raise UserError(f"--ca {load.ca}: cannot be read as certificates: {error.strerror or error}") from error
     check_reachable(load)
     cpu = time.process_time()
     fates = _run(sender, due)

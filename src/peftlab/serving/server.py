@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -10,9 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from socket import socket
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
@@ -27,7 +26,7 @@ from peftlab.serving.access.guard import Guard
 from peftlab.serving.access.listening import check, listen, listen_at, uvicorn_options
 from peftlab.serving.observing.running import running
 from peftlab.serving.settings import Settings, place_of
-from peftlab.serving.shared import Shared, Wanted
+from peftlab.serving.shared import Shared, Wanted, opened
 from peftlab.serving.workers import worker
 
 log = logging.getLogger("peftlab")
@@ -61,7 +60,7 @@ def serve(settings: Settings, announce: Callable[[Ready], None]) -> None:
     check(settings)
     _share_cores(settings)
     with ExitStack() as stack:
-        folder = stack.enter_context(_state(settings.state))
+        folder = stack.enter_context(opened(settings.state))
         settings = replace(settings, state=folder)
         stack.enter_context(running(settings))
         public = stack.enter_context(listen(settings))
@@ -117,7 +116,7 @@ class _Public(uvicorn.Config):
             factory=True,
             lifespan="on",
             workers=settings.workers,
-            timeout_graceful_shutdown=int(settings.drain_s),
+            timeout_graceful_shutdown=math.ceil(settings.drain_s),
             timeout_worker_healthcheck=SILENT_S,
             **uvicorn_options(settings),
         )
@@ -140,19 +139,6 @@ def _administered(settings: Settings, shared: Shared, supervisor: Supervisor, li
     finally:
         server.should_exit = server.force_exit = True
         thread.join(timeout=5)
-
-
-@contextmanager
-def _state(folder: Path | None) -> Iterator[Path]:
-    """Yield the folder of what the processes tell each other, without what earlier ones have left."""
-    if folder is None:
-        with TemporaryDirectory(prefix="peftlab-serve-") as temporary:
-            yield Path(temporary)
-        return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in folder.glob("worker-*.json"):
-        left.unlink()
-    yield folder
 
 
 def _share_cores(settings: Settings) -> None:

@@ -31,7 +31,7 @@ class Settings:
     threads: int | None = None
     """The threads that each worker computes with; None: its share of the cores."""
     state: Path | None = None
-    """The folder of what the server's processes tell each other; None: a temporary one."""
+    """The folder, this user's alone, of what the server's processes tell each other; None: a temporary one."""
 
     max_batch_tokens: int = 4096
     """The most tokens of a batch."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from peftlab.errors import UserError
+from peftlab.serving.access.limits import FILE as LIMITS
 from peftlab.storage.atomic import replacing
+from peftlab.storage.locks import lock
 
 _WANTED = "wanted.json"
 
@@ -43,7 +48,7 @@ class Shared:
     """The folder of a server's processes.
 
     Args:
-        folder: exists, and is this user's alone.
+        folder: as of `opened`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,3 +80,30 @@ class Shared:
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
         with replacing(self.folder / name) as file:
             file.write_text(json.dumps(document), encoding="utf-8")
+
+
+@contextmanager
+def opened(folder: Path | None) -> Iterator[Path]:
+    """Yield the folder of what the processes tell each other, without what earlier ones have left.
+
+    Raises:
+        UserError: others may write there, who could have any run loaded; or another server has it.
+    """
+    if folder is None:
+        with TemporaryDirectory(prefix="peftlab-serve-") as temporary:
+            yield Path(temporary)
+        return
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--state {folder}: cannot be made: {error.strerror}") from error
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise UserError(f"--state {folder}: must be this user's alone: chmod 700 {folder}")
+    descriptor = lock(folder, "state of a server")
+    try:
+        for left in (*folder.glob("worker-*.json"), folder / LIMITS):  # its clock starts anew with the machine
+            left.unlink(missing_ok=True)
+        yield folder
+    finally:
+        os.close(descriptor)

@@ -23,6 +23,8 @@ class Facts:
     inputs: int = 0
     refused: int = 0
     tokens: int = 0
+    error: str | None = None
+    """Of an answer that began, and broke off."""
 
 
 def told(request: Request) -> Facts:
@@ -78,6 +80,6 @@ class Telling:
             inputs=facts.inputs,
             refused=facts.refused,
             tokens=facts.tokens,
-            error=state.get("error"),
+            error=state.get("error", facts.error),
             traceparent=trace.decode("latin-1") if trace else None,
         )

@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from peftlab.errors import UserError
+from peftlab.errors import DiskError, UserError
 from peftlab.imports import without_collecting
 from peftlab.serving.events import Observer
 from peftlab.serving.settings import Settings
@@ -39,7 +40,9 @@ def worker(settings: Settings) -> FastAPI:
         from peftlab.serving.models.models import Models
         from peftlab.serving.observing.observers import observer_of
     try:
-        models = Models(wanted.runs, allow=settings.allow, precision=settings.precision, device=settings.device)
+        models = Models(
+            wanted.runs, allow=settings.allow, precision=settings.precision, device=settings.device, mask=settings.mask
+        )
         observer, guard = observer_of(settings, models), Guard(settings, shared.folder)
     except UserError as error:
         # where others serve, this one is started again, as it may be a matter of memory or of the disk
@@ -63,19 +66,23 @@ class Following:
 
     async def __call__(self, batcher: Batcher) -> None:
         """Look again and again; without a supervisor, end the process as one that is told to."""
-        supervisor, wanted, followed = os.getppid(), None, None
-        while os.getppid() == supervisor:
-            with suppress(OSError):  # if somebody has cleaned up, what is served stays
+        supervisor, followed = parent_process(), None
+        while supervisor is None or os.getppid() == supervisor.pid:  # it may have died while the models were loaded
+            with suppress(OSError, DiskError):  # if somebody has cleaned up, what is served stays
                 wanted = self._shared.wanted
-            if wanted is not None and wanted != followed:
-                batcher.draining = wanted.draining
-                errors = await batcher.on_models(self._load, wanted)
-                models = {name: run for run, name in self._names.items()}
-                self._shared.report(Worker(os.getpid(), wanted.version, models, errors))
-                self._observer.loaded([self._models.card(name) for name in self._models.names])
-                followed = wanted
+                if wanted != followed:
+                    await self._follow(wanted, batcher)
+                    followed = wanted
             await asyncio.sleep(LOOKS_S)
         signal.raise_signal(signal.SIGTERM)
+
+    async def _follow(self, wanted: Wanted, batcher: Batcher) -> None:
+        """Do what is wanted, and report it."""
+        batcher.draining = wanted.draining
+        errors = await batcher.on_models(self._load, wanted)
+        models = {name: run for run, name in self._names.items()}
+        self._shared.report(Worker(os.getpid(), wanted.version, models, errors))
+        self._observer.loaded([self._models.card(name) for name in self._models.names])
 
     def _load(self, wanted: Wanted) -> dict[str, str]:
         """Load and unload models; return the runs that cannot be loaded, and why."""

@@ -126,10 +126,14 @@ class Predictor:
             ConfigError: the task writes no text.
         """
         door = Door()
-        examples = [self.read(one, door)]
-        encoded = self.task.encode(examples, self.processor, self.limits)
+        example = self.read(one, door)
+        encoded = self.task.encode([example], self.processor, self.limits)
         self._warn(self.task.all_lost(encoded), door)
-        ((_, batch),) = self.batches(examples, encoded)
+        yield from self.written(example, encoded)
+
+    def written(self, example: Any, encoded: Encoded) -> Iterator[str]:
+        """Yield the text that the model writes for one `example`, which is encoded as `encoded`; see `stream`."""
+        ((_, batch),) = self.batches([example], encoded)
         pieces = self.task.stream(batch, self.model)
         with self._kernels():
             while True:

@@ -29,7 +29,7 @@ def test_all_that_confirms_the_records_goes_in_and_nothing_else():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
     written = write([sweep], "a.zip")
-    run = ["adapter/labels.json", "compression.json", "config.yaml", "explanation.json", "fairness.json"]
+    run = ["adapter/labels.json", "audit.json", "compression.json", "config.yaml", "explanation.json", "fairness.json"]
     run += ["metrics.csv", "packages.txt", "predictions/test.jsonl", "record.json"]
     run += ["reproduction.json", "robustness.json", "tables/test/confusion.csv", "trail.jsonl"]
     beside = ["report/figures/f.svg", "report/report.html"]

@@ -31,6 +31,7 @@ CONFIG: dict[str, Any] = {
     "name": "ner_lora",
     "seed": 0,
     "federated": {"rounds": 3, "processes": 0},
+    "privacy": {"epsilon": 8.0, "key_file": "mine/noise.key"},
     "sweep_dir": None,
     "run_dir": None,
     "existing": "auto",

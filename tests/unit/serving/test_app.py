@@ -157,6 +157,8 @@ def test_a_stream_that_takes_too_long_ends_with_an_error():
     first, last = [json.loads(line) for line in served.post(_streamed("a b c")).text.splitlines()]
     assert first == {"text": "a"}
     assert last["error"]["code"] == "timeout"
+    (told,) = served.noting.requests
+    assert (told.status, told.error, told.inputs, told.refused) == (200, "timeout", 1, 1)
 
 
 def test_an_answer_that_takes_too_long_is_given_up():

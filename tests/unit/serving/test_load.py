@@ -155,6 +155,7 @@ def test_a_percentile_is_a_latency_that_was_measured_or_none():
     [
         ({"url": "127.0.0.1:8000"}, "expected the address"),
         ({"url": "http://user:word@host"}, "expected the address"),
+        ({"url": "http://127.0.0.1:99999"}, "the highest is 65535"),
         ({"inputs": ()}, "no input"),
         ({"rate": 1e6, "seconds": 1e6}, "more than 1,000,000"),
     ],
@@ -162,6 +163,18 @@ def test_a_percentile_is_a_latency_that_was_measured_or_none():
 def test_what_cannot_be_sent_is_refused(options, message):
     with pytest.raises(UserError, match=message):
         load(**{"url": "http://127.0.0.1:1", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 0.1, "seconds": 1, "arrivals": "fixed"}, "are none: raise --rate"),
+        ({"url": "https://127.0.0.1:9", "ca": "/nowhere/ca.pem"}, "--ca /nowhere/ca.pem: cannot be read"),
+    ],
+)
+def test_what_cannot_be_begun_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        put_on(load(**{"url": "http://127.0.0.1:9", **options}))
 
 
 def test_a_server_that_is_not_there():

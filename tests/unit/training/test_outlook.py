@@ -22,7 +22,7 @@ def data_of(steps: int, batch_tokens: int | None = None) -> SimpleNamespace:
     encoded = SimpleNamespace(lengths=np.array([3, 5, 10]))
     spec = SimpleNamespace(batch_size=16, batch_tokens=batch_tokens)
     train = SimpleNamespace(encoded=encoded)
-    return SimpleNamespace(splits={"train": train}, spec=spec, steps_of_epoch=lambda: steps, static=None)
+    return SimpleNamespace(splits={"train": train}, spec=spec, steps_of_epoch=lambda: steps, static=None, clients={})
 
 
 @pytest.fixture

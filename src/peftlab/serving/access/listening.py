@@ -77,6 +77,8 @@ def listen_at(option: str, host: str, port: int, settings: Settings) -> socket.s
     Raises:
         UserError: see `listen` and `check`.
     """
+    if port > 65_535:  # the system would take it modulo 65,536
+        raise UserError(f"{option} {host}: port {port}: the highest is 65535")
     _check_reach(option, host, settings)
     family, address = _addresses(option, host, port)[0]
     tcp = socket.socket(family, socket.SOCK_STREAM)

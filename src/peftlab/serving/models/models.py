@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,16 @@ from peftlab.reading.unicode_text import Door
 from peftlab.runs.find import find
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
+from peftlab.serving.access.callers import ADMIN
 from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.use.finished import FinishedRun
 from peftlab.use.predictor import Answer, Predictor, Refused, beside
+
+_NAME = re.compile(rf"(?!{ADMIN}$)[\w.-]{{1,100}}")
+"""What a run may be called: a part of a path and of a key's scopes, where the word for administration means that."""
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 """The arithmetic that a server may have in place of a run's own, in the terms of ``trainer.precision``."""
@@ -151,8 +156,12 @@ class Models:
             UserError: as above; nothing has changed.
         """
         name, equals, place = run.partition("=")
-        folder = find(place if equals and not Path(run).exists() else run)
-        name = name if equals and not Path(run).exists() else str(RunRecord.load(folder).data["run_id"])
+        if not equals or Path(run).exists():
+            name, place = "", run
+        elif not _NAME.fullmatch(name):
+            raise UserError(f"{run}: {name!r} names no model: 1 to 100 letters, digits, _, . and -, and not '{ADMIN}'")
+        folder = find(place)
+        name = name or str(RunRecord.load(folder).data["run_id"])
         if name in self._served:
             raise UserError(f"two runs are called {name}: give one of them another name, NAME={folder}")
         served = self._load(name, folder)
@@ -221,7 +230,8 @@ class Models:
 
     def stream(self, name: str, one: Any, **options: Any) -> Iterator[str]:
         """Yield the text that a run writes to one input, piece by piece; see `FinishedRun.stream`."""
-        return self._of(name).generating(options).stream(one)
+        predictor, query = self._of(name).generating(options), self.read(name, one, **options)
+        return predictor.written(query.example, query.encoded)
 
     def _of(self, name: str) -> _Served:
         if name not in self._served:

@@ -80,7 +80,7 @@ class Observers(Observer):
 def observer_of(settings: Settings, models: Models) -> Observers:
     """Return the observers that `settings` ask for, in a process with these models.
 
-    What drift is measured from is computed here, where it is not kept yet: this may take as long as to answer two
+    What drift is measured from is computed here, where it is not kept yet: this may take as long as to answer a
     thousand inputs.
 
     Raises:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("peftlab")
 
-MOST_INPUTS = 2_000
-"""Inputs of a reference: more would tell windows of a thousand apart no better."""
+MOST_INPUTS = 1_000
+"""Inputs of a reference: as many as a window has; of more, a start would take long, and windows would gain little."""
 
 _RANGES = 10
 _AT_ONCE = 64
@@ -72,17 +72,17 @@ def reference(models: Models, name: str) -> Reference | None:
 
 
 def _computed(models: Models, card: ModelCard) -> Reference | None:
-    inputs = _inputs(card)
-    log.info("%s: computing what drift is measured from, %d inputs, once", card.name, len(inputs))
-    tokens: list[int] = []
-    unknown: list[int] = []
-    answers: list[Any] = []
-    for start in range(0, len(inputs), _AT_ONCE):
-        queries = [query for one in inputs[start : start + _AT_ONCE] if (query := _read(models, card.name, one))]
-        answers += [{} for _ in queries] if card.generates else models.answers(queries)
-        tokens += [query.tokens for query in queries]
-        unknown += [query.unknown for query in queries]
-    rows = [row for row in zip(tokens, unknown, answers, strict=True) if isinstance(row[2], dict)]
+    read = [query for one in _inputs(card) if (query := _read(models, card.name, one))]
+    queries = sorted(read, key=lambda query: query.tokens)  # batches of like lengths
+    log.info("%s: computing what drift is measured from, %d inputs, once", card.name, len(queries))
+    answers: list[Any] = [{} for _ in queries] if card.generates else []
+    for start in range(len(answers), len(queries), _AT_ONCE):
+        answers += models.answers(queries[start : start + _AT_ONCE])
+    rows = [
+        (query.tokens, query.unknown, answer)
+        for query, answer in zip(queries, answers, strict=True)
+        if isinstance(answer, dict)
+    ]
     if len(rows) < FEWEST:
         log.warning(
             "%s: its drift is not watched: %d validation inputs with an answer are too few, %d are needed",

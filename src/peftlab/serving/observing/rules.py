@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
@@ -22,6 +23,8 @@ from peftlab.storage.atomic import replacing
 from peftlab.validation import explain, unknown_key
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+PROBES = ("/livez", "/readyz")
+"""The routes that orchestrators ask all the time."""
 DEFAULT = Path(__file__).with_name("alerts.yml")
 
 
@@ -108,7 +111,10 @@ class Latency(_Above):
 
 @spec
 class Errors(_Above):
-    """The share of requests with one of some statuses; ``5xx`` stands for 500 to 599."""
+    """The share of requests with one of some statuses; ``5xx`` stands for 500 to 599.
+
+    Probes do not count: many good ones would hide that every question fails.
+    """
 
     above: Share
     statuses: list[Annotated[str, Field(pattern=r"^[1-5](\d\d|xx)$")]] = field(default_factory=lambda: ["5xx"])
@@ -118,7 +124,9 @@ class Errors(_Above):
 
     @override
     def values(self, window: Window) -> dict[Subject, float]:
-        by_status = window.by("peftlab_requests_total", "status", model=self.model)
+        by_status = Counter(window.by("peftlab_requests_total", "status", model=self.model))
+        for route in PROBES:
+            by_status.subtract(window.by("peftlab_requests_total", "status", model=self.model, route=route))
         count = sum(by_status.values())
         if count < self.at_least:
             return {}

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from peftlab.errors import ConfigError
 from peftlab.serving.observing.alerting import Alerting
 from peftlab.serving.observing.metrics import CONTENT_TYPE, collected, exposition, shared
 from peftlab.serving.observing.notices import Notices
 from peftlab.serving.observing.reference import kept
-from peftlab.serving.observing.rules import read
+from peftlab.serving.observing.rules import Drift, read
 from peftlab.serving.observing.watch import Watch
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ def running(settings: Settings) -> Iterator[None]:
         ConfigError: the rules of alerts cannot be used.
     """
     alerts = None if settings.alerts is None else read(settings.alerts)
+    if alerts and not settings.drift and (idle := [rule.name for rule in alerts.rules if isinstance(rule, Drift)]):
+        raise ConfigError(
+            f"{settings.alerts}: the rule '{idle[0]}' looks at drift, which --no-drift does not measure: leave out one"
+        )
     with ExitStack() as stack:
         stack.enter_context(shared())
         if alerts is not None or settings.drift:

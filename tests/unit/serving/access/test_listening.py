@@ -170,3 +170,8 @@ def test_a_port_that_is_taken():
         assert first.getsockname()[0] == "127.0.0.1"
         with pytest.raises(UserError, match="Address already in use"):
             listening.listen(settings(port=first.getsockname()[1]))
+
+
+def test_a_port_that_there_is_not():
+    with pytest.raises(UserError, match="port 70000: the highest is 65535"):
+        listening.listen(settings(port=70_000))

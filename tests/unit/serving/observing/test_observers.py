@@ -5,6 +5,9 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pytest
+
+from peftlab.errors import ConfigError
 from peftlab.serving.events import Answered, Computed, Observer
 from peftlab.serving.observing import reference
 from peftlab.serving.observing.arguments import add_arguments, settings_of
@@ -59,6 +62,7 @@ def test_every_event_is_passed_on():
     observers.computed(Computed(models=(), tokens=0, seconds=0, waited=()))
     observers.predicted("m", [], [])
     observers.queued(1)
+    observers.loaded([])
     observers.close()
     assert set(told) == {name for name in vars(Observer) if not name.startswith("_")}
 
@@ -92,3 +96,10 @@ def test_observing_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_rule_about_drift_that_is_not_measured_is_refused(tmp_path):
+    file = tmp_path / "alerts.yml"
+    file.write_text("rules: [{name: drifted, kind: drift}]\nto: [{file: alerts.jsonl}]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="'drifted' looks at drift, which --no-drift"):
+        running(Settings(runs=("m",), alerts=file, drift=False)).__enter__()

@@ -86,6 +86,7 @@ def test_each_kind_of_rule_reads_its_value():
         for number in range(100):
             metrics.answered(request(status=500 if number < 3 else 200, inputs=2, refused=number < 10))
             metrics.answered(request(status=429, model=None, seconds=2.5))
+            metrics.answered(request(route="/readyz", model=None))
             label = "bad" if number < 70 else "good"
             metrics.predicted("m", ["x"], [{"predicted": label, "probability": 0.9}])
         metrics.queued(7)
