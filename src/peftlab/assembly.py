@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -229,19 +230,18 @@ def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str
     return {name: regularizer.resolved() for name, regularizer in spec.acting.items()}
 
 
-def draw_batches(spec: RunSpec, data: DataModule) -> None:
-    """Have the training batches of a private run drawn at random, each unit with its own chance."""
+def divide_units(spec: RunSpec, data: DataModule) -> None:
+    """Have the training examples of a private run divided into units, each with a chance of its own in each batch."""
     if spec.privacy is None:
         return
     train = data.splits["train"]
     names = [example.group for example in train.examples] if spec.privacy.unit == "group" else [None] * train.rows
     steps = max(1, round(train.rows / spec.data.batch_size))
-    seed = int.from_bytes(spec.privacy.secret(spec.seed), "big")
-    data.poisson = Poisson(numbered(names), min(1.0, spec.data.batch_size / train.rows), steps, seed)
+    data.poisson = Poisson(numbered(names), min(1.0, spec.data.batch_size / train.rows), steps)
 
 
 def settle_privacy(spec: RunSpec, data: DataModule) -> Guarantee | None:
-    """Return the guarantee of a private run, whose batches are drawn; None: it has none.
+    """Return the guarantee of a private run, whose units are known; None: it has none.
 
     Raises:
         ConfigError: the data or the settings do not allow one.
@@ -253,13 +253,20 @@ def settle_privacy(spec: RunSpec, data: DataModule) -> Guarantee | None:
     return settle(spec.privacy, data.poisson, spec.steps(data.poisson.steps))
 
 
+def draw_batches(spec: RunSpec, data: DataModule, run: str) -> None:
+    """Have the training batches of a private run drawn at random, by the digest `run` of its identity."""
+    if spec.privacy is not None and data.poisson is not None:
+        data.poisson = replace(data.poisson, seed=int.from_bytes(spec.privacy.secret(run), "big"))
+
+
 def make_private(
     spec: RunSpec, tuner: Tuner, data: DataModule, guarantee: Guarantee | None, record: RunRecord
 ) -> list[Callback]:
     """Have `tuner` take private steps if there is a guarantee, and return the callback that keeps their record."""
     if spec.privacy is None or guarantee is None:
         return []
-    tuner.private = private = PrivateGradient(guarantee, spec.privacy.secret(spec.seed), data, tuner)
+    secret = spec.privacy.secret(record.data["identity"]["sha256"])
+    tuner.private = private = PrivateGradient(guarantee, secret, data, tuner)
     held_out = any(isinstance(source, float) for source in data.facts.files.values())
     return [KeepPrivacy(private, record, {"not_covered": not_covered(spec, held_out)})]
 

@@ -23,6 +23,7 @@ from peftlab.assembly import (
     calibrate,
     check_monitors,
     check_regularizers,
+    divide_units,
     draw_batches,
     make_private,
     make_trainer,
@@ -148,7 +149,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
     data.load()
     divide(spec.federated, data)
-    draw_batches(spec, data)
+    divide_units(spec, data)
     guarantee = settle_privacy(spec, data)
     sources = Sources(
         model=pretrained.resolved,
@@ -161,7 +162,9 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )
-    return Prepared(config, spec, pretrained, data, sources, sources.complete(config), guarantee)
+    identity = sources.complete(config)
+    draw_batches(spec, data, identity["sha256"])
+    return Prepared(config, spec, pretrained, data, sources, identity, guarantee)
 
 
 def build(ready: Prepared) -> Tuner:

@@ -141,6 +141,8 @@ REFUSED = [
     (["regularizer=[l2_sp]"], "refers to the weights"),
     (["augment=[mention]"], "examples of all clients"),
     (["task.class_weights=balanced"], "counting the labels"),
+    (["task=multilabel", "task.pos_weight=balanced"], "counting the labels"),
+    (["task=regression"], "task.mean=... task.sd=..."),
     (["data.labels=null"], "data.labels=null"),
     (["trainer.devices=2"], "takes one device"),
     (["trainer.cache_activations=true"], "does without"),

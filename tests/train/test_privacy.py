@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from peftlab.errors import ConfigError
 from peftlab.one_run import prepare
+from peftlab.privacy.clipping import generator_of
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted
@@ -42,7 +43,7 @@ def test_the_record_states_the_guarantee_and_how_it_was_reached(private):
     assert 0 < section["clipped"] <= 1
     assert section["weights_moved"] is True
     assert section["accountant"].startswith("PRV, opacus ")
-    assert any("seed" in line for line in section["not_covered"])
+    assert any("key_file" in line for line in section["not_covered"])
     config = RunFolder(private).read_config()
     assert config["privacy"]["noise_multiplier"] == section["noise_multiplier"]
 
@@ -93,6 +94,8 @@ REFUSED = {
     "peft=eva": "looks at the training examples",
     "regularizer=[sam]": "from several",
     "regularizer=[mixup]": "other examples",
+    "augment=[mention]": "parts of other examples",
+    "augment=[context]": "parts of other examples",
     "trainer.devices=2": "add noise",
     "task.class_weights=balanced": "counts the training examples",
     "trainer.on_nan=skip_batch": "depend on the examples",
@@ -123,6 +126,14 @@ def test_the_key_decides_noise_and_batches_and_stays_out_of_the_record(compose_c
     key.write_bytes(bytes(3))
     with pytest.raises(ConfigError, match="can be guessed"):
         prepare(compose_config(*tiny_overrides, *PRIVATE, f"privacy.key_file={key}"))
+
+
+def test_two_trainings_of_one_seed_share_neither_noise_nor_batches(compose_config, tiny_overrides):
+    one, other = (prepare(compose_config(*tiny_overrides, *PRIVATE, f"optimizer.lr={lr}")) for lr in (0.01, 0.02))
+    assert one.spec.seed == other.spec.seed
+    assert list(one.data.plan_of()) != list(other.data.plan_of())
+    noises = [generator_of(each.spec.privacy.secret(each.identity["sha256"]), 0).random() for each in (one, other)]
+    assert noises[0] != noises[1]
 
 
 def test_without_privacy_nothing_is_in_identity_or_record(compose_config, tiny_overrides):

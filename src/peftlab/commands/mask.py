@@ -9,7 +9,7 @@ from typing import Any
 
 from peftlab.commands import computing
 from peftlab.errors import UserError
-from peftlab.personal_data.arguments import add_masking, masker_of
+from peftlab.personal_data.arguments import add_masking, is_asked_for, masker_of
 from peftlab.terminal.arguments import add_allow, add_json, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
@@ -55,10 +55,13 @@ def execute(options: argparse.Namespace) -> None:
     from peftlab.personal_data.key import new_key
 
     if options.new_key is not None:
-        if options.data is not None:
-            raise UserError("--new-key FILE writes a key and stops: leave the data out")
+        if any((options.data, options.out, options.check, options.names, options.format, is_asked_for(options))):
+            raise UserError("--new-key FILE writes a key and stops: leave the rest out")
         new_key(options.new_key)
-        print(f"{options.new_key}: a new key; whoever has it can tell which surrogate belongs to whom")
+        if options.json:
+            print_json({"new_key": str(options.new_key)})
+        else:
+            print(f"{options.new_key}: a new key; whoever has it can tell which surrogate belongs to whom")
         return
     if options.data is None or options.check == (options.out is not None):
         raise UserError("mask takes a FILE or FOLDER, and --out PATH or --check, one of them")

@@ -23,8 +23,8 @@ class Poisson:
     """The probability of each unit."""
     steps: int
     """The number of batches in an epoch."""
-    seed: int
-    """What the draws follow from, beside epoch and place of the batch."""
+    seed: int | None = None
+    """What the draws follow from, beside epoch and place of the batch; None: nothing can be drawn yet."""
 
     @property
     def number(self) -> int:
@@ -53,6 +53,7 @@ class PoissonPlan(Sequence[list[int]]):
         """Return the examples of a batch, ascending, or several batches; raises IndexError where there is none."""
         if isinstance(place, slice):
             return [self[n] for n in range(*place.indices(len(self)))]
+        assert self.sampling.seed is not None
         random = np.random.default_rng([self.sampling.seed, self.epoch, range(len(self))[place]])
         joins = random.random(self.sampling.number) < self.sampling.rate
         batch: list[int] = np.flatnonzero(joins[self.sampling.units]).tolist()

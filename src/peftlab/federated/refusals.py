@@ -10,7 +10,7 @@ from peftlab.regularizers.anchored import Anchored
 from peftlab.regularizers.of_groups import OfGroups
 from peftlab.regularizers.regularizer import Term, WeightAverage
 
-_READS_ALL = "reads the examples of all clients before the training, which are not to leave them"
+_NEEDS_ALL = "would need the examples of all clients before the training, which are not to leave them"
 
 
 def refuse(federated: FederatedSpec, spec: Any) -> None:
@@ -23,23 +23,23 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
     Raises:
         ConfigError: one cannot; says why.
     """
-    if isinstance(getattr(spec.task, "class_weights", None), str):
+    for key in ("class_weights", "pos_weight"):
+        if isinstance(value := getattr(spec.task, key, None), str):
+            raise ConfigError(
+                f"task.{key}={value}: counting the labels {_NEEDS_ALL}. Name the weights, or leave them out"
+            )
+    if "mean" in spec.task.settled() and None in spec.task.settled().values():
         raise ConfigError(
-            f"task.class_weights={spec.task.class_weights}: counting the labels {_READS_ALL}. Name the weights, or "
-            "leave them out"
+            f"task={spec.task.name}: the mean and the standard deviation of its targets {_NEEDS_ALL}. Give values that "
+            "are known to everybody: task.mean=... task.sd=..."
         )
     for name, each in spec.acting.items():
         if isinstance(each, OfGroups):
-            raise ConfigError(f"regularizer.{name}: it {_READS_ALL}. Leave it out")
+            raise ConfigError(f"regularizer.{name}: it {_NEEDS_ALL}. Leave it out")
     for name, each in spec.augmenting.items():
         if each.mixes:
-            raise ConfigError(f"augment.{name}: it {_READS_ALL}. Leave it out")
+            raise ConfigError(f"augment.{name}: it {_NEEDS_ALL}. Leave it out")
     if federated.only is None:
-        if getattr(spec, "privacy", None) is not None:
-            raise ConfigError(
-                "privacy: it protects the examples of one training, and its accountant does not follow clients that "
-                "begin anew in each round. Set privacy=none, or federated=none"
-            )
         _refuse_rounds(spec)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from peftlab.data.augmentation.mention import Mention
 from peftlab.data.form import has_groups
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
@@ -84,8 +83,8 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         if getattr(budget, key):
             yield f"budget.{key} chooses examples by the others. Take a random sample: budget.train_examples=N alone"
     for name, each in spec.augment.items():
-        if isinstance(each, Mention) and each.share > 0:
-            yield f"augment.{name} writes mentions from other examples into a text. Leave it out"
+        if each.mixes and each.share > 0:
+            yield f"augment.{name} writes parts of other examples into a text. Leave it out"
 
 
 def _of_task(task: Task) -> Iterator[str]:
@@ -160,7 +159,7 @@ def not_covered(spec: Sections, held_out: bool) -> list[str]:
         lines.append("the initial adapter: what it was trained on")
     if spec.privacy is not None and spec.privacy.key_file is None:
         lines.append(
-            "anybody who knows the run's seed, which the record shows, can compute the noise: set privacy.key_file "
+            "anybody who knows the run's identity, which the record shows, can compute the noise: set privacy.key_file "
             "before the model or the record is given away"
         )
     return lines

@@ -31,7 +31,7 @@ class PrivacySpec:
     unit: Unit = "example"
     """What the guarantee is for: a training example, or all examples of a group, such as a person's."""
     key_file: Path | None = None
-    """A file of random bytes that noise and batches are drawn from; None: they are drawn from the run's seed."""
+    """A file of random bytes that noise and batches are drawn from; None: they are drawn from the run's identity."""
     key_sha256: str | None = None
     """The digest of these bytes, filled in when the file is read."""
 
@@ -50,10 +50,17 @@ class PrivacySpec:
         """The digest of the key; None: there is none."""
         return None if self.key_file is None else hashlib.sha256(read_key(self.key_file)).hexdigest()
 
-    def secret(self, seed: int) -> bytes:
-        """Return the bytes that noise and batches of the run with this `seed` are drawn from."""
+    def secret(self, run: str) -> bytes:
+        """Return the bytes that noise and batches of a run are drawn from.
+
+        They differ between any two runs, also of one seed: the difference of two sums with the same noise has none, and
+        epsilons of several trainings add up only if each draws its own.
+
+        Args:
+            run: the digest of its identity.
+        """
         key = b"" if self.key_file is None else read_key(self.key_file)
-        return hashlib.sha256(b"peftlab privacy %d " % seed + key).digest()
+        return hashlib.sha256(f"peftlab privacy {run} ".encode() + key).digest()
 
 
 def read_key(path: Path) -> bytes:

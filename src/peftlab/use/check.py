@@ -102,7 +102,7 @@ def _checked(folder: RunFolder) -> Findings:
     if sources or not is_completed:
         return Findings([*causes, *sources], _ALL_BUT_THE_IDENTITY)
     with restored():
-        gathered = evidence.gather(folder, spec, config, *evidence.prepared(spec))
+        gathered = evidence.gather(folder, spec, config, *evidence.prepared(spec, record["identity"]["sha256"]))
     held = hold(folder.record, spec, present, gathered, same_code=not code)
     return Findings([*causes, *held.causes], held.unverified)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab import backbone
-from peftlab.assembly import adopt, build_tuner, draw_batches, refer, store_and_compile
+from peftlab.assembly import adopt, build_tuner, divide_units, draw_batches, refer, store_and_compile
 from peftlab.config import RunSpec, build
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
@@ -135,8 +135,12 @@ class _Model:
                     return
 
 
-def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
+def prepared(spec: RunSpec, run: str) -> tuple[DataModule, Tuner]:
     """Return the loaded data of a run, and its model as it was before training, with the run's storage dtype.
+
+    Args:
+        spec: the run's specification.
+        run: the digest of its identity, which its batches may be drawn by.
 
     Raises:
         UserError: data or model cannot be read.
@@ -146,7 +150,8 @@ def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
     data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
     data.load()
     divide(spec.federated, data)
-    draw_batches(spec, data)
+    divide_units(spec, data)
+    draw_batches(spec, data, run)
     refer(spec, pretrained, data, data.budget.scored)
     tuner = build_tuner(spec, pretrained)
     adopt(spec, tuner)

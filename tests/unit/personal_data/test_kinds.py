@@ -23,6 +23,7 @@ FOUND = {
         "jürgen@müller.de",
         "bob (at) acme.org",
         "bob [at] acme [dot] org",
+        "bob%40acme.org",
         '"b o"@acme.org',
         "bob@192.168.1.20",
         "bob\uff20acme.org",

@@ -1,4 +1,4 @@
-"""E-mail addresses, also those that say ``(at)`` and ``(dot)``."""
+"""E-mail addresses, also those that say ``(at)`` and ``(dot)``, or stand in a web address with ``%40``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 from peftlab.personal_data.draw import Draw
 from peftlab.personal_data.kind import LETTER, Kind, Slice
 
-_AT = re.compile(r"@|[ ]?[(\[{][ ]?(?:at|@)[ ]?[)\]}][ ]?", re.IGNORECASE)
+_AT = re.compile(r"@|%40|[ ]?[(\[{][ ]?(?:at|@)[ ]?[)\]}][ ]?", re.IGNORECASE)
 _LOCAL = re.compile(rf"[{LETTER}0-9_.!#$%&'*+/=?^`{{|}}~-]{{1,64}}")
 _QUOTED = re.compile(r'"[^"\n]{1,62}"')
 _DOT = r"(?:\.|[ ]?[(\[{][ ]?(?:dot|punkt|\.)[ ]?[)\]}][ ]?)"

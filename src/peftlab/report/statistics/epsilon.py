@@ -63,7 +63,7 @@ def of_rates(hits: int, members: int, alarms: int, others: int, delta: float, le
     """
     hit, alarm = clopper_pearson(hits, members, level).low, clopper_pearson(alarms, others, level).high
     ratios = [(hit - delta) / alarm, (1 - alarm - delta) / (1 - hit) if hit < 1 else math.inf]
-    return max(0.0, *(math.log(ratio) for ratio in ratios if ratio > 0))
+    return max(0.0, *(math.log(max(ratio, 1.0)) for ratio in ratios))
 
 
 def of_guesses(right: int, guesses: int, examples: int, delta: float, level: float = 0.95) -> float:

@@ -109,7 +109,8 @@ def test_what_cannot_be_done_is_said(mask, tmp_path):
         ((tmp_path / "none", "--check"), "no such file"),
         ((file, "--check", "--kinds", "mail"), "Did you mean 'email'"),
         ((file, "--check", "--names-types", "PER"), "--names RUN"),
-        ((file, "--new-key", out), "leave the data out"),
+        ((file, "--new-key", out), "leave the rest out"),
+        (("--new-key", out, "--check"), "leave the rest out"),
     ):
         code, _, err = mask(*arguments)
         assert code == 2

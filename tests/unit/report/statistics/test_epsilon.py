@@ -60,6 +60,12 @@ def test_the_limit_by_rates_is_that_of_its_formula():
     assert missed == pytest.approx(of_rates(10, 100, 0, 100, 0.0))
 
 
+def test_an_attack_that_is_wholly_wrong_proves_nothing():
+    members = np.arange(40) < 20
+    found = lower_limits(np.where(members, 0.0, 1.0), members, DELTA)
+    assert (found.rates, found.guesses) == (0, 0)
+
+
 def test_the_limit_by_guesses_is_where_a_binomial_tail_has_the_risk():
     limit = of_guesses(95, 100, 500, 0.0)
     assert binom.sf(94, 100, 1 / (1 + math.exp(-limit))) == pytest.approx(0.05, abs=1e-4)
