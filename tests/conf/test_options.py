@@ -48,8 +48,11 @@ FROM_THE_RUN = {"self", "save_dir"}
 
 
 def read(group: str, option: str) -> dict[str, Any]:
-    """Return a file, with those that its defaults name put in where they belong."""
-    node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    """Return a file's section of the group, with those that its defaults name put in where they belong."""
+    text = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
+    node = yaml.safe_load(text)
+    if text.startswith("# @package _global_"):  # which sets something of other sections too
+        node = node[group]
     for entry in node.pop("defaults", []):
         if isinstance(entry, dict):
             ((place, other),) = entry.items()

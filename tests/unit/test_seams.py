@@ -86,7 +86,7 @@ def own_names() -> set[str]:
     for file in SOURCES:
         for node in ast.walk(tree_of(file)):
             match node:
-                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                     names.add(name)
                 case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
                     names.add(name)

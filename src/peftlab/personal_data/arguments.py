@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any, Protocol
 
 from peftlab.personal_data.key import read_key
 from peftlab.personal_data.kinds import kinds
 from peftlab.personal_data.masker import REGIONS, Masker, Names
 
 
-def add_masking(parser: argparse.ArgumentParser | argparse._ArgumentGroup, prefix: str = "") -> None:
+class Takes(Protocol):
+    """A parser, or a group of its arguments."""
+
+    def add_argument(self, name: str, /, **settings: Any) -> Any:
+        """Declare an argument."""
+
+
+def add_masking(parser: Takes, prefix: str = "") -> None:
     """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``; see `masker_of`.
 
     Args:
