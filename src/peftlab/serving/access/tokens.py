@@ -103,9 +103,12 @@ class Tokens:
         if self._fetching is None and now - self._tried >= REST_S:
             self._tried = now
             self._fetching = asyncio.create_task(self._fetch())
-            self._fetching.add_done_callback(lambda _: setattr(self, "_fetching", None))
+            self._fetching.add_done_callback(self._end_of_fetch)
         if self._fetching is not None:
             await asyncio.shield(self._fetching)
+
+    def _end_of_fetch(self, _: asyncio.Task[None]) -> None:
+        self._fetching = None
 
     async def _fetch(self) -> None:
         place = str(self._settings.jwks)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from peftlab.backbone import Backbone
 from peftlab.data.static_shapes import widened
 from peftlab.seams.pytorch import leaves
+from peftlab.seams.transformers import attention_of
 from peftlab.serving.models.edits import NotSharedError, edits_of
 from peftlab.serving.models.shelf import plain_of
 from peftlab.serving.models.trunk import ChangedInputsError, Trunk
@@ -61,7 +62,7 @@ class Mixed:
         is_whole = hasattr(plain, "base_model") and parts.model.quantize == "none"
         if not is_read or not is_whole or parts.peft.needs_own_rows:
             return None
-        encoder = [weights_sha256, type(plain.base_model).__name__, plain.config._attn_implementation]
+        encoder = [weights_sha256, type(plain.base_model).__name__, attention_of(plain)]
         how = [predictor.precision, predictor.tf32, predictor.cudnn_attention, str(predictor.device)]
         return canonical_json([*encoder, *how])
 
