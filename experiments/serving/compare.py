@@ -77,9 +77,12 @@ MOST_RATE = 1e6
 """Requests a second that are due where throughput is measured: all at once."""
 
 
-def at_rate(server: Served, inputs: tuple[str, ...], rate: float, seconds: float, watch=None, timeout=10.0) -> Outcome:
+def at_rate(
+    server: Served, inputs: tuple[str, ...], rate: float, seconds: float, watch=None, timeout=10.0, connections=512
+) -> Outcome:
     """Ask at a rate."""
-    return put_on(Load(url=server.url, inputs=inputs, rate=rate, seconds=seconds, timeout=timeout), watch)
+    load = Load(url=server.url, inputs=inputs, rate=rate, seconds=seconds, timeout=timeout, connections=connections)
+    return put_on(load, watch)
 
 
 def serving(folder: Path, runs: list[str], *options: str):
@@ -257,7 +260,8 @@ def overload(folder: Path, runs: list[str]) -> dict:
     inputs, most = texts(folder), capacity(folder)
     with serving(folder, runs[:1]) as server:
         at_once(server, inputs, 4 * CLIENTS)
-        outcome = at_rate(server, inputs, 4 * most, min(SECONDS, 20), timeout=20)
+        # more connections than inputs may wait in both workers: else requests would wait in the client
+        outcome = at_rate(server, inputs, 4 * most, min(SECONDS, 20), timeout=20, connections=900)
         after = at_rate(server, inputs, 0.5 * most, min(SECONDS, 10))
     refused = {name: value and 1000 * value for name, value in outcome.refusals.percentiles.items()}
     return {
