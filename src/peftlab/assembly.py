@@ -36,7 +36,7 @@ from peftlab.privacy.refusals import check_labels, not_covered
 from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.seams.lightning import leave_signals_alone
+from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
@@ -395,11 +395,7 @@ def make_trainer(
         callbacks=[Outputs(), *callbacks, *chosen, *last],
         plugins=plugins,
         logger=loggers,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        **DONE_HERE,
     )
     leave_signals_alone(trainer)
     return trainer

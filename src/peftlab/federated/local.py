@@ -26,7 +26,7 @@ from peftlab.devices.spec import TrainerSpec
 from peftlab.federated.proximal import Proximal
 from peftlab.federated.spec import FederatedSpec
 from peftlab.federated.split import drawn
-from peftlab.seams.lightning import leave_signals_alone
+from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
 from peftlab.seams.pytorch import uncompiled
 from peftlab.storage import trees
 from peftlab.storage.atomic import digest_file
@@ -342,11 +342,7 @@ def trainer_of(hardware: TrainerSpec, steps: int, callbacks: list[Callback], fol
         log_every_n_steps=steps + 1,
         callbacks=callbacks,
         logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        **DONE_HERE,
     )
     leave_signals_alone(trainer)
     return trainer

@@ -15,6 +15,15 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 _WITHIN_STEPS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
+DONE_HERE: dict[str, Any] = {
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,
+}
+"""The arguments of a Trainer that keep Lightning from what this package does itself."""
+
 
 def leave_signals_alone(trainer: Trainer) -> None:
     """Keep Lightning from handling signals: it would message other ranks from within the signal handler.
