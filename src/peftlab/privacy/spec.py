@@ -39,7 +39,6 @@ class PrivacySpec:
         """Check that something says how much noise there is."""
         if self.epsilon is None and self.noise_multiplier is None:
             raise ValueError("epsilon and noise_multiplier are both null: set one of them, such as privacy.epsilon=8")
-
         if self.key_file is not None and self.key_sha256 not in (None, self.digest):
             raise ConfigError(
                 f"privacy.key_file = '{self.key_file}': it is not the key that the run began with; put that one there"

@@ -78,7 +78,7 @@ def derive(
             f"from, which had an adapter of its own: `peftlab {by}` does not keep it"
         )
     config = _config(parents, by, how, peft)
-    config["name"] = name = name or f"{first.record.data['name']}-{config['peft']['name']}"
+    config["name"] = name = name or _default_name(first, config["peft"]["name"])
     recorded = first.record.data["identity"]
     own = identity(config, recorded["data_sha256"], recorded["weights_sha256"])
     folder = (root or Path("runs")) / name / run_id_of(own)
@@ -126,13 +126,18 @@ def derive(
 
 
 def derived_before(
-    parents: Sequence[FinishedRun], by: str, how: Mapping[str, Any], name: str, root: Path | None = None
+    parents: Sequence[FinishedRun],
+    by: str,
+    how: Mapping[str, Any],
+    method: str,
+    name: str | None = None,
+    root: Path | None = None,
 ) -> FinishedRun | None:
     """Return the completed run that was derived so, which spares fitting its options again; None: there is none.
 
-    Arguments are those of `derive`.
+    Arguments are those of `derive`; `method` is the name in its `peft`.
     """
-    folder = (root or Path("runs")) / name
+    folder = (root or Path("runs")) / (name or _default_name(parents[0], method))
     asked = [by, canonical_json(dict(how)), [run.record.data["identity"]["sha256"] for run in parents]]
     for record in readable_records(sorted(folder.iterdir()) if folder.is_dir() else []):
         if record.data["status"] == "completed" and (made := record.derived) is not None:
@@ -168,6 +173,10 @@ def _config(parents: Sequence[FinishedRun], by: str, how: Mapping[str, Any], pef
     derived = {"by": by, "how": dict(how), "parents": [one.record.data["identity"]["sha256"] for one in parents]}
     of_training: dict[str, Any] = {"regularizer": {}, "augment": {}, "callbacks": {}, "logger": {}}
     return {**config, **of_training, "model": model, "peft": section, "adapter": None, SECTION: derived}
+
+
+def _default_name(first: FinishedRun, method: str) -> str:
+    return f"{first.record.data['name']}-{method}"
 
 
 def _is_finished(folder: Path, own: Mapping[str, Any]) -> bool:

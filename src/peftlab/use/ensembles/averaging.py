@@ -97,8 +97,7 @@ def mixed(
     fits_weights = weights == "validation" and len(members) > 1
     fits_temperature = temperature == "auto" and _has_temperature(first.parts.task, kind)
     if fits_weights or fits_temperature:
-        called = name or f"{first.record.data['name']}-{section['name']}"
-        if (made := derived_before(parents, "ensemble", how, called, root)) is not None:
+        if (made := derived_before(parents, "ensemble", how, section["name"], name, root)) is not None:
             return made
         section |= _fitted(first, section, fill, fits_weights, fits_temperature)
     return derive(parents, by="ensemble", how=how, peft=section, fill=fill, name=name, root=root)
