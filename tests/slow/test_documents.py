@@ -22,6 +22,7 @@ from pyarrow import csv, parquet
 from tests.tiny_models import OF_HEADS
 
 from peftlab.composing.compose import compose, conf_dir
+from peftlab.personal_data.key import new_key
 from peftlab.runs.record import RunRecord
 from peftlab.tasks.ner import Ner
 
@@ -90,6 +91,7 @@ def reader(
     dialects = [f"{row},{'north' if n % 2 else 'south'}" for n, row in enumerate(rows[1:])]
     (tmp_path / "my_dialects.csv").write_text("\n".join([f"{rows[0]},dialect", *dialects]))
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
+    new_key(tmp_path / "secret.key")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     yield
     for name, module in list(sys.modules.items()):
