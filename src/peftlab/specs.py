@@ -23,7 +23,7 @@ from peftlab.validation import checked
 
 ALLOWED_PREFIXES = (
     *(f"peftlab.{room}" for room in ("callbacks", "data", "loggers", "methods", "regularizers")),
-    *(f"peftlab.{room}" for room in ("schedules", "sources", "tasks")),
+    *(f"peftlab.{room}" for room in ("schedules", "semi_supervised", "sources", "tasks")),
     "torch.optim",
     "pytorch_optimizer",
     "bitsandbytes.optim",

@@ -1,0 +1,1 @@
+"""How does a language model classify? Templates, words that stand for labels, calibration and demonstrations."""
