@@ -11,7 +11,7 @@ import torch
 from peftlab import backbone
 from peftlab.adapted_model import base_model
 from peftlab.continual.scoring import UNUSED
-from peftlab.continual.stages import Config, Plan
+from peftlab.continual.stages import Config
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError
@@ -53,19 +53,12 @@ def nearest_mean(embedded: Sequence[Embedded], together: bool = True) -> np.ndar
 
 
 @restored()
-def embed_stages(plan: Plan) -> list[Embedded]:
-    """Return the mean token embedding that the frozen encoder gives to each text of each stage.
+def embed(config: Config) -> Embedded:
+    """Return the mean token embedding that the frozen encoder gives to each text of the data of `config`.
 
     Raises:
         ConfigError: the task has not one label for each text, or the model no encoder of texts.
     """
-    embedded = []
-    for place in range(len(plan.stages)):
-        embedded.append(_embed(plan.alone(place)))
-    return embedded
-
-
-def _embed(config: Config) -> Embedded:
     _, spec = settle(config | UNUSED)
     task = spec.task
     pretrained = backbone.fetch(spec.model, task)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from peftlab.assembly import refer, store_and_compile
 from peftlab.continual.stages import Config
@@ -23,7 +24,7 @@ from peftlab.training.tuner import Tuner
 from peftlab.use.evaluate import computing_as, trainer_for, tuner_of
 from peftlab.use.finished import FinishedRun
 
-UNUSED = {"adapter": None, "regularizer": {}, "augment": {}, "callbacks": {}, "logger": {}}
+UNUSED: dict[str, Any] = {"adapter": None, "regularizer": {}, "augment": {}, "callbacks": {}, "logger": {}}
 """Sections that only training uses."""
 
 

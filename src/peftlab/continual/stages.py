@@ -58,7 +58,7 @@ class Composing:
             ConfigError: there is no such option or key, or one has no value.
         """
         if more not in self._composed:
-            layers = {_key(text): text for text in (*self.overrides, *more)}
+            layers = {key_of(text): text for text in (*self.overrides, *more)}
             config = compose(*layers.values(), config_dir=self.config_dir)
             try:
                 self._composed[more] = plain_values(config)
@@ -67,7 +67,8 @@ class Composing:
         return deepcopy(self._composed[more])
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """Return the key that an override sets."""
     return override.lstrip("+~").partition("=")[0]
 
 
@@ -123,8 +124,14 @@ class Plan:
         """Return the labels of the stages up to the one at `last`, in order."""
         return list(dict.fromkeys(label for stage in self.stages[: last + 1] for label in stage.labels))
 
-    def alone(self, place: int, labels: Sequence[str] | None = None) -> Config:
-        """Return the configuration of the stage at `place` as if it was the only one, with `labels` for its own."""
+    def alone(self, place: int, labels: Sequence[str] | None = None, forgetful: bool = True) -> Config:
+        """Return the configuration of the stage at `place` as if it was the only one.
+
+        Args:
+            place: of the stage.
+            labels: of the head; None: those of the stage.
+            forgetful: whether there is nothing to keep, so that regularisers that keep it are left out.
+        """
         stage = self.stages[place]
         config = self.contender.config(*stage.overrides) | {"stream": None, "seed": self.seed, "run_dir": None}
         subset: dict[str, Any] = {}
@@ -135,22 +142,21 @@ class Plan:
         config["data"]["subset"] = subset or None
         if stage.labels:
             config["data"]["labels"] = list(labels or stage.labels)
+        if forgetful and config.get("regularizer"):
+            config["regularizer"] = {name: node for name, node in config["regularizer"].items() if not _keeps(node)}
         return config
 
     def config(self, place: int, earlier: Sequence[Path]) -> Config:
         """Return the configuration of the stage at `place`, which follows the runs in the folders `earlier`."""
-        config = self.alone(place, self.seen(place) if self.spec.scenario == "class" else None)
+        labels = self.seen(place) if self.spec.scenario == "class" else None
+        config = self.alone(place, labels, forgetful=not earlier)
         if "previous" in config["peft"]:
             config["peft"]["previous"] = _filled(config["peft"]["previous"], earlier)
         elif earlier:
             config["adapter"] = str(earlier[-1] / "adapter")
-        for name, node in (config.get("regularizer") or {}).items():
-            if not isinstance(node, dict) or ("previous" not in node and node.get("_target_") != OF_MEMORY):
-                continue
-            if earlier and "previous" in node:
+        for node in (config.get("regularizer") or {}).values():
+            if isinstance(node, dict) and "previous" in node:
                 node["previous"] = _filled(node["previous"], earlier)
-            elif not earlier:  # the first stage has nothing to keep
-                config["regularizer"][name] = None
         if self.spec.memory is not None and earlier:
             config["data"]["replay"] = [{"run": str(run), **self.spec.memory} for run in earlier]
         return config
@@ -162,7 +168,9 @@ class Plan:
             ConfigError: they have heads, or data sets, of their own.
         """
         if self.spec.scenario == "task":
-            raise ConfigError("stream.controls: joint: the stages of scenario=task have heads of their own; leave it out")
+            raise ConfigError(
+                "stream.controls: joint: the stages of scenario=task have heads of their own; leave it out"
+            )
         if any(stage.overrides for stage in self.stages):
             raise ConfigError(
                 "stream.controls: joint: the stages have data sets of their own. Write them into one, with a column "
@@ -180,6 +188,13 @@ class Plan:
         """Return a digest of what decides the test split of the stage at `place`."""
         config = self.alone(place)
         return str(sha256_of({key: config[key] for key in DATA_OF_A_STAGE}))
+
+
+def _keeps(node: Any) -> bool:
+    """Return whether a regulariser keeps what earlier runs have learnt, of which its options name none."""
+    if not isinstance(node, dict):
+        return False
+    return node.get("_target_") == OF_MEMORY or ("previous" in node and node["previous"] in (None, []))
 
 
 def _filled(previous: Any, earlier: Sequence[Path]) -> Any:

@@ -13,21 +13,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from peftlab.chains.chain import Chain
 from peftlab.continual.matrix import Matrix, matrix_of
-from peftlab.continual.nearest_mean import embed_stages, nearest_mean
+from peftlab.continual.nearest_mean import Embedded, embed, nearest_mean
 from peftlab.continual.scoring import StageModel, known_metric
 from peftlab.continual.spec import StreamSpec
-from peftlab.continual.stages import Composing, Config, Contender, Plan
+from peftlab.continual.stages import Composing, Config, Contender, Plan, key_of
 from peftlab.errors import ConfigError
 from peftlab.imports import find_here
 from peftlab.runs.record import RunRecord
 from peftlab.specs import packages_of
 from peftlab.storage.digests import sha256_of
 from peftlab.use.ensembles.merging import merge_runs
-from peftlab.use.finished import FinishedRun, load
+from peftlab.use.finished import load
 
 log = logging.getLogger("peftlab")
 
@@ -49,6 +47,8 @@ class Walk:
     runs: tuple[str, ...]
     """The names of their runs in the chain; the last may be the merged one."""
     matrix: Matrix
+    joint: float | None = None
+    """The accuracy of the same method on all the data at once; None: not trained."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Stream:
         if not self.contenders:
             self.contenders = [replace(whole, name=self.base["peft"]["name"])]
         self._models: dict[tuple[str, ...], StageModel] = {}
+        self._embeddings: dict[str, Embedded] = {}
 
     def learn(self) -> Result:
         """Do all runs that are not done yet, score them, and return the result.
@@ -96,11 +97,11 @@ class Stream:
         for seed, order, contender in product(seeds, orders, self.contenders):
             plan = Plan(contender, seed, order)
             log.info("stream: %s, seed %d, order %d: %s", contender.name, seed, order, ", ".join(_names(plan)))
-            walk = Walk(contender.name, seed, order, _names(plan), *self._walk(plan))
-            walks.append(walk)
-            for control in self.spec.controls:
-                beside = self._control(control, plan)
-                controls[beside.contender, beside.seed, order] = beside
+            beside = {control: self._control(control, plan) for control in self.spec.controls}
+            for control, walk in beside.items():  # contenders of one method share them: they are named for the first
+                controls.setdefault((control, walk.runs, seed, order), walk)
+            joint = beside["joint"].matrix.accuracy if "joint" in beside else None
+            walks.append(Walk(contender.name, seed, order, _names(plan), *self._walk(plan), joint))
         return Result(self.chain.folder, self.spec, self._metric(), walks, list(controls.values()), self.chain.stages)
 
     def _metric(self) -> str:
@@ -125,6 +126,10 @@ class Stream:
     def _stage(self, plan: Plan, place: int, earlier: Sequence[str]) -> str:
         """Do the run of a stage, and return its name."""
         return self._run(plan.stages[place].name, lambda root: plan.config(place, [root / run for run in earlier]))
+
+    def _alone(self, plan: Plan, place: int, labels: Sequence[str] | None = None) -> str:
+        """Do the run of a stage that starts from the pretrained model, and return its name."""
+        return self._run(plan.stages[place].name, lambda root: plan.alone(place, labels))
 
     def _run(self, name: str, config: Callable[[Path], Config]) -> str:
         """Do the run of a configuration that names earlier ones below a root, and return its name in the chain."""
@@ -176,7 +181,7 @@ class Stream:
             )
         labels = sorted(plan.seen(len(plan.stages) - 1)) or None
         places = range(len(plan.stages))
-        runs = [self._run(plan.stages[place].name, lambda root, at=place: plan.alone(at, labels)) for place in places]
+        runs = [self._alone(plan, place, labels) for place in places]
         how, options = str(plan.spec.merge.get("how")), {k: v for k, v in plan.spec.merge.items() if k != "how"}
         members = [load(self._folder(run)) for run in runs]
         merged = merge_runs(members, how, options, name="merged", root=self.chain.folder)
@@ -189,20 +194,26 @@ class Stream:
 
     def _control(self, control: str, plan: Plan) -> Walk:
         """Return what a control makes of the stages; its matrix has the same scores in all rows but those of means."""
-        names, count = _names(plan), len(plan.stages)
+        count, names = len(plan.stages), _names(plan)
+        named = f"{control} ({plan.contender.name})"
         if control == "nearest_mean":
-            walk = Walk(control, 0, plan.order, names, (), Matrix(np.full((count, count), np.nan)))
             together = plan.spec.scenario != "task"
-            return replace(walk, matrix=Matrix(nearest_mean(embed_stages(plan), together)))
+            means = nearest_mean([self._embedded(plan, place) for place in range(count)], together)
+            return Walk(control, plan.seed, plan.order, names, (), Matrix(means))
         if control == "joint":
-            run = self._run("joint", lambda root: plan.joint())
-            runs, scores = (run,), [self._scored(run, plan, stage) for stage in range(count)]
+            runs: tuple[str, ...] = (self._run("joint", lambda root: plan.joint()),)
+            scores = [self._scored(runs[0], plan, stage) for stage in range(count)]
         else:
-            runs = tuple(self._run(plan.stages[n].name, lambda root, at=n: plan.alone(at)) for n in range(count))
+            runs = tuple(self._alone(plan, place) for place in range(count))
             scores = [self._recorded(run) for run in runs]
-        matrix = matrix_of([scores] * count, self._mode(runs[0]))
-        method = load(self._folder(runs[0])).parts.peft.name
-        return Walk(f"{control} ({method})", plan.seed, plan.order, names, runs, matrix)
+        return Walk(named, plan.seed, plan.order, names, runs, matrix_of([scores] * count, self._mode(runs[0])))
+
+    def _embedded(self, plan: Plan, place: int) -> Embedded:
+        """Return the embeddings of a stage, which all contenders share."""
+        key = plan.test_of(place)
+        if key not in self._embeddings:
+            self._embeddings[key] = embed(plan.alone(place))
+        return self._embeddings[key]
 
 
 def learn(
@@ -223,14 +234,16 @@ def learn(
     config = composing()
     find_here(packages_of(config))
     if not config["budget"]["test"]:
-        raise ConfigError("budget.test=false: a stream is judged by the test splits of its stages. Set budget.test=true")
+        raise ConfigError(
+            "budget.test=false: a stream is judged by the test splits of its stages. Set budget.test=true"
+        )
     if config.get("adapter") is not None:
         raise ConfigError("adapter: the first stage of a stream starts from the pretrained model; leave adapter out")
     name = config["name"] or f"{config['task']['name']}-{config['data']['name']}"
     place = folder or Path(config["run_dir"] or FOLDERS / name)
     decides = {key: value for key, value in config.items() if key not in ("run_dir", "existing", "sweep", "logger")}
-    settings = {"overrides": [text for text in overrides if not text.startswith("run_dir=")]}
-    settings |= {"configuration": sha256_of(decides)}
+    typed = {key: text for text in overrides if (key := key_of(text)) != "run_dir"}
+    settings = {"overrides": typed, "sha256_of_configuration": sha256_of(decides)}
     with Chain(place, KIND, settings, tuple(command)) as chain:
         return Stream(chain, composing).learn()
 

@@ -201,8 +201,6 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
             dropped[file] = {reason: count for reason, count in counts.items() if count}
         inside = np.ones(len(members), bool) if spec.subset is None else spec.subset.holds(members, task, spec.format)
         learnt[file] = chosen(members, kept[inside[kept]])
-        if not inside.all():
-            dropped[file]["outside data.subset"] = len(kept) - len(learnt[file])
         if file != "train" or not shares:
             splits[file] = learnt[file]
             continue
