@@ -63,6 +63,7 @@ def test_new_classes_join_those_of_the_stages_before(stream, tmp_path):
     assert "nearest_mean" in (tmp_path / "s/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path):
     """The old task is scored by the head that it ended with, on the weights of the last stage."""
     (walk,) = learn(stream(*TASKS, "stream.metric=loss", "optimizer.lr=0.1"), tmp_path / "s").walks
@@ -85,6 +86,7 @@ def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path)
     assert walk.matrix.values[1, 0] != walk.matrix.values[0, 0]
 
 
+@pytest.mark.slow
 def test_domains_share_a_head_and_can_be_merged(domains, tmp_path):
     more = [
         "stream.controls=[joint,separate]",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peftlab.assembly import refer, store_and_compile
+from peftlab.assembly import build_tuner, refer, store_and_compile
 from peftlab.continual.stages import Config
 from peftlab.data.module import DataModule
 from peftlab.data.static_shapes import StaticShapes
@@ -80,7 +80,10 @@ def known_metric(metric: str, scores: Iterable[str]) -> str:
 
 def _with_head_of(head: FinishedRun, body: FinishedRun) -> Tuner:
     """Return the model of `head` with everything but its head taken from `body`, a run of the same method."""
-    tuner = tuner_of(head)
+    labels = {"labels": head.parts.data.labels}
+    data = replace(body.spec.data, **labels)  # type: ignore[type-var]  # a dataclass, made by an alias of it
+    spec = replace(body.spec, task=head.spec.task, data=data)
+    tuner = build_tuner(spec, head.pretrained)
     names = tuner.context.head
     mixed = {
         **{name: tensor for name, tensor in read_tensors(body.folder.adapter).items() if not is_of_head(name, names)},
@@ -88,7 +91,7 @@ def _with_head_of(head: FinishedRun, body: FinishedRun) -> Tuner:
     }
     with tempfile.TemporaryDirectory(prefix="peftlab-stage-") as name:
         folder = Path(name) / "adapter"
-        shutil.copytree(head.folder.adapter, folder)
+        shutil.copytree(body.folder.adapter, folder)
         save(mixed, folder / ADAPTER_WEIGHTS)
-        head.parts.peft.load(tuner.model, folder)
-    return tuner.eval()
+        body.parts.peft.load(tuner.model, folder)
+    return tuner.eval().to(head.device)
