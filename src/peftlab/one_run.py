@@ -342,7 +342,7 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         RuntimeError: no validation score is a number.
         DamagedError: the checkpoint cannot be loaded.
     """
-    tuner.fits_head = tuner.task.fits_head
+    tuner.head_from = data if tuner.task.fits_head else None
     try:
         trainer.fit(tuner, data, ckpt_path=checkpoint)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
