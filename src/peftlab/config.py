@@ -44,11 +44,14 @@ from peftlab.methods.method import Method
 from peftlab.privacy.refusals import refuse_uncounted
 from peftlab.privacy.spec import PrivacySpec
 from peftlab.quantizing import check_installed
-from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
+from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage, key_of
 from peftlab.runs.derivation import DerivedSpec
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import SCORED, Direction
+from peftlab.semi_supervised.joining import without_null_views
+from peftlab.semi_supervised.method import SemiSupervised
+from peftlab.semi_supervised.refusals import refuse as refuse_unlabelled
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out
@@ -100,6 +103,7 @@ class RunSpec:
     augment: dict[str, Augmentation] = field(default_factory=dict)
     federated: FederatedSpec | None = None
     privacy: PrivacySpec | None = None
+    semi: SemiSupervised | None = None
     adapter: AdapterSpec | None = None
     derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -119,6 +123,8 @@ class RunSpec:
         self._check_generation()
         if self.federated is not None and self.derived is None:
             refuse_in_rounds(self.federated, self)
+        if self.semi is not None:
+            refuse_unlabelled(self.semi, self)
         refuse_uncounted(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
@@ -153,8 +159,8 @@ class RunSpec:
             listed = " and ".join(f"{name} ({share:g})" for name, share in shares.items())
             raise ConfigError(f"regularizer: {listed} replace more than all of the task's loss. Lower their share")
         for name, each in acting.items():
-            key = f"regularizer.{name}"
-            if name in _LOGGED:
+            key = key_of(name)
+            if name in _LOGGED or (name == "semi" and name in self.regularizer):
                 raise ConfigError(f"{key}: train/{name} is logged already; give it another name")
             changes = isinstance(each, PassRule) or (isinstance(each, Term) and each.from_embeddings)
             if changes and hardware.compile:
@@ -220,9 +226,14 @@ class RunSpec:
         return self.federated is not None and self.federated.rounds is not None
 
     @property
+    def chosen(self) -> dict[str, Regularizer]:
+        """The regularisers, and how the run learns from unlabelled texts, if it does."""
+        return self.regularizer | ({} if self.semi is None else {"semi": self.semi})
+
+    @property
     def acting(self) -> dict[str, Regularizer]:
-        """The regularisers but those whose options turn them off."""
-        return {name: each for name, each in self.regularizer.items() if each.off is None}
+        """The same but those whose options turn them off."""
+        return {name: each for name, each in self.chosen.items() if each.off is None}
 
     @property
     def passes(self) -> int:
@@ -297,6 +308,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
     rounds_as_epochs(resolved)
+    without_null_views(resolved)
     _resolve_directions(resolved)
     return resolved
 

@@ -27,6 +27,7 @@ from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
+from peftlab.data.views import chosen
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
@@ -90,6 +91,10 @@ class DataModule(L.LightningDataModule):
         """By name, the positions of each client's training examples; a step of the run is then a round of theirs."""
         self.poisson: Poisson | None = None
         """Draws the training batches, which differ in size; None: an epoch has every example once."""
+        self.keeps_rest = False
+        """Whether `rest` is kept, for a run that learns from texts beside the training split."""
+        self.rest: Sequence[Any] = []
+        """The training examples that the budget's sample leaves out."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -109,6 +114,9 @@ class DataModule(L.LightningDataModule):
         for split, members in splits.items():
             used = sampled(split, members, self.task, self.budget)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
+            if split == "train" and self.keeps_rest:
+                taken = {example.id for example in used}
+                self.rest = chosen(members, [n for n, one in enumerate(members) if one.id not in taken])
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -176,9 +184,10 @@ class DataModule(L.LightningDataModule):
 
     @property
     def longest(self) -> int:
-        """Tokens in the longest row of any split; augmented rows may be as long as the limit."""
+        """Tokens in the longest row of any split; augmented and unlabelled rows may be as long as the limit."""
         longest = max(int(split.encoded.lengths.max()) for split in self.splits.values())
-        return longest if self.augmenter is None else max(longest, self.spec.max_tokens)
+        others = self.augmenter is not None or self.keeps_rest
+        return max(longest, self.spec.max_tokens) if others else longest
 
     @property
     def used(self) -> list[str]:
