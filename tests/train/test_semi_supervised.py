@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from peftlab.data.sampling import random_sample
 from peftlab.errors import ConfigError, DataError
+from peftlab.runs.folder import RunFolder
 from peftlab.terminal.signals import Interrupted
 from peftlab.use.check import check
 
@@ -49,7 +51,7 @@ def semi(record):
     return record.extensions["semi_supervised"]
 
 
-def test_without_a_certain_guess_it_is_the_supervised_run_bit_for_bit(run_texts, caplog):
+def test_without_a_certain_guess_it_is_the_supervised_run_bit_for_bit(run_texts, capsys):
     """The draws of texts, and the passes over them, leave the random numbers of the rest as they are."""
     supervised = run_texts("run_dir=supervised")
     nothing = run_texts("semi=fixmatch", *PLAIN, "semi.threshold=1.01", "run_dir=nothing")
@@ -59,12 +61,12 @@ def test_without_a_certain_guess_it_is_the_supervised_run_bit_for_bit(run_texts,
         **{"seen": 6 * 4 * 3, "used": 0, "mask_rate": 0.0, "windows": []},
         "mean_confidence": semi(nothing)["mean_confidence"],
     }
-    assert "no effect: semi has not acted" in caplog.text
+    assert "no effect: semi has not acted" in capsys.readouterr().out
     assert "regularizers" not in nothing.extensions
     off = run_texts("semi=fixmatch", "semi.lambda_u=0", "run_dir=off")
     assert trail(off) == trail(supervised)
     assert "semi_supervised" not in off.extensions
-    assert "no effect: semi: lambda_u=0 leaves it out" in caplog.text
+    assert "no effect: semi: lambda_u=0 leaves it out" in capsys.readouterr().out
 
 
 def test_hidden_labels_change_no_bit(run_texts, tiny_texts, tmp_path):
@@ -75,8 +77,6 @@ def test_hidden_labels_change_no_bit(run_texts, tiny_texts, tmp_path):
     folder = Path(shutil.copytree(tiny_texts, tmp_path / "permuted"))
     with (folder / "train.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    from peftlab.data.sampling import random_sample
-
     left_out = sorted(set(range(len(rows))) - set(random_sample(len(rows), 12).tolist()))
     moved = [rows[n]["label"] for n in left_out]
     random.Random(0).shuffle(moved)
@@ -86,7 +86,7 @@ def test_hidden_labels_change_no_bit(run_texts, tiny_texts, tmp_path):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    permuted = run_texts(*options, f"data.path={folder}", "run_dir=permuted")
+    permuted = run_texts(*options, f"data.path={folder}", "run_dir=second")
     assert trail(permuted) == trail(record)
     assert semi(permuted)["accuracy"] != semi(record)["accuracy"]
     assert semi(permuted)["classes"] == semi(record)["classes"]
@@ -104,16 +104,16 @@ def test_it_is_resumed_bit_for_bit(run_texts, signalled_at, option):
     assert trail(resumed) == trail(whole)
     assert semi(resumed) == semi(whole)
     assert semi(whole)["used"] > 0
-    assert check(resumed.folder).causes == []
+    assert check(RunFolder(resumed)).causes == []
 
 
 @pytest.mark.parametrize(
     "option", ["mixtext", *(pytest.param(each, marks=pytest.mark.slow) for each in ("adamatch", "softmatch", "uda"))]
 )
 def test_a_divided_step_is_the_step(run_texts, option):
-    options = [f"semi={option}", *PLAIN, "model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0"]
-    options += ["+augment@semi.strong.swap=swap"] + (["semi.threshold=0.1"] if option in ("uda", "adamatch") else [])
-    one, two = (run_texts(*options, f"trainer.accumulate={parts}", f"run_dir={parts}") for parts in (1, 2))
+    options = [f"semi={option}", "semi.mu=3", "model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0"]
+    options += ["~semi.strong.synonym"] + (["semi.threshold=0.1"] if option in ("uda", "adamatch") else [])
+    one, two = (run_texts(*options, f"trainer.accumulate={parts}", f"run_dir=in_{parts}") for parts in (1, 2))
     assert semi(one)["used"] == semi(two)["used"] > 0
     for name, tensor in weights(one).items():
         torch.testing.assert_close(weights(two)[name], tensor, rtol=1e-3, atol=1e-5)
@@ -129,7 +129,7 @@ def test_texts_of_a_file_are_part_of_the_identity_and_its_place_is_not(run_texts
     second.write_text("Anna moves to Rome\n", encoding="utf-8")
     options = ["semi=self_training", "semi.threshold=0", "semi.ramp_up=0", "budget.train_examples=null"]
     runs = [
-        run_texts(*options, f"semi.unlabelled={file}", f"run_dir={file.name}")
+        run_texts(*options, f"semi.unlabelled={file}", f"run_dir=of_{file.stem}")
         for file in (first, tmp_path / "copy.jsonl", second)
     ]
     identities = [run.data["identity"]["sha256"] for run in runs]
@@ -138,32 +138,29 @@ def test_texts_of_a_file_are_part_of_the_identity_and_its_place_is_not(run_texts
     assert semi(runs[0])["held_out"] == 1
     assert not semi(runs[0])["labels_hidden"]
     assert "accuracy" not in semi(runs[0])
-    assert check(runs[0].folder).causes == []
+    assert check(RunFolder(runs[0])).causes == []
     first.write_text('{"text": 3}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"first\.jsonl:1: expected `text`, a string"):
         run_texts(*options, f"semi.unlabelled={first}", "run_dir=bad")
 
 
 def test_a_finished_run_teaches(run_texts):
-    first = run_texts("run_dir=0")
+    first = run_texts("run_dir=first")
     options = ["semi=self_training", "semi.threshold=0.2", "semi.ramp_up=0"]
-    second = run_texts(*options, f"semi.teacher={first.folder}", "run_dir=1")
-    third = run_texts(*options, f"semi.teacher={second.folder}", "run_dir=2")
+    second = run_texts(*options, f"semi.teacher={first.folder}", "run_dir=second")
+    third = run_texts(*options, f"semi.teacher={second.folder}", "run_dir=third")
     assert min(semi(second)["used"], semi(third)["used"]) > 0
     assert second.data["identity"]["sha256"] != third.data["identity"]["sha256"]
 
 
-def test_what_cannot_be_is_refused(run_texts, run_tiny):
+def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
     for overrides, message in (
-        (["budget.train_examples=null"], "the sample leaves no training text out"),
-        (["semi.unlabelled=nowhere.txt"], "there is no such file"),
-        (["budget.half=0"], "the other half are to stay unseen"),
-        (["privacy=dp"], "semi: privacy"),
-        (
-            ["semi=uda", "semi.strong=null", "task=regression", "data.labels=null"],
-            "semi.threshold=0 semi.temperature=1",
-        ),
-        (["trainer.cache_activations=true", "peft=head"], "semi reads the hidden states"),
+        (["semi=fixmatch", "budget.train_examples=null"], "the sample leaves no training text out"),
+        (["semi=fixmatch", "semi.unlabelled=nowhere.txt"], "there is no such file"),
+        (["semi=fixmatch", "budget.half=0"], "the other half are to stay unseen"),
+        (["semi=fixmatch", "privacy=dp"], "semi: privacy"),
+        (["semi=uda", "task=regression", f"data.path={tiny_numbers}"], "semi.threshold=0 semi.temperature=1"),
+        (["semi=fixmatch", "trainer.cache_activations=true", "peft=head"], "semi reads the hidden states"),
     ):
         with pytest.raises((ConfigError, DataError), match=message):
-            run_texts("semi=fixmatch", "semi.strong=null", *overrides, "run_dir=refused")
+            run_texts("semi.strong=null", *overrides, "run_dir=refused")

@@ -23,11 +23,10 @@ from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_l
 from peftlab.data.encoding import encode
 from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_data_set, read_files
-from peftlab.data.sampling import sampled
+from peftlab.data.sampling import left_out, sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
-from peftlab.data.views import chosen
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
@@ -115,8 +114,7 @@ class DataModule(L.LightningDataModule):
             used = sampled(split, members, self.task, self.budget)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:
-                taken = {example.id for example in used}
-                self.rest = chosen(members, [n for n, one in enumerate(members) if one.id not in taken])
+                self.rest = left_out(members, used)
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -224,25 +222,7 @@ class DataModule(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
-        cleaned = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
-        return {
-            "name": self.spec.name,
-            "origin": self.facts.origin,
-            "splits": {
-                name: {
-                    "file": file_of(self.facts.files, self.read_as(name)),
-                    "rows": split.rows,
-                    **split.encoded.counts,
-                    **self.facts.counts.get(self.read_as(name), {}),  # of the whole file, even if others are held out
-                    "dropped": split.dropped,
-                }
-                for name, split in self.splits.items()
-            },
-            "labels": self.task.labels,
-            "train_test_overlap": self.facts.train_test_overlap,
-            "licence": self.facts.licence,
-            **cleaned,
-        }
+        return _described(self)
 
     def read_as(self, split: str) -> str:
         """Return the split whose file `split` comes from: training, if it is a fold of it or overfitted."""
@@ -319,6 +299,28 @@ class DataModule(L.LightningDataModule):
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
+
+
+def _described(data: DataModule) -> dict[str, Any]:
+    cleaned = {"cleaned": data.facts.cleaned} if data.facts.cleaned else {}
+    return {
+        "name": data.spec.name,
+        "origin": data.facts.origin,
+        "splits": {
+            name: {
+                "file": file_of(data.facts.files, data.read_as(name)),
+                "rows": split.rows,
+                **split.encoded.counts,
+                **data.facts.counts.get(data.read_as(name), {}),  # of the whole file, even if others are held out
+                "dropped": split.dropped,
+            }
+            for name, split in data.splits.items()
+        },
+        "labels": data.task.labels,
+        "train_test_overlap": data.facts.train_test_overlap,
+        "licence": data.facts.licence,
+        **cleaned,
+    }
 
 
 def _check_weights(data: DataModule, split: str) -> None:
