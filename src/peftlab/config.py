@@ -40,6 +40,7 @@ from peftlab.federated.refusals import refuse as refuse_in_rounds
 from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
+from peftlab.methods.adapter_files import AdapterSpec, resolve_adapter
 from peftlab.methods.method import Method
 from peftlab.privacy.refusals import refuse_uncounted
 from peftlab.privacy.spec import PrivacySpec
@@ -53,7 +54,6 @@ from peftlab.semi_supervised.joining import without_null_views
 from peftlab.semi_supervised.method import SemiSupervised
 from peftlab.semi_supervised.refusals import refuse as refuse_unlabelled
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
-from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
@@ -65,6 +65,9 @@ LATER = (Optimizer, Logger)
 KINDS = (*LATER, Callback)
 """No metric, strategy or profiler: some fetch, unpickle, write files or start processes on construction."""
 
+OF_MANY_RUNS = ("sweep", "stream")
+"""Sections that are no part of a single run."""
+
 _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
 """The names of parameters that say where something is written."""
 
@@ -73,16 +76,6 @@ NORM = "train/grad_norm"
 
 _LOGGED = ("loss", "lr", "head_lr", "grad_norm")
 """The names that a training itself logs under ``train/``."""
-
-
-@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
-class AdapterSpec:
-    """An adapter that a training starts from."""
-
-    path: Path
-    """Its folder."""
-    sha256: str
-    """The digest of the whole folder."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -299,14 +292,19 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(explain_composition(error, [])) from error
     if isinstance(cfg, DictConfig):  # from the user's command: their packages may lie in its folder
         find_here(packages_of(config))
-    resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
+    if config.get("stream") is not None:
+        raise ConfigError(
+            "stream: it makes a chain of runs, and this is one run: `peftlab train` makes the chain, without -m "
+            "(stream.seeds, stream.orders and stream.methods make a study of it)"
+        )
+    resolved = {str(key): value for key, value in config.items() if key not in OF_MANY_RUNS}
     for group in ("callbacks", "logger", "regularizer", "augment"):  # options switched off count as never chosen
         chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
-        resolved["adapter"] = _resolve_adapter(adapter)
+        resolved["adapter"] = resolve_adapter(adapter)
     rounds_as_epochs(resolved)
     without_null_views(resolved)
     _resolve_directions(resolved)
@@ -338,21 +336,6 @@ def direction_of(task: Task, monitor: Any) -> Direction | None:
     if score == "loss" or split in SCORED:
         return task.directions.get(score)
     return None
-
-
-def _resolve_adapter(adapter: Any) -> dict[str, str]:
-    """Return path and digest of an adapter in a folder, or of one that an earlier run started from."""
-    settings = {"path": adapter} if isinstance(adapter, str) else adapter
-    if not isinstance(settings, dict) or not isinstance(settings.get("path"), str):
-        raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
-    folder = Path(os.path.expanduser(settings["path"])).absolute()
-    check_folder("adapter", folder)
-    if not folder.is_dir():
-        raise ConfigError(f"adapter = '{folder}': there is no such folder")
-    resolved = {"path": str(folder), "sha256": folder_sha256(folder)}
-    if settings.get("sha256", resolved["sha256"]) != resolved["sha256"]:
-        raise ConfigError(f"adapter = '{folder}': it has changed since this run began with it; put the old one there")
-    return resolved
 
 
 def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
