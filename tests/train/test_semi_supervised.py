@@ -119,6 +119,7 @@ def test_a_divided_step_is_the_step(run_texts, option):
         torch.testing.assert_close(weights(two)[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_texts_of_a_file_are_part_of_the_identity_and_its_place_is_not(run_texts, tiny_texts, tmp_path, run_tiny):
     with (tiny_texts / "test.csv").open(newline="", encoding="utf-8") as file:
         tested = [row["text"] for row in csv.DictReader(file)][:2]
@@ -144,6 +145,7 @@ def test_texts_of_a_file_are_part_of_the_identity_and_its_place_is_not(run_texts
         run_texts(*options, f"semi.unlabelled={first}", "run_dir=bad")
 
 
+@pytest.mark.slow
 def test_a_finished_run_teaches(run_texts):
     first = run_texts("run_dir=first")
     options = ["semi=self_training", "semi.threshold=0.2", "semi.ramp_up=0"]
@@ -164,3 +166,32 @@ def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             run_texts("semi.strong=null", *overrides, "run_dir=refused")
+
+
+TASKS = {
+    "classification": ["tiny_texts", "data=csv", "semi=fixmatch", "semi.threshold=0.1"],
+    "ner": ["tiny_data", "data=files", "semi=softmatch", "semi.lambda_u=2"],
+    "multilabel": ["tiny_label_sets", "data=several_labels", "semi=adamatch", "semi.threshold=0.5"],
+    "regression": ["tiny_numbers", "data=csv", "semi=uda", "semi.threshold=0", "semi.temperature=1"],
+    "relation": ["tiny_relations", "data=relations", "semi=mixtext"],
+}
+
+
+@pytest.mark.one_in(5, "slow")
+@pytest.mark.parametrize("name", ["ner", *sorted(TASKS.keys() - {"ner"})])
+def test_tasks_with_labels_of_texts_or_words_learn_from_others(run_tiny, request, name):
+    """Words are deleted and change places: of a sentence whose words are tagged, only places change."""
+    data, *options = TASKS[name]
+    options += [f"task={name}", f"data.path={request.getfixturevalue(data)}", "~semi.strong.synonym", "semi.mu=2"]
+    record = run_tiny(*SHORT, *options)
+    assert semi(record)["used"] > 0
+    assert semi(record)["edited"]["strong.delete"]["examples"] > 0
+    assert record.extensions["regularizers"]["semi"]["term"] > 0
+    assert check(RunFolder(record)).causes == []
+
+
+def test_other_tasks_are_refused(run_tiny, tiny_headlines):
+    with pytest.raises(ConfigError, match="semi: task=masked_lm does not learn from texts without labels"):
+        run_tiny(
+            *SHORT, "semi=fixmatch", "semi.strong=null", "task=masked_lm", "data=texts", f"data.path={tiny_headlines}"
+        )

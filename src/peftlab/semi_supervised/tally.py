@@ -53,7 +53,9 @@ def seen_of(
     """
     used = (weights > 0).double()
     right = torch.full_like(used, torch.nan) if right is None else right.double() * used
-    of_classes = torch.nn.functional.one_hot(guesses.argmax(-1), guesses.shape[-1]) * used.unsqueeze(1)
+    of_classes = guesses.double()  # none
+    if classes := guesses.shape[-1]:
+        of_classes = torch.nn.functional.one_hot(guesses.argmax(-1), classes) * used.unsqueeze(1)
     confidences = confidences.double()
     singles = torch.stack([torch.ones_like(used), used, right, confidences, confidences.square()], 1)
     values = torch.cat([singles, guesses.double(), of_classes], 1)
