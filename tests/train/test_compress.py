@@ -36,6 +36,7 @@ def _quickly(monkeypatch) -> None:
     monkeypatch.setattr(measuring, "ROUNDS", 1)
 
 
+@pytest.mark.slow
 def test_a_ladder_down_to_eight_bits(peftlab, copy):
     options = ["--steps", "merge,merge,onnx,openvino,int8", "--max-drop", "1", "--out", "out", "--json"]
     code, out, err = peftlab("compress", copy, *options)

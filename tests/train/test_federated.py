@@ -77,6 +77,7 @@ def test_the_record_says_who_has_learnt_what_in_which_round(federated):
     assert load(record.folder).predict(["Marie Curie moved to Rome"])
 
 
+@pytest.mark.slow
 def test_fedprox_holds_clients_back_and_half_a_step_goes_half_the_way(federated):
     losses = {}
     for mu in (0, 100):
@@ -106,6 +107,7 @@ def files(folder: str | Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_dies_in_any_place_goes_on_bit_for_bit(federated, monkeypatch):
     """It has what clients have sent, and trains only the others again."""
     whole = federated("run_dir=whole", rounds=3)
