@@ -248,8 +248,8 @@ FAULTS = [
     ),
     Fault(
         "what is composed of a configuration file changes the next composition",
-        "return pickle.loads(_FILES[version])",
-        "return _FILES.setdefault((version,), pickle.loads(_FILES[version]))",
+        "return deepcopy(_FILES[version])",
+        "return _FILES[version]",
         ("unit/composing/test_hydra_gate.py", "-k", "read_once"),
     ),
     Fault(
