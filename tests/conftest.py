@@ -56,13 +56,18 @@ def pytest_configure(config: pytest.Config) -> None:
         serve()
 
 
+SLOW_AS_A_WHOLE = re.compile(r"^pytestmark = (?:\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With ``-m slow``, as with any mark alone, leave out the files that cannot have it: two of three.
 
     A test has it from its file, from a fixture's parameters in the ``conftest.py`` beside it, or from what its file
-    imports of ours.
+    imports of ours. By default, leave out the files that are slow as a whole.
     """
     mark = config.option.markexpr
+    if mark.startswith("not slow") and collection_path.suffix == ".py":
+        return SLOW_AS_A_WHOLE.search(collection_path.read_text("utf-8")) is not None or None
     if mark.isidentifier() and collection_path.suffix == ".py":
         places = [collection_path, collection_path.with_name("conftest.py")]
         texts = [place.read_text("utf-8") for place in places if place.is_file()]

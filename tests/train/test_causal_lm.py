@@ -127,6 +127,7 @@ def test_what_reads_rows_works_on_packed_ones_or_is_refused(train):
     train("trainer.static_shapes=true", "task.packing=off", "budget.max_steps=2", run_dir="static_apart")
 
 
+@pytest.mark.slow
 def test_a_run_on_plain_texts_needs_no_template(train, language_model, tmp_path):
     model = shutil.copytree(language_model("gpt2"), tmp_path / "model")
     (model / "chat_template.jinja").unlink()

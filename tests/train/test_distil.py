@@ -191,6 +191,7 @@ def test_a_run_of_another_task_is_none(on_texts, run_tiny):
         run_tiny(*SHORT, f"regularizer.distil.teacher={on_texts.folder}")
 
 
+@pytest.mark.slow
 def test_no_frozen_layer_is_skipped_where_hidden_states_are_compared(finished, run_tiny):
     """Cached activations are chosen by themselves for a head alone, and then the layers below give no states."""
     head = ["peft=head", *SHORT, f"regularizer.distil.teacher={finished.folder}", "regularizer.distil.hidden=0.1"]

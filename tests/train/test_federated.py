@@ -43,6 +43,7 @@ def test_one_client_in_one_round_is_a_central_training(run_tiny, federated):
     assert one.data["metrics"] == central.data["metrics"]
 
 
+@pytest.mark.slow
 def test_rounds_of_one_client_that_keeps_no_state_are_the_steps_of_a_central_training(run_tiny, federated):
     sgd = [
         "optimizer=sgd",

@@ -95,6 +95,7 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
     assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "task", "data"),
     [
