@@ -104,7 +104,8 @@ class Pretrained:
             SourceError: there is none of this kind.
         """
         if kind == "tokenizer":
-            return Processor(kind, self.tokenizer(), getattr(self._config(), "decoder_start_token_id", None))
+            config = self._config()
+            return Processor(kind, self.tokenizer(), getattr(config, "decoder_start_token_id", None), kind_of(config))
         loader = getattr(transformers, LOADERS[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
@@ -163,6 +164,8 @@ class Pretrained:
                 of attention.
         """
         _quiet()
+        if task.head.of_words:
+            task.bind(self.processor(task.processor))
         theirs = self._config()
         check_kind(theirs, task.head, task.name)
         theirs = of_words(theirs, task.head, {})
@@ -218,7 +221,11 @@ class Pretrained:
 
     def _config(self, **changes: Any) -> transformers.PretrainedConfig:
         with _loading(f"{self.folder}: the model cannot be loaded"):
-            return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **changes)
+            config = AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **changes)
+        for name, value in changes.items():
+            if not hasattr(config, name):  # transformers only takes what it knows
+                setattr(config, name, value)
+        return config
 
     def _load(self, task: Task, config: transformers.PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
         """Return the model and transformers' report on loading it."""
@@ -310,10 +317,11 @@ class Pretrained:
 
     def _pool(self, model: PreTrainedModel, task: Task) -> list[str]:
         """Set the pooling, and return the names of the new modules of the head."""
-        if self.spec.pooling is not None and task.head.outputs != "text":
+        if self.spec.pooling is not None and (task.head.outputs != "text" or task.head.of_words):
+            why = "reads the place of the answer" if task.head.of_words else "has outputs for each token"
             raise ConfigError(
-                f"model.pooling={self.spec.pooling}: the head of task={task.name} has outputs for each token, and "
-                "nothing is pooled. Set model.pooling=null"
+                f"model.pooling={self.spec.pooling}: the head of task={task.name} {why}, and nothing is pooled. Set "
+                "model.pooling=null"
             )
         return pool(model, self.spec.pooling, task.pooling_inputs, task.name)
 
@@ -364,6 +372,8 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     Raises:
         ConfigError: the model has the pretrained head of a language model, or no head.
     """
+    if (own := getattr(model, "head_modules", None)) is not None:
+        return tuple(own)
     if model.get_output_embeddings() is not None:
         raise ConfigError(
             f"{type(model).__name__} has the pretrained head of a language model, whose outputs are words; a task with "

@@ -146,7 +146,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         if spec.augmenting
         else None
     )
-    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
+    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter, pretrained.backbone)
     data.load()
     divide(spec.federated, data)
     divide_units(spec, data)

@@ -31,7 +31,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Encoded, Task
+from peftlab.tasks.task import Encoded, Study, Task
 
 log = logging.getLogger("peftlab")
 
@@ -75,8 +75,10 @@ class DataModule(L.LightningDataModule):
         seed: int,
         division: Division | None = None,
         augmenter: Augmenter | None = None,
+        load_model: Callable[[Task], Any] | None = None,
     ) -> None:
         super().__init__()
+        self.load_model = load_model
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
@@ -106,9 +108,10 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
-        for split, members in splits.items():
-            used = sampled(split, members, self.task, self.budget)
-            self.splits[split] = self._encode(used, self.facts.dropped[split])
+        taken = {split: sampled(split, members, self.task, self.budget) for split, members in splits.items()}
+        self.task.study(taken["train"], Study(self.seed, self.spec.limits, self.processor, self.load_model))
+        for split, members in taken.items():
+            self.splits[split] = self._encode(members, self.facts.dropped[split])
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)

@@ -38,6 +38,8 @@ class Head(NamedTuple):
     """The kind of models that have it pretrained; None: it may be put on any."""
     caches: bool = False
     """Whether its model keeps the keys and values of earlier tokens unless told not to; only generation needs them."""
+    of_words: bool = False
+    """Whether it reads words of the vocabulary, whose numbers the task takes from the tokenizer (`Task.bind`)."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
 
@@ -85,6 +87,13 @@ SEQ2SEQ_LM = Head(
     "vocabulary",
     of="encoder-decoder",
     caches=True,
+)
+PROMPTED = Head(
+    "peftlab.tasks.prompting.model.Prompted",
+    None,
+    "text-classification",
+    problem_type="single_label_classification",
+    of_words=True,
 )
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
 

@@ -48,6 +48,20 @@ class Selection:
     """Whether more or less is better; None: the direction of the metric, the only other value allowed."""
 
 
+@plain_dataclass(frozen=True)
+class Study:
+    """What `Task.study` has beside the training examples."""
+
+    seed: int
+    """The seed of the run."""
+    limits: Limits
+    """Those of the encoding."""
+    processor: Processor
+    """That of the encoding."""
+    load_model: Callable[[Task], Any] | None = None
+    """Loads the pretrained model with the head of a task; None: the run is known, and nothing is left to choose."""
+
+
 @plain_dataclass(frozen=True, slots=True)
 class Encoded:
     """A split as the model sees it: flat arrays, so that it is stored and loaded without loss or pickling."""
@@ -182,6 +196,23 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
         """
         if declared:
             raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
+
+    def study(self, examples: Sequence[Any], about: Study) -> None:  # noqa: B027
+        """Set what the encoding needs to know of the training `examples`, such as demonstrations.
+
+        It is called before anything is encoded; `settled` returns what it has set.
+
+        Raises:
+            ConfigError: an option does not fit the examples.
+        """
+
+    def labels_read(self, examples: Sequence[Any]) -> int:
+        """Return how many labels of the training `examples` are read apart from the loss, even if nothing is trained."""
+        return 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record says of the task's own doing, in a section of its name; empty: nothing."""
+        return {}
 
     def head_settings(self) -> dict[str, Any]:
         """Return what the head sets in the model's configuration, as JSON values."""
