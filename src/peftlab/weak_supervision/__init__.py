@@ -1,1 +1,1 @@
-"""What do rules say that were written in place of labels? Labelling functions, and how far each is to be trusted. No torch."""
+"""What do rules say that stand in place of labels? Labelling functions, and how far each is to be trusted."""
