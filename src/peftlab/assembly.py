@@ -169,6 +169,19 @@ def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
             )
 
 
+def check_trained(tuner: Tuner, steps: int) -> None:
+    """Check that a run of so many `steps` has something to train.
+
+    Raises:
+        ConfigError: the method leaves nothing trainable.
+    """
+    if steps and not any(parameter.requires_grad for parameter in tuner.model.parameters()):
+        raise ConfigError(
+            f"peft={tuner.method.name} with task={tuner.task.name}: there is nothing to train. Choose a method that "
+            "adds or frees weights, such as lora, or score the model as it is: budget=zero_shot"
+        )
+
+
 def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     """Check that every regulariser can act on this model.
 
@@ -389,7 +402,7 @@ def make_trainer(
         deterministic=spec.trainer.deterministic,
         log_every_n_steps=1 if spec.in_rounds else spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
-        max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
+        max_steps=-1 if (most := spec.max_steps(data.steps_of_epoch())) is None else most,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
         callbacks=[Outputs(), *callbacks, *chosen, *last],

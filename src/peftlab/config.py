@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -114,6 +114,7 @@ class RunSpec:
         self._check_directions()
         self._check_regularizers()
         self._check_augmentations()
+        self._check_selection()
         self._check_quantization()
         self._check_rows()
         self._check_generation()
@@ -181,6 +182,15 @@ class RunSpec:
             if each.first:
                 raise ConfigError(f"augment: {name} edits unchanged texts only: put it first, augment=[{name},...]")
 
+    def _check_selection(self) -> None:
+        """Refuse callbacks that end a training by the validation score where that is to select nothing."""
+        stopping = [name for name, one in self.callbacks.items() if isinstance(one, EarlyStopping)]
+        if self.budget.select == "last" and self.budget.max_steps != 0 and stopping:
+            raise ConfigError(
+                f"budget.select=last: callbacks.{stopping[0]} would end the training by a validation score, which is a "
+                "choice too. Leave it out: callbacks=[progress]"
+            )
+
     def _check_quantization(self) -> None:
         if (kind := self.model.quantize) == "none":
             return
@@ -238,7 +248,8 @@ class RunSpec:
 
     def steps(self, of_epoch: int) -> int:
         """Return the number of optimiser steps of the run, of so many an epoch, unless it stops early."""
-        return round(min((self.budget.max_epochs or math.inf) * of_epoch, self.max_steps(of_epoch) or math.inf))
+        most = self.max_steps(of_epoch)
+        return round(min((self.budget.max_epochs or math.inf) * of_epoch, math.inf if most is None else most))
 
     @property
     def may_cut_batches(self) -> bool:

@@ -23,6 +23,7 @@ from peftlab.assembly import (
     calibrate,
     check_monitors,
     check_regularizers,
+    check_trained,
     divide_units,
     draw_batches,
     make_private,
@@ -60,6 +61,7 @@ from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction
 from peftlab.runs.identity import Sources
+from peftlab.runs.label_budget import SECTION as LABEL_BUDGET
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
@@ -79,6 +81,7 @@ from peftlab.training.deciding import decide
 from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
+from peftlab.training.labels_used import label_budget
 from peftlab.training.memory import Memory
 from peftlab.training.non_finite import UNREAD
 from peftlab.training.outlook import Outlook
@@ -183,6 +186,7 @@ def build(ready: Prepared) -> Tuner:
     if ready.spec.trainer.accelerator == "gpu":
         ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
+    check_trained(tuner, ready.spec.steps(ready.data.steps_of_epoch()))
     check_regularizers(ready.spec, tuner)
     set_up_terms(tuner)
     return tuner
@@ -219,7 +223,8 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers)
+        trains = spec.steps(data.steps_of_epoch()) > 0
+        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers) if trains else None
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         sections = {**describe(spec, data, tuner), "command": command, "overrides": overrides}
@@ -238,8 +243,7 @@ def run(
             attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
-            if data.augmenter is not None:
-                record.extend("augmentation", data.augmenter.counts)
+            extend(record, spec, data)
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
@@ -250,7 +254,7 @@ def run(
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
-            best = KeepBest(spec.task.selection, folder.best, record)
+            best = KeepBest(spec.task.selection, folder.best, record, spec.budget.select == "last")
             outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
             own: list[Callback] = [
                 *(cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook),
@@ -336,12 +340,15 @@ def counts_activations(spec: RunSpec) -> bool:
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
     """Train to the end of the budget, from the beginning or from a checkpoint, and validate at the end.
 
+    A budget without steps only validates: the model is as it begins.
+
     Raises:
         RuntimeError: no validation score is a number.
         DamagedError: the checkpoint cannot be loaded.
     """
     try:
-        trainer.fit(tuner, data, ckpt_path=checkpoint)
+        if trainer.max_steps:
+            trainer.fit(tuner, data, ckpt_path=checkpoint)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if checkpoint is None or has_begun(trainer):
             raise
@@ -426,6 +433,15 @@ def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
         "method": {"name": spec.peft.name, **spec.peft.count(tuner.model)},
         "environment": surroundings(spec),
     }
+
+
+def extend(record: RunRecord, spec: RunSpec, data: DataModule) -> None:
+    """Add the sections of capabilities that are known before training to the record."""
+    if data.augmenter is not None:
+        record.extend("augmentation", data.augmenter.counts)
+    record.extend(LABEL_BUDGET, label_budget(data, spec.callbacks.values(), spec.steps(data.steps_of_epoch())))
+    if facts := spec.task.facts():
+        record.extend(spec.task.name, facts)
 
 
 def surroundings(spec: RunSpec) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from peftlab.tasks.processor import Processor
 from peftlab.tasks.prompting.calibration import Calibration, reference_texts
 from peftlab.tasks.prompting.choosing import Choice, best, qualities, recorded
 from peftlab.tasks.prompting.demonstrations import Shown, drawn
-from peftlab.tasks.prompting.model import HEAD, SETTINGS
+from peftlab.tasks.prompting.model import SETTINGS
 from peftlab.tasks.prompting.rows import Prompt as FilledPrompt
 from peftlab.tasks.prompting.rows import encode_prompts
 from peftlab.tasks.prompting.template import read_templates
@@ -40,7 +40,7 @@ _AT_ONCE = 32
 
 @spec
 class Prompt(Classification):
-    """The label whose word a language model finds most probable in a template (Schick & Schütze 2021; Brown et al. 2020).
+    """The label whose word a language model finds most probable in a template (Schick and Schütze 2021).
 
     A decoder predicts the words after the prompt, a masked model those behind the mask. Training minimises the
     cross-entropy over the labels; without training, that is zero-shot or, with demonstrations, few-shot classification.
@@ -58,7 +58,7 @@ class Prompt(Classification):
     """One word or several for each label; None: its name."""
     verbalizer: VerbalizerKind = "manual"
     """What scores a label, see `VerbalizerKind`."""
-    multi_token: MultiToken = "mean_logprob"
+    multi_token: MultiToken = "mean_logprob"  # noqa: S105
     """How a word of several tokens is scored, see `MultiToken`."""
     calibration: Calibration = "none"
     """The texts over which labels should be equally probable, see `Calibration`."""
@@ -125,8 +125,8 @@ class Prompt(Classification):
         kind, mask = processor.model_kind, processor.tokenizer.mask_token_id
         if kind == "encoder-decoder" or (kind == "encoder" and mask is None):
             raise ConfigError(
-                f"task={self.name}: the model neither continues a text nor fills a mask in it. Choose a decoder, such as "
-                "model=smollm2_135m, or a masked language model, such as model=roberta_base"
+                f"task={self.name}: the model neither continues a text nor fills a mask in it. Choose a decoder, such "
+                "as model=smollm2_135m, or a masked language model, such as model=roberta_base"
             )
         self._tokenizer, self.mask = processor.tokenizer, None if kind == "decoder" else mask
 
@@ -261,8 +261,8 @@ class Prompt(Classification):
 
     @override
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the numbers of truncated texts and tokens, of texts without a token, and of demonstrations left out."""
-        return super().all_lost(encoded) | {"demonstrations": encoded.counts["dropped_demonstrations"]}
+        """Return the numbers of truncated texts and tokens, of texts without a token, and demonstrations left out."""
+        return super().all_lost(encoded) | {"left out demonstrations": encoded.counts["dropped_demonstrations"]}
 
     @override
     def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:

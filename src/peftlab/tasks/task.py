@@ -197,7 +197,7 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
         if declared:
             raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
 
-    def study(self, examples: Sequence[Any], about: Study) -> None:  # noqa: B027
+    def study(self, examples: Sequence[Any], about: Study) -> None:
         """Set what the encoding needs to know of the training `examples`, such as demonstrations.
 
         It is called before anything is encoded; `settled` returns what it has set.
@@ -207,7 +207,7 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
         """
 
     def labels_read(self, examples: Sequence[Any]) -> int:
-        """Return how many labels of the training `examples` are read apart from the loss, even if nothing is trained."""
+        """Return how many labels of the training `examples` are read beside the loss, even if nothing is trained."""
         return 0
 
     def facts(self) -> dict[str, Any]:

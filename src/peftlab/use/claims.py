@@ -267,6 +267,8 @@ class _Claims:
             expected["value"] = recorded[0]["value"]
         if not after and values:
             first = min(values, key=lambda one: one[1] if selected.mode == "min" else -one[1])
+            if self.spec.budget.select == "last":
+                first = values[-1]
             if not self.resumed or (step, chosen["value"]) not in values:
                 expected["step"] = first[0]
                 if expected["value"] == chosen["value"]:

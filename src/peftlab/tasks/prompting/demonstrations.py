@@ -1,4 +1,4 @@
-"""Demonstrations: labelled examples that stand before a text, so that a model sees what is asked (Brown et al. 2020)."""
+"""Demonstrations: labelled examples that stand before a text, as what is asked (Brown et al. 2020)."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ class Prompted(_Language):  # type: ignore[misc]
             return SequenceClassifierOutput(logits=verbalizer(_at(logits.hidden, asked, verbalizer), logits.of))
         if verbalizer.kind != "manual":
             raise ConfigError(
-                f"task.verbalizer={verbalizer.kind}: it reads hidden states, which a compiled or sharded model does not "
-                "show. Set trainer.compile=false and trainer=ddp, or task.verbalizer=manual"
+                f"task.verbalizer={verbalizer.kind}: it reads hidden states, which a compiled or sharded model does "
+                "not show. Set trainer.compile=false and trainer=ddp, or task.verbalizer=manual"
             )
         return SequenceClassifierOutput(logits=verbalizer(_at(logits, asked, verbalizer), lambda own: own))
 

@@ -116,10 +116,10 @@ class Prompt:
                 return Filled(tokens, place, total - allowed, len(shown) - skipped - len(left), total == 0)
             if left and allowed - over < min(LEAST, total):
                 left, allowed = left[1:], total
-            elif allowed:
-                allowed = max(0, allowed - over)
+            elif allowed > 1:
+                allowed = max(1, allowed - over)
             else:
-                needed = most + over + (1 if total else 0)
+                needed = most + over
                 raise DataError(
                     f"data.max_tokens={most} leaves no room for a text beside the template '{self.template.source}', "
                     f"its words and the special tokens; set at least {needed}"
@@ -216,11 +216,12 @@ def encode_prompts(
     """Return the rows of `examples`, those of each prompt in turn.
 
     Returns:
-        arrays ``tokens`` and ``asked`` of shape (all tokens,): the ids, and which token of a word is read there, from 1,
-        0 for none; ``rows`` of shape (rows + 1,): where each row starts in them; ``examples`` of shape (examples + 1,):
-        where each example starts among the rows; ``truncated`` and ``empty`` of shape (examples,): the most tokens that
-        a text loses in any prompt, and whether it has none; ``dropped`` of shape (examples,): the most demonstrations
-        that are left out. The counts are ``truncated_texts``, ``truncated_tokens`` and ``dropped_demonstrations``.
+        arrays ``tokens`` and ``asked`` of shape (all tokens,): the ids, and which token of a word is read there, from
+        1, 0 for none; ``rows`` of shape (rows + 1,): where each row starts in them; ``examples`` of shape (examples +
+        1,): where each example starts among the rows; ``truncated`` and ``empty`` of shape (examples,): the most tokens
+        that a text loses in any prompt, and whether it has none; ``dropped`` of shape (examples,): the most
+        demonstrations that are left out. The counts are ``truncated_texts``, ``truncated_tokens`` and
+        ``dropped_demonstrations``.
 
     Raises:
         DataError: a template has more tokens than a row, or does not fit single texts or pairs.

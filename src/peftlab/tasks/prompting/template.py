@@ -30,7 +30,7 @@ class Template:
                 which a decoder never reads.
         """
         try:
-            parts = tuple((literal, place) for literal, place, _, _ in string.Formatter().parse(source))
+            parts = _joined((literal, place) for literal, place, _, _ in string.Formatter().parse(source))
         except ValueError as error:
             raise ConfigError(f"{_named(source)}: {error}. Write a brace that stands for itself twice") from error
         places = [place for _, place in parts if place is not None]
@@ -53,6 +53,11 @@ class Template:
     def has_pair(self) -> bool:
         """Whether it has a place for the second text of a pair."""
         return any(place == PAIR for _, place in self.parts)
+
+    @property
+    def begins_with_answer(self) -> bool:
+        """Whether the answer is its first place."""
+        return self.parts[0][1] == ANSWER
 
     @property
     def lead(self) -> str:
@@ -100,6 +105,17 @@ def read_templates(sources: str | Sequence[str], is_decoder: bool) -> list[Templ
     if twice := next(_repeated(listed), None):
         raise ConfigError(f"{_named(twice)} is there twice. List each template once")
     return [Template.read(source, is_decoder) for source in listed]
+
+
+def _joined(parts: Iterable[tuple[str, str | None]]) -> tuple[tuple[str, str | None], ...]:
+    """Return parts of which only the last may have no place: a brace that stands for itself ends none."""
+    joined, literal = list[tuple[str, str | None]](), ""
+    for text, place in parts:
+        literal += text
+        if place is not None:
+            joined.append((literal, place))
+            literal = ""
+    return (*joined, (literal, None)) if literal else tuple(joined)
 
 
 def _repeated(listed: Sequence[str]) -> Iterable[str]:

@@ -143,7 +143,7 @@ class Verbalizer(nn.Module):
         return slice(first, first + self.template_of.count(template))
 
     def _of_words(self, logits: Tensor) -> Tensor:
-        """Return the share that each place, of `logits` (examples, places, vocabulary), has in the score of each word."""
+        """Return the shares that places, of `logits` (examples, places, vocabulary), have in the scores of words."""
         values = logits.log_softmax(-1) if self.several else logits
         own = values.gather(-1, self.ids.expand(len(values), -1, -1))
         return torch.where(self.shares > 0, own * self.shares, 0)

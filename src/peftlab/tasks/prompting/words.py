@@ -10,9 +10,9 @@ from peftlab.errors import ConfigError, did_you_mean
 from peftlab.tasks.prompting.template import Template
 
 MultiToken = Literal["mean_logprob", "first", "refuse"]
-"""How a word of several tokens is scored: by the mean log probability of its tokens, by its first one, or not at all."""
+"""How a word of several tokens is scored: by the mean log probability of its tokens, by its first, or not at all."""
 
-_BEFORE = "a"
+_BEFORE = "."
 """Stands for the text, where nothing literal comes between it and the answer."""
 
 
@@ -101,7 +101,7 @@ def _tokens(template: Template, word: str, tokenizer: Any) -> tuple[int, ...]:
 
     The spaces before the answer belong to the word: alone, they would be a token that no text has there.
     """
-    lead = template.lead if template.lead.strip() else _BEFORE + template.lead
+    lead = template.lead if template.lead.strip() or template.begins_with_answer else _BEFORE + template.lead
     fixed = len(lead.rstrip(" "))
     end = len(lead) + len(word)
     whole = tokenizer(lead + word + template.after, add_special_tokens=False, return_offsets_mapping=True)
