@@ -21,6 +21,7 @@ from peftlab.assembly import (
     adopt,
     build_tuner,
     calibrate,
+    check_fitted_head,
     check_monitors,
     check_regularizers,
     check_trained,
@@ -188,6 +189,7 @@ def build(ready: Prepared) -> Tuner:
     check_monitors(ready.spec, tuner)
     check_trained(tuner, ready.spec.steps(ready.data.steps_of_epoch()))
     check_regularizers(ready.spec, tuner)
+    check_fitted_head(ready.spec, tuner)
     set_up_terms(tuner)
     return tuner
 
@@ -346,6 +348,7 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         RuntimeError: no validation score is a number.
         DamagedError: the checkpoint cannot be loaded.
     """
+    tuner.fits_head = tuner.task.fits_head
     try:
         if trainer.max_steps:
             trainer.fit(tuner, data, ckpt_path=checkpoint)

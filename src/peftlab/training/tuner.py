@@ -17,6 +17,7 @@ from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
+from peftlab.training.fitting import fit_head
 from peftlab.training.objective import Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.rules import Rules
@@ -48,6 +49,8 @@ class Tuner(Stepping):
         terms = {name: each for name, each in acting.items() if isinstance(each, Term)}
         self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
         self.rules = Rules(acting, model, self.trained)
+        self.fits_head = False
+        """Whether the task fits its head before each validation: in training, if it does so at all."""
         self.strict_loading = False  # a checkpoint holds only the trained parameters
         self.step_log = StepLog(self, optimizer)
         self._set_up_steps()
@@ -74,6 +77,7 @@ class Tuner(Stepping):
             ValueError: on rank 0, if they belong to another model.
         """
         self.rules.end()
+        self.fits_head = False  # it is among the weights
         load_everywhere(self.trained(), path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -121,8 +125,10 @@ class Tuner(Stepping):
         super().on_validation_model_eval()
 
     def on_validation_start(self) -> None:
-        """Validate, and keep as the best, the average of the weights where a rule keeps one."""
+        """Put the average of the weights in place, where a rule keeps one, and a head that is fitted to it."""
         self.rules.use_average()
+        if self.fits_head:
+            fit_head(self, self.trainer.datamodule)  # type: ignore[attr-defined]  # set by fit and validate
 
     def on_validation_end(self) -> None:
         """Go on with the weights themselves."""
