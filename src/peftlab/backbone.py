@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass as plain_dataclass
@@ -30,7 +29,7 @@ from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of, save_as_
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
-from peftlab.tasks.heads import model_class
+from peftlab.tasks.heads import head_in, model_class
 from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
 from peftlab.vocabulary import biases_of_output, missing_layers, note_on_missing
@@ -221,11 +220,7 @@ class Pretrained:
 
     def _config(self, **changes: Any) -> transformers.PretrainedConfig:
         with _loading(f"{self.folder}: the model cannot be loaded"):
-            config = AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **changes)
-        for name, value in changes.items():
-            if not hasattr(config, name):  # transformers only takes what it knows
-                setattr(config, name, value)
-        return config
+            return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **changes)
 
     def _load(self, task: Task, config: transformers.PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
         """Return the model and transformers' report on loading it."""
@@ -273,7 +268,7 @@ class Pretrained:
         layer = model.get_submodule(output)
         names = {f"{output}.{kind}" for kind, _ in layer.named_parameters()} if output else set()
         architecture = str((theirs.architectures or [""])[0])
-        differs = _kind(architecture) not in ("", _kind(type(model).__name__))
+        differs = head_in(architecture) not in ("", head_in(type(model).__name__))
         not_taken = f"it has the head of {architecture}, which is of another kind than this run's; not taken"
         weight = f"{output}.weight"
         if not output or weight in missing:
@@ -317,11 +312,10 @@ class Pretrained:
 
     def _pool(self, model: PreTrainedModel, task: Task) -> list[str]:
         """Set the pooling, and return the names of the new modules of the head."""
-        if self.spec.pooling is not None and (task.head.outputs != "text" or task.head.of_words):
-            why = "reads the place of the answer" if task.head.of_words else "has outputs for each token"
+        if self.spec.pooling is not None and task.head.outputs != "text":
             raise ConfigError(
-                f"model.pooling={self.spec.pooling}: the head of task={task.name} {why}, and nothing is pooled. Set "
-                "model.pooling=null"
+                f"model.pooling={self.spec.pooling}: the head of task={task.name} has outputs for each token, and "
+                "nothing is pooled. Set model.pooling=null"
             )
         return pool(model, self.spec.pooling, task.pooling_inputs, task.name)
 
@@ -372,7 +366,7 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     Raises:
         ConfigError: the model has the pretrained head of a language model, or no head.
     """
-    if (own := getattr(model, "head_modules", None)) is not None:
+    if own := getattr(model, "head_modules", ()):
         return tuple(own)
     if model.get_output_embeddings() is not None:
         raise ConfigError(
@@ -426,12 +420,6 @@ def _begin_anew(model: PreTrainedModel, layer: Any) -> None:
     fresh = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
     draw_weights(model, fresh)
     layer.load_state_dict(fresh.state_dict())
-
-
-def _kind(architecture: str) -> str:
-    """Return the kind of head in the name of a transformers class, e.g. ``ForTokenClassification``."""
-    kind = re.search(r"For\w+$", architecture)
-    return kind[0] if kind else ""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -54,6 +54,7 @@ from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
+from peftlab.training.labels_used import refuse_stopping
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.validation import checked, explain, unknown_key
 
@@ -117,7 +118,7 @@ class RunSpec:
         self._check_directions()
         self._check_regularizers()
         self._check_augmentations()
-        self._check_selection()
+        refuse_stopping(self.budget, self.callbacks)
         self._check_quantization()
         self._check_rows()
         self._check_generation()
@@ -184,15 +185,6 @@ class RunSpec:
         for name, each in list(self.augment.items())[1:]:
             if each.first:
                 raise ConfigError(f"augment: {name} edits unchanged texts only: put it first, augment=[{name},...]")
-
-    def _check_selection(self) -> None:
-        """Refuse callbacks that end a training by the validation score where that is to select nothing."""
-        stopping = [name for name, one in self.callbacks.items() if isinstance(one, EarlyStopping)]
-        if self.budget.select == "last" and self.budget.max_steps != 0 and stopping:
-            raise ConfigError(
-                f"budget.select=last: callbacks.{stopping[0]} would end the training by a validation score, which is a "
-                "choice too. Leave it out: callbacks=[progress]"
-            )
 
     def _check_quantization(self) -> None:
         if (kind := self.model.quantize) == "none":

@@ -62,7 +62,6 @@ from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction
 from peftlab.runs.identity import Sources
-from peftlab.runs.label_budget import SECTION as LABEL_BUDGET
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
@@ -82,7 +81,7 @@ from peftlab.training.deciding import decide
 from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
-from peftlab.training.labels_used import label_budget
+from peftlab.training.labels_used import begin
 from peftlab.training.memory import Memory
 from peftlab.training.non_finite import UNREAD
 from peftlab.training.outlook import Outlook
@@ -225,8 +224,8 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        trains = spec.steps(data.steps_of_epoch()) > 0
-        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers) if trains else None
+        steps = spec.steps(data.steps_of_epoch())
+        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers) if steps else None
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         sections = {**describe(spec, data, tuner), "command": command, "overrides": overrides}
@@ -245,7 +244,7 @@ def run(
             attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
-            extend(record, spec, data)
+            begin(record, data, spec.callbacks.values(), steps)
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
@@ -342,8 +341,6 @@ def counts_activations(spec: RunSpec) -> bool:
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
     """Train to the end of the budget, from the beginning or from a checkpoint, and validate at the end.
 
-    A budget without steps only validates: the model is as it begins.
-
     Raises:
         RuntimeError: no validation score is a number.
         DamagedError: the checkpoint cannot be loaded.
@@ -436,15 +433,6 @@ def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
         "method": {"name": spec.peft.name, **spec.peft.count(tuner.model)},
         "environment": surroundings(spec),
     }
-
-
-def extend(record: RunRecord, spec: RunSpec, data: DataModule) -> None:
-    """Add the sections of capabilities that are known before training to the record."""
-    if data.augmenter is not None:
-        record.extend("augmentation", data.augmenter.counts)
-    record.extend(LABEL_BUDGET, label_budget(data, spec.callbacks.values(), spec.steps(data.steps_of_epoch())))
-    if facts := spec.task.facts():
-        record.extend(spec.task.name, facts)
 
 
 def surroundings(spec: RunSpec) -> dict[str, Any]:

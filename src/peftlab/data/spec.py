@@ -142,7 +142,7 @@ class BudgetSpec:
     """Number of validation, and of test examples: a random sample; None: all of them."""
     validation_per_class: int | None = Field(default=None, ge=1)
     """A validation split that holds each class this often, chosen as by `per_class`: selection by as few labels as the
-    training has. None: `eval_examples` applies."""
+    training has; `eval_examples` then cuts the test alone. None: `eval_examples` cuts both."""
     select: Literal["best", "last"] = "best"
     """Whether the best checkpoint by the validation score is tested, or the last one, whatever the validation says."""
     overfit_batches: int | None = Field(default=None, ge=1)
@@ -154,8 +154,6 @@ class BudgetSpec:
 
     def __post_init__(self) -> None:
         """Check that the run ends, and that one rule chooses its examples."""
-        if self.validation_per_class is not None and self.eval_examples is not None:
-            raise ValueError("validation_per_class and eval_examples both cut the validation: set one of them to null")
         if self.max_epochs is None and self.max_steps is None and self.max_passes is None:
             raise ValueError("give budget.max_epochs, max_steps or max_passes: without them the run has no end")
         if self.per_class is not None and self.train_examples is not None:

@@ -37,8 +37,7 @@ def label_budget_of(record: RunRecord) -> LabelBudget | None:
     section: Any = record.extensions.get(SECTION)
     if not isinstance(section, dict):
         return None
-    numbers = [section.get(key) for key in ("trained_on", "selected_on")]
-    selects = section.get("selects")
-    if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(selects, list):
+    trained_on, selected_on, selects = (section.get(key) for key in LabelBudget._fields)
+    if not (isinstance(trained_on, int) and isinstance(selected_on, int) and isinstance(selects, list)):
         return None
-    return LabelBudget(*numbers, [str(one) for one in selects])
+    return LabelBudget(trained_on, selected_on, [str(one) for one in selects])

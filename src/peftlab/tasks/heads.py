@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
@@ -96,6 +97,12 @@ PROMPTED = Head(
     of_words=True,
 )
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
+
+
+def head_in(architecture: str) -> str:
+    """Return the kind of head in the name of a transformers class, e.g. ``ForTokenClassification``; or nothing."""
+    kind = re.search(r"For\w+$", architecture)
+    return kind[0] if kind else ""
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from peftlab.errors import ConfigError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.distributions import Distributions
+from peftlab.tasks.from_examples import Study
 from peftlab.tasks.heads import PROMPTED, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.mixing import like
@@ -27,11 +28,11 @@ from peftlab.tasks.prompting.choosing import Choice, best, qualities, recorded
 from peftlab.tasks.prompting.demonstrations import Shown, drawn
 from peftlab.tasks.prompting.model import SETTINGS
 from peftlab.tasks.prompting.rows import Prompt as FilledPrompt
-from peftlab.tasks.prompting.rows import encode_prompts
+from peftlab.tasks.prompting.rows import batch_of_prompts, encode_prompts
 from peftlab.tasks.prompting.template import read_templates
 from peftlab.tasks.prompting.verbalizer import Verbalizer, VerbalizerKind, described
 from peftlab.tasks.prompting.words import MultiToken, words_of
-from peftlab.tasks.task import Encoded, Random, Study, spec
+from peftlab.tasks.task import Encoded, Random, spec
 from peftlab.tasks.texts import Text
 
 _AT_ONCE = 32
@@ -110,7 +111,7 @@ class Prompt(Classification):
         return any(len(prompt.rows) > 1 for prompt in self._prompts) or len(self.used) > 1
 
     @property
-    def fits_head(self) -> bool:
+    def fits_head(self) -> bool:  # type: ignore[override]  # it depends on an option
         """Whether `fit_head` has something to do: to calibrate."""
         return self.calibration != "none"
 
@@ -210,9 +211,7 @@ class Prompt(Classification):
     def fit_head(self, model: Any, outputs: Iterable[Any]) -> None:
         """Fit the calibration to the weights of `model`: no label is read.
 
-        Args:
-            model: in evaluation mode.
-            outputs: not needed: the texts are others, or read again without their order.
+        The texts are read here, and `outputs` are not needed.
         """
         heads = [module for module in model.modules() if isinstance(module, Verbalizer)]
         for head in heads:
@@ -275,26 +274,9 @@ class Prompt(Classification):
         self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int], random: Random | None = None
     ) -> Batch:
         """Return inputs of shape (rows, tokens), those of each example in turn, and ``labels`` of shape (examples,)."""
-        tokens, asked, rows, starts = (encoded.arrays[name] for name in ("tokens", "asked", "rows", "examples"))
-        bounds = [(row, place) for place, i in enumerate(indices) for row in range(starts[i], starts[i + 1])]
-        shape = (len(bounds), max(int(rows[row + 1] - rows[row]) for row, _ in bounds))
-        fills = {"input_ids": encoded.padding, "attention_mask": 0, "asked": 0}
-        inputs = {name: np.full(shape, fill, dtype=np.int64) for name, fill in fills.items()}
-        for n, (row, _) in enumerate(bounds):
-            span, length = slice(rows[row], rows[row + 1]), int(rows[row + 1] - rows[row])
-            inputs["input_ids"][n, :length] = tokens[span]
-            inputs["asked"][n, :length] = asked[span]
-            inputs["attention_mask"][n, :length] = 1
         chosen = [examples[i] for i in indices]
-        return Batch(
-            inputs={name: torch.from_numpy(values) for name, values in inputs.items()},
-            targets={"labels": self.targets(chosen)},
-            weights=torch.from_numpy(self.weights(examples, encoded, indices)),
-            rows=torch.tensor([place for _, place in bounds]),
-            examples=chosen,
-            tokens=int(inputs["attention_mask"].sum()),
-            padding=fills,
-        )
+        weights = torch.from_numpy(self.weights(examples, encoded, indices))
+        return batch_of_prompts(chosen, encoded, indices, self.targets(chosen), weights)
 
     @override
     def losses(self, outputs: Any, batch: Batch) -> Tensor:

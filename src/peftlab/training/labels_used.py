@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch.callbacks import EarlyStopping
 
 from peftlab.data.module import DataModule
+from peftlab.data.spec import BudgetSpec
+from peftlab.errors import ConfigError
+from peftlab.runs.label_budget import SECTION
+from peftlab.runs.record import RunRecord
+
+
+def begin(record: RunRecord, data: DataModule, callbacks: Iterable[Any], steps: int) -> None:
+    """Add what is known of examples and labels before training to the record: its other arguments are `label_budget`'s."""
+    record.extend(SECTION, label_budget(data, callbacks, steps))
+    if data.augmenter is not None:
+        record.extend("augmentation", data.augmenter.counts)
+    if facts := data.task.facts():
+        record.extend(data.task.name, facts)
 
 
 def label_budget(data: DataModule, callbacks: Iterable[Any], steps: int) -> dict[str, Any]:
@@ -31,6 +44,20 @@ def label_budget(data: DataModule, callbacks: Iterable[Any], steps: int) -> dict
         "selected_on": labelled(data, "validation") if named else 0,
         "selects": named,
     }
+
+
+def refuse_stopping(budget: BudgetSpec, callbacks: Mapping[str, Any]) -> None:
+    """Check that no callback ends a training by a validation score that is to select nothing.
+
+    Raises:
+        ConfigError: one does.
+    """
+    stopping = [name for name, one in callbacks.items() if isinstance(one, EarlyStopping)]
+    if budget.select == "last" and budget.max_steps != 0 and stopping:
+        raise ConfigError(
+            f"budget.select=last: callbacks.{stopping[0]} would end the training by a validation score, which is a "
+            "choice too. Leave it out: callbacks=[progress]"
+        )
 
 
 def labelled(data: DataModule, split: str) -> int:

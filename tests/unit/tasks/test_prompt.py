@@ -14,12 +14,13 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 from peftlab.backbone import ModelSpec, fetch
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import FilesSource
+from peftlab.tasks.from_examples import Study
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.prompt import Prompt
 from peftlab.tasks.prompting.calibration import CONTENT_FREE
 from peftlab.tasks.prompting.verbalizer import Verbalizer
-from peftlab.tasks.task import Selection, Study
+from peftlab.tasks.task import Selection
 from peftlab.tasks.texts import Text
 from peftlab.use.explanation.subject import subjects
 from peftlab.use.predictor import Predictor
@@ -237,8 +238,8 @@ def test_texts_are_cut_and_then_demonstrations_left_out_and_nothing_else(decoder
     assert kept[0][0] > kept[-1][0] == 0
     assert kept[-1][1] > 0
     assert case.task.lost(encoded, 0)["truncated"] is True
-    with pytest.raises(DataError, match=r"data.max_tokens=8 leaves no room for a text beside the template"):
-        case.task.encode([long], case.processor, Limits(8, "truncate"))
+    with pytest.raises(DataError, match=r"data.max_tokens=5 leaves no room for a text beside the template"):
+        case.task.encode([long], case.processor, Limits(5, "truncate"))
 
 
 def test_no_example_reads_its_own_label_among_the_demonstrations(decoder):

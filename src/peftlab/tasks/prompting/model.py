@@ -53,7 +53,8 @@ class Prompted(_Language):  # type: ignore[misc]
                 example follow each other; those that fill up a batch may be fewer than an example has.
             inputs: those of the language model.
         """
-        assert asked is not None, "the inputs are those that task=prompt makes"
+        if asked is None:
+            raise ValueError("the inputs say nothing of the place of the answer: task=prompt makes them")
         present = {name: value for name, value in inputs.items() if value is not None}  # wrappers name all they know
         with deferred_logits(self):
             outputs = super().forward(**present)

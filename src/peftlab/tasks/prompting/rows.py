@@ -8,8 +8,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from peftlab.errors import DataError
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.prompting.demonstrations import Shown, others
 from peftlab.tasks.prompting.template import ANSWER, Template
 from peftlab.tasks.prompting.words import MultiToken, Row, Word, rows_for, tokenised
@@ -257,6 +260,39 @@ def encode_prompts(
     }
     longest = np.maximum.reduceat(np.asarray(lengths), starts[:-1]) if lengths else np.zeros(0, dtype=np.int64)
     return Encoded(arrays, longest, prompts[0].tokenizer.pad_token_id or 0, counts)
+
+
+def batch_of_prompts(
+    examples: Sequence[Text], encoded: Encoded, indices: Sequence[int], labels: Tensor, weights: Tensor
+) -> Batch:
+    """Return a batch with the rows of each example in turn, inputs of shape (rows, tokens).
+
+    Args:
+        examples: those of the batch.
+        encoded: the split, as `encode_prompts` encodes it.
+        indices: the positions of the examples in the split.
+        labels: the target of each example, shape (examples,).
+        weights: their weights, shape (examples,).
+    """
+    tokens, asked, rows, starts = (encoded.arrays[name] for name in ("tokens", "asked", "rows", "examples"))
+    bounds = [(row, place) for place, i in enumerate(indices) for row in range(starts[i], starts[i + 1])]
+    shape = (len(bounds), max(int(rows[row + 1] - rows[row]) for row, _ in bounds))
+    fills = {"input_ids": encoded.padding, "attention_mask": 0, "asked": 0}
+    inputs = {name: np.full(shape, fill, dtype=np.int64) for name, fill in fills.items()}
+    for n, (row, _) in enumerate(bounds):
+        span, length = slice(rows[row], rows[row + 1]), int(rows[row + 1] - rows[row])
+        inputs["input_ids"][n, :length] = tokens[span]
+        inputs["asked"][n, :length] = asked[span]
+        inputs["attention_mask"][n, :length] = 1
+    return Batch(
+        inputs={name: torch.from_numpy(values) for name, values in inputs.items()},
+        targets={"labels": labels},
+        weights=weights,
+        rows=torch.tensor([place for _, place in bounds]),
+        examples=list(examples),
+        tokens=int(inputs["attention_mask"].sum()),
+        padding=fills,
+    )
 
 
 def _fitting(prompts: Sequence[Prompt], example: Text) -> Iterator[Prompt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from peftlab.errors import ConfigError
@@ -118,7 +118,7 @@ def _joined(parts: Iterable[tuple[str, str | None]]) -> tuple[tuple[str, str | N
     return (*joined, (literal, None)) if literal else tuple(joined)
 
 
-def _repeated(listed: Sequence[str]) -> Iterable[str]:
+def _repeated(listed: Sequence[str]) -> Iterator[str]:
     return (one for n, one in enumerate(listed) if one in listed[:n])
 
 
