@@ -26,7 +26,6 @@ def train(tiny_run, tiny_texts, language_model):
     def make(*overrides, run_dir="run", task="prompt"):
         model = [f"model.path={language_model('llama')}", "model.dropout=null", "model.head_dropout=null"]
         zero = ["budget.max_steps=0", "budget.select=last"] if "budget=zero_shot" in overrides else []
-        whole = ["budget.train_examples=null", "budget.eval_examples=null"]
         overrides = [*zero, *(each for each in overrides if each != "budget=zero_shot")]
         data = [
             f"task={task}",

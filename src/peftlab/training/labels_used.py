@@ -15,7 +15,7 @@ from peftlab.runs.record import RunRecord
 
 
 def begin(record: RunRecord, data: DataModule, callbacks: Iterable[Any], steps: int) -> None:
-    """Add what is known of examples and labels before training to the record: its other arguments are `label_budget`'s."""
+    """Add what is known of examples and labels before training to the record; arguments as of `label_budget`."""
     record.extend(SECTION, label_budget(data, callbacks, steps))
     if data.augmenter is not None:
         record.extend("augmentation", data.augmenter.counts)
