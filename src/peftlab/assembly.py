@@ -33,10 +33,11 @@ from peftlab.methods.method import Method, is_of_head
 from peftlab.pooling import OF_ENTITIES
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
-from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule
+from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule, key_of
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
+from peftlab.semi_supervised.joining import record_unlabelled
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
@@ -69,7 +70,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
     model, context = adapted_model(spec, pretrained, tell)
     special = pretrained.processor(spec.task.processor).special_ids if spec.changing_embeddings else []
     kind = Coordinator if spec.in_rounds else Tuner
-    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer, special)
+    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.chosen, special)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -169,19 +170,6 @@ def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
             )
 
 
-def check_trained(tuner: Tuner, steps: int) -> None:
-    """Check that a run of so many `steps` has something to train.
-
-    Raises:
-        ConfigError: the method leaves nothing trainable.
-    """
-    if steps and not any(parameter.requires_grad for parameter in tuner.model.parameters()):
-        raise ConfigError(
-            f"peft={tuner.method.name} with task={tuner.task.name}: there is nothing to train. Choose a method that "
-            "adds or frees weights, such as lora, or score the model as it is: budget=zero_shot"
-        )
-
-
 def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     """Check that every regulariser can act on this model.
 
@@ -192,42 +180,50 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
-            raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
+            raise ConfigError(f"{key_of(name)} would do nothing: {reason}")
         if isinstance(regularizer, Term) and regularizer.of_distributions and not has_distributions:
             raise ConfigError(
-                f"regularizer.{name}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
+                f"{key_of(name)}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
                 "Choose one that only needs the loss, such as fgm or l2_sp"
             )
         if isinstance(regularizer, Term) and regularizer.couples and spec.task.couples_rows:
             raise ConfigError(
-                f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
+                f"{key_of(name)}: it mixes rows of different examples, and the loss of task={spec.task.name} "
                 "compares the rows of each example. Leave one of them out"
             )
         if isinstance(regularizer, Term) and regularizer.couples and spec.task.packs:
             raise ConfigError(
-                f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
+                f"{key_of(name)}: it mixes rows, and task.packing lays several examples into a row. Set "
                 "task.packing=off, or leave the regulariser out"
             )
         if isinstance(regularizer, Term) and regularizer.couples and reads_targets:
             raise ConfigError(
-                f"regularizer.{name}: it mixes two sources, and the decoder would read the target of one example "
+                f"{key_of(name)}: it mixes two sources, and the decoder would read the target of one example "
                 "to predict that of the other. Leave it out"
             )
         pooling = spec.model.pooling
         if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
             raise ConfigError(
-                f"regularizer.{name}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
+                f"{key_of(name)}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
                 "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
             )
 
 
-def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that a head can be fitted to the training split, and that examples can be trained on with partners of it.
+def check_trained(spec: RunSpec, tuner: Tuner) -> None:
+    """Check that something is to be trained, that a head can be fitted to the training split, and that examples can be
+    trained on with partners of it.
 
     Raises:
         ConfigError: something is in the way; says what to change.
     """
     task, name = spec.task, f"task={spec.task.name}"
+    parameters = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+    trained = [name for name in parameters if name.rpartition(".")[2] not in task.only_fitted]
+    if not trained and spec.budget.max_steps != 0:
+        raise ConfigError(
+            f"peft={spec.peft.name} with {name}: there is nothing to train. Choose a method that adds or frees "
+            "weights, such as lora, or score the model as it is: budget=zero_shot"
+        )
     if task.fits_head and spec.trainer.sharded:
         raise ConfigError(
             f"{name}: its head is fitted on each device, and trainer.strategy={spec.trainer.strategy} divides the "
@@ -240,7 +236,6 @@ def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
             f"augment: {name} trains on texts together with others of the split, which would stay unchanged. Leave "
             f"out {', '.join(spec.augmenting)}"
         )
-    trained = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
     if all(is_of_head(each, tuner.context.head) for each in trained) and spec.budget.max_steps != 0:
         raise ConfigError(
             f"peft={spec.peft.name}: it trains the head alone, which {name} fits without training. Set "
@@ -328,7 +323,7 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(f"regularizer.{name}: {error}") from error
+        raise type(error)(f"{key_of(name)}: {error}") from error
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
@@ -380,7 +375,7 @@ def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
         yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
     parts |= {f"task={spec.task.name}": spec.task}
-    parts |= {f"regularizer.{name}": each for name, each in spec.acting.items()}
+    parts |= {key_of(name): each for name, each in spec.acting.items()}
     for name, part in parts.items():
         if part.host_work is not None:
             yield f"{name}: {part.host_work}"
@@ -405,6 +400,7 @@ def make_trainer(
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
+    record_unlabelled(spec.semi, folder.record.extend)
     if spec.task.packs:
         last.append(SharedRows(data, folder.record))
     if general := getattr(spec.task, "forgetting", None):

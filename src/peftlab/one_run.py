@@ -21,7 +21,6 @@ from peftlab.assembly import (
     adopt,
     build_tuner,
     calibrate,
-    check_fitted_head,
     check_monitors,
     check_regularizers,
     check_trained,
@@ -65,6 +64,7 @@ from peftlab.runs.identity import Sources
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
+from peftlab.semi_supervised.joining import join
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
@@ -150,10 +150,12 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         else None
     )
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter, pretrained.backbone)
+    data.keeps_rest = spec.semi is not None and spec.semi.off is None
     data.load()
     divide(spec.federated, data)
     divide_units(spec, data)
     guarantee = settle_privacy(spec, data)
+    join(spec.semi, data, spec.steps(data.steps_of_epoch()), embeddings)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,
@@ -186,9 +188,8 @@ def build(ready: Prepared) -> Tuner:
     if ready.spec.trainer.accelerator == "gpu":
         ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
-    check_trained(tuner, ready.spec.steps(ready.data.steps_of_epoch()))
     check_regularizers(ready.spec, tuner)
-    check_fitted_head(ready.spec, tuner)
+    check_trained(ready.spec, tuner)
     set_up_terms(tuner)
     return tuner
 
@@ -224,8 +225,7 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        steps = spec.steps(data.steps_of_epoch())
-        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers) if steps else None
+        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers)
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         sections = {**describe(spec, data, tuner), "command": command, "overrides": overrides}
@@ -244,7 +244,7 @@ def run(
             attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
-            begin(record, data, spec.callbacks.values(), steps)
+            begin(record, data, spec.callbacks.values(), spec.steps(data.steps_of_epoch()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
@@ -345,7 +345,7 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         RuntimeError: no validation score is a number.
         DamagedError: the checkpoint cannot be loaded.
     """
-    tuner.fits_head = tuner.task.fits_head
+    tuner.head_from = data if tuner.task.fits_head else None
     try:
         if trainer.max_steps:
             trainer.fit(tuner, data, ckpt_path=checkpoint)

@@ -101,7 +101,7 @@ def test_validation_labels_are_labels(train, capsys):
     with pytest.raises(ConfigError, match=r"callbacks.early_stopping would end the training by a validation score"):
         train("budget.select=last", run_dir="other")
     with pytest.raises(ConfigError, match=r"peft=head with task=prompt: there is nothing to train"):
-        train("peft=head", run_dir="other")
+        train("peft=head", "task.calibration=batch", run_dir="other")
 
 
 def test_a_template_is_chosen_once_and_kept(train):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from peftlab.tasks.batch import Batch
+from peftlab.tasks.fitted_head import MayFitHead
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 
@@ -30,11 +28,8 @@ class Study:
     """Loads the pretrained model with the head of a task; None: the run is known, and nothing is left to choose."""
 
 
-class FromExamples:
+class FromExamples(MayFitHead):
     """What a task takes from the training examples: before they are encoded, after that, and from trained outputs."""
-
-    fits_head: ClassVar[bool] = False
-    """Whether `fit_head` sets weights that gradients do not train."""
 
     def study(self, examples: Sequence[Any], about: Study) -> None:
         """Set what the encoding needs to know of the training `examples`, such as demonstrations.
@@ -63,15 +58,3 @@ class FromExamples:
     def facts(self) -> dict[str, Any]:
         """Return what the record says of the task's own doing, in a section of its name; empty: nothing."""
         return {}
-
-    def fit_head(self, model: nn.Module, seen: Iterable[tuple[Any, Batch]]) -> None:
-        """Set the weights of `model` that are fitted to the training split; called before each validation in training.
-
-        The best checkpoint holds them, so that they are never fitted again to score or to use it.
-
-        Args:
-            model: the adapted model, in evaluation mode; the weights to set are among its trained ones.
-            seen: the training split in evaluation batches, read without `Random`, each with the model's outputs. To be
-                read once; the batches are on the model's device.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has `fits_head` without `fit_head`")

@@ -74,6 +74,7 @@ class Prompt(Classification):
 
     head: ClassVar[Head] = PROMPTED
     pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
+    only_fitted: ClassVar[frozenset[str]] = frozenset({"shift"})
     encoded_by: ClassVar[frozenset[str]] = frozenset({"used", "multi_token", "verbalizer", "shown", "words", "mask"})
     acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"multi_token": ("task.verbalizer", "manual")}
     exported: ClassVar[str] = (
