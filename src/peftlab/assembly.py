@@ -209,13 +209,21 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
             )
 
 
-def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that a head can be fitted to the training split, and that examples can be trained on with partners of it.
+def check_trained(spec: RunSpec, tuner: Tuner) -> None:
+    """Check that something is to be trained, that a head can be fitted to the training split, and that examples can be
+    trained on with partners of it.
 
     Raises:
         ConfigError: something is in the way; says what to change.
     """
     task, name = spec.task, f"task={spec.task.name}"
+    parameters = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+    trained = [name for name in parameters if name.rpartition(".")[2] not in task.only_fitted]
+    if not trained and spec.budget.max_steps != 0:
+        raise ConfigError(
+            f"peft={spec.peft.name} with {name}: there is nothing to train. Choose a method that adds or frees "
+            "weights, such as lora, or score the model as it is: budget=zero_shot"
+        )
     if task.fits_head and spec.trainer.sharded:
         raise ConfigError(
             f"{name}: its head is fitted on each device, and trainer.strategy={spec.trainer.strategy} divides the "
@@ -228,7 +236,6 @@ def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
             f"augment: {name} trains on texts together with others of the split, which would stay unchanged. Leave "
             f"out {', '.join(spec.augmenting)}"
         )
-    trained = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
     if all(is_of_head(each, tuner.context.head) for each in trained) and spec.budget.max_steps != 0:
         raise ConfigError(
             f"peft={spec.peft.name}: it trains the head alone, which {name} fits without training. Set "
@@ -418,7 +425,7 @@ def make_trainer(
         deterministic=spec.trainer.deterministic,
         log_every_n_steps=1 if spec.in_rounds else spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
-        max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
+        max_steps=-1 if (most := spec.max_steps(data.steps_of_epoch())) is None else most,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
         callbacks=[Outputs(), *callbacks, *chosen, *last],

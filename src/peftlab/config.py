@@ -57,6 +57,7 @@ from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_o
 from peftlab.storage.entries import may_lead_out
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
+from peftlab.training.labels_used import refuse_stopping
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.validation import checked, explain, unknown_key
 
@@ -111,6 +112,7 @@ class RunSpec:
         self._check_directions()
         self._check_regularizers()
         self._check_augmentations()
+        refuse_stopping(self.budget, self.callbacks)
         self._check_quantization()
         self._check_rows()
         self._check_generation()
@@ -242,7 +244,8 @@ class RunSpec:
 
     def steps(self, of_epoch: int) -> int:
         """Return the number of optimiser steps of the run, of so many an epoch, unless it stops early."""
-        return round(min((self.budget.max_epochs or math.inf) * of_epoch, self.max_steps(of_epoch) or math.inf))
+        most = self.max_steps(of_epoch)
+        return round(min((self.budget.max_epochs or math.inf) * of_epoch, math.inf if most is None else most))
 
     @property
     def may_cut_batches(self) -> bool:

@@ -133,7 +133,7 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
     if budget.per_class is None and budget.train_examples is None:
         if budget.stratified:
             yield "budget.stratified=true: budget.train_examples=null takes all examples"
-        if budget.sample_seed and budget.half is None:
+        if budget.sample_seed and budget.half is None and budget.validation_per_class is None:
             yield f"budget.sample_seed={budget.sample_seed}: budget.train_examples=null takes all examples"
 
 

@@ -21,9 +21,9 @@ from peftlab.assembly import (
     adopt,
     build_tuner,
     calibrate,
-    check_fitted_head,
     check_monitors,
     check_regularizers,
+    check_trained,
     divide_units,
     draw_batches,
     make_private,
@@ -81,6 +81,7 @@ from peftlab.training.deciding import decide
 from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
+from peftlab.training.labels_used import begin
 from peftlab.training.memory import Memory
 from peftlab.training.non_finite import UNREAD
 from peftlab.training.outlook import Outlook
@@ -148,7 +149,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         if spec.augmenting
         else None
     )
-    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
+    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter, pretrained.backbone)
     data.keeps_rest = spec.semi is not None and spec.semi.off is None
     data.load()
     divide(spec.federated, data)
@@ -188,7 +189,7 @@ def build(ready: Prepared) -> Tuner:
         ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
-    check_fitted_head(ready.spec, tuner)
+    check_trained(ready.spec, tuner)
     set_up_terms(tuner)
     return tuner
 
@@ -243,8 +244,7 @@ def run(
             attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
-            if data.augmenter is not None:
-                record.extend("augmentation", data.augmenter.counts)
+            begin(record, data, spec.callbacks.values(), spec.steps(data.steps_of_epoch()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
@@ -255,7 +255,7 @@ def run(
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
-            best = KeepBest(spec.task.selection, folder.best, record)
+            best = KeepBest(spec.task.selection, folder.best, record, spec.budget.select == "last")
             outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
             own: list[Callback] = [
                 *(cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook),
@@ -347,7 +347,8 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
     """
     tuner.head_from = data if tuner.task.fits_head else None
     try:
-        trainer.fit(tuner, data, ckpt_path=checkpoint)
+        if trainer.max_steps:
+            trainer.fit(tuner, data, ckpt_path=checkpoint)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if checkpoint is None or has_begun(trainer):
             raise

@@ -30,6 +30,7 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
+from peftlab.tasks.from_examples import Study
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
@@ -75,12 +76,13 @@ class DataModule(L.LightningDataModule):
         seed: int,
         division: Division | None = None,
         augmenter: Augmenter | None = None,
+        load_model: Callable[[Task], Any] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
-        self.facts, self.augmenter = DataFacts(), augmenter
+        self.facts, self.augmenter, self.load_model = DataFacts(), augmenter, load_model
         self.recall: Mapping[str, Recall] = {}
         self.static: StaticShapes | None = None
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
@@ -110,11 +112,10 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
-        for split, members in splits.items():
-            used = sampled(split, members, self.task, self.budget)
-            self.splits[split] = self._encode(used, self.facts.dropped[split])
+        for split, members in _studied(self, splits).items():
+            self.splits[split] = self._encode(members, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:
-                self.rest = left_out(members, used)
+                self.rest = left_out(splits[split], members)
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -299,6 +300,13 @@ class DataModule(L.LightningDataModule):
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
+
+
+def _studied(data: DataModule, splits: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the examples of each split that the budget takes, after the task has seen those of the training split."""
+    taken = {split: sampled(split, members, data.task, data.budget) for split, members in splits.items()}
+    data.task.study(taken["train"], Study(data.seed, data.spec.limits, data.processor, data.load_model))
+    return taken
 
 
 def _described(data: DataModule) -> dict[str, Any]:

@@ -119,8 +119,9 @@ class BudgetSpec:
     """Name of the budget in run records."""
     max_epochs: int | None = Field(default=None, ge=1)
     """Passes over the training split."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps; whichever limit comes first ends the run."""
+    max_steps: int | None = Field(default=None, ge=0)
+    """Optimiser steps; whichever limit comes first ends the run. 0: nothing is trained, and the model is scored as it
+    begins."""
     max_passes: int | None = Field(default=None, ge=1)
     """Forward passes over the training split, those of regularisers included: runs of equal compute. One that passes
     over each batch twice trains for half as many epochs."""
@@ -139,6 +140,11 @@ class BudgetSpec:
     halves of one throw, as 0 and 1. None: the whole sample."""
     eval_examples: int | None = Field(default=None, ge=1)
     """Number of validation, and of test examples: a random sample; None: all of them."""
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """A validation split that holds each class this often, chosen as by `per_class`: selection by as few labels as the
+    training has; `eval_examples` then cuts the test alone. None: `eval_examples` cuts both."""
+    select: Literal["best", "last"] = "best"
+    """Whether the best checkpoint by the validation score is tested, or the last one, whatever the validation says."""
     overfit_batches: int | None = Field(default=None, ge=1)
     """Train and validate on this many batches of the training split."""
     validate_every: float = Field(default=1.0, gt=0)

@@ -69,6 +69,8 @@ ADDED: dict[str, Any] = {
     "budget.stratified": False,
     "budget.per_class": None,
     "budget.sample_seed": 0,
+    "budget.select": "best",
+    "budget.validation_per_class": None,
     "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
