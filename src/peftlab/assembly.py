@@ -27,9 +27,10 @@ from peftlab.data.poisson import Poisson, numbered
 from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
+from peftlab.earlier import EarlierRun
 from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.federated.coordinator import Coordinator
-from peftlab.methods.method import Method
+from peftlab.methods.method import Method, MethodContext
 from peftlab.pooling import OF_ENTITIES
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
@@ -73,19 +74,31 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
-    """Load the initial adapter that `spec` names, if any.
+    """Load the initial adapter that `spec` names, or what its method goes on from, if any.
 
     Raises:
         ConfigError: it does not fit the model.
     """
-    if spec.adapter is None:
+    if spec.adapter is None and spec.peft.earlier is None:
         return
-    kept = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
+    kept = _adopted(spec, tuner.model, tuner.context)
     new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
     if new:
         log.info("adapter: it has no head, or one for other labels; newly initialised: %s", ", ".join(new))
     if pretrained := [name for name in kept if name not in new]:
         log.info("adapter: it lacks these parameters of the head, which stay pretrained: %s", ", ".join(pretrained))
+
+
+def _adopted(spec: RunSpec, model: nn.Module, context: MethodContext) -> list[str]:
+    """Load the same into `model`, and return the names of the head's tensors that stay unchanged."""
+    if spec.adapter is None:
+        return spec.peft.begin(model, context)
+    if spec.peft.earlier is not None:
+        raise ConfigError(
+            f"adapter = '{spec.adapter.path}': peft={spec.peft.name} goes on from peft.previous, and begins anew "
+            "beside it. Set adapter=null"
+        )
+    return spec.peft.adopt(model, spec.adapter.path, context)
 
 
 def refer(
@@ -112,7 +125,7 @@ def refer(
     """
     if not spec.task.refers:
         return
-    model, adapter = spec.model, None if spec.adapter is None else spec.adapter.sha256
+    model, adapter = spec.model, spec.peft.earlier if spec.adapter is None else spec.adapter.sha256
     attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
     about = [pretrained.weights_sha256, adapter, model.quantize, model.attention, attention, model.pooling]
     reference = Reference(
@@ -130,11 +143,11 @@ def refer(
 
 
 def initial_model(spec: RunSpec, pretrained: Pretrained) -> nn.Module:
-    """Return the model that training starts from: the pretrained one, or that with the initial adapter."""
-    if spec.adapter is None:
+    """Return the model that training starts from: the pretrained one, or that with the initial or earlier adapter."""
+    if spec.adapter is None and spec.peft.earlier is None:
         return base_model(spec, pretrained).model
     model, context = adapted_model(spec, pretrained)
-    spec.peft.adopt(model, spec.adapter.path, context)
+    _adopted(spec, model, context)
     return model
 
 
@@ -208,8 +221,13 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
             )
 
 
-def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str, Any]]:
+def prepared_regularizers(spec: RunSpec, data: DataModule, weights_sha256: str) -> dict[str, dict[str, Any]]:
     """Show every regulariser the training examples, and return, by name, the options that it has made definite.
+
+    Args:
+        spec: the run's specification.
+        data: the loaded data.
+        weights_sha256: the digest of the pretrained weights.
 
     Raises:
         UserError: one cannot work with them; names it.
@@ -223,7 +241,19 @@ def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str
     def teacher(run: str) -> Teacher:
         return Teacher(run, spec, data.processor, data.facts.sha256["train"])
 
-    material = Material(task, train.examples, weights, spec.data.format, teacher)
+    def earlier(run: str) -> EarlierRun:
+        return EarlierRun(run, spec, data.processor, data.facts.sha256["train"])
+
+    material = Material(
+        task,
+        train.examples,
+        weights,
+        spec.data.format,
+        teacher,
+        earlier,
+        [(memory.entry.run, memory.examples) for memory in data.memories],
+        weights_sha256,
+    )
     for name, regularizer in spec.acting.items():
         with _named(name):
             regularizer.prepare(material)

@@ -157,7 +157,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         read=data.resolved(),
         task=data.resolved_task(),
         augment=data.resolved_augment(),
-        regularizer=prepared_regularizers(spec, data),
+        regularizer=prepared_regularizers(spec, data, pretrained.weights_sha256),
         privacy={} if guarantee is None or spec.privacy is None else guarantee.settled(spec.privacy),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
@@ -274,7 +274,7 @@ def run(
                 load_best(tuner, folder)
                 evaluate(trainer, tuner, data, folder, validated and spec.trainer.world_size == 1)
             if first:
-                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
+                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder, data)})
                 record.update(cost=cost.totals())
                 conclude(record)
     return record
@@ -401,12 +401,19 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
-def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:
-    """Save the trained parameters of the best checkpoint as an adapter, and return its size in bytes."""
+def save_adapter(
+    spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder, data: DataModule | None = None
+) -> int:
+    """Save the trained parameters of the best checkpoint as an adapter, and return its size in bytes.
+
+    The method may look at the training `data` once more, if it is given.
+    """
     if is_sharded(tuner.model):  # a method saves from an unsharded model
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
+    if data is not None:
+        spec.peft.conclude(tuner.model, data.calibration_batches())
     tuner.eval()  # parameters that a network computes, such as prompts, are saved without dropout
     with writing(folder.adapter):
         for entry in own_folder(folder.adapter).iterdir():

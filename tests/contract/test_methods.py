@@ -27,10 +27,11 @@ from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapters import TwoAdapters
 from peftlab.methods.combined import Combined
+from peftlab.methods.head import is_of_head
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.labels import save_labels
 from peftlab.methods.library import BEGINNING, BESIDE, LibraryMethod
-from peftlab.methods.method import Method, MethodContext, is_of_head
+from peftlab.methods.method import Method, MethodContext
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
 from peftlab.methods.sliced import Sliced
 from peftlab.methods.targets import target_modules

@@ -70,6 +70,8 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
             "data.batch_tokens fills batches by length, and each unit must join each batch on its own. "
             "Set data.batch_tokens=null; data.batch_size is the expected size"
         )
+    if data.replay is not None:
+        yield "data.replay: examples of another run are in no unit of this one's files. Leave it out"
     if data.clean is not None:
         yield "data.clean judges an example by others. Clean the files first, by rules that need no other example"
     if privacy.unit == "group" and data.duplicates == "drop":
