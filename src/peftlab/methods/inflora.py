@@ -44,6 +44,10 @@ class InfLora(ContinuedLora):
 
     needed: ClassVar[tuple[str, ...]] = (SUBSPACES,)
 
+    not_averaged: ClassVar[str | None] = (
+        "A is made of the inputs of each run, and is not trained: the mean of several B has no A of its own"
+    )
+
     batches: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=32, gt=0)
     """Number of training batches whose inputs are looked at, before the training and after it."""
     energy: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.99, gt=0, le=1)

@@ -157,7 +157,7 @@ def not_covered(spec: Sections, held_out: bool) -> list[str]:
     ]
     if held_out:
         lines.append("examples of the training file that are held out for validation or test")
-    if getattr(spec, "adapter", None) is not None:
+    if getattr(spec, "adapter", None) is not None or spec.peft.earlier is not None:
         lines.append("the initial adapter: what it was trained on")
     if spec.privacy is not None and spec.privacy.key_file is None:
         lines.append(

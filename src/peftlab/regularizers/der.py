@@ -63,6 +63,7 @@ class Der(Term):
                 "task.packing lays several examples into a row, and logits are kept by row. Set it to off"
             )
         self.runs = earlier_runs([place for place, _ in material.memories], self.sha256, material)
+        self.kept = {}
         for run, (_, examples) in zip(self.runs, material.memories, strict=True):
             if not run.reads_alike and task.head.outputs != "text":
                 raise ConfigError(f"{run.place} has another tokenizer, and task={task.name} answers for each token")

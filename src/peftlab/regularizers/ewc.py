@@ -93,7 +93,7 @@ class Ewc(Term):
     def set_up(self, model: nn.Module) -> None:
         weights = {name: one.detach() for name, one in model.named_parameters() if one.requires_grad}
         self.pulls = {}
-        for number, run in enumerate(self.runs):
+        for run in self.runs:
             importance = run.importance(self.examples)
             if not any(fisher.any() for fisher in importance.fisher.values()):
                 raise ConfigError(f"no answer of {run.place} depends on its weights: their Fisher information is 0")
@@ -104,19 +104,18 @@ class Ewc(Term):
                 )
             if left := sorted(weights.keys() - own.keys()):
                 log.info("regularizer.ewc: not drawn to %s, as it has not trained them: %s", run.place, ", ".join(left))
-            self._add(own, last=number == len(self.runs) - 1)
+            self._add(own)
 
-    def _add(self, own: Mapping[str, Pull], last: bool) -> None:
+    def _add(self, own: Mapping[str, Pull]) -> None:
         """Add the terms of a run to those of the runs before."""
+        if self.online is not None:
+            for name, (before,) in self.pulls.items():
+                faded = self.online * before.strength
+                pull = own.get(name, Pull(before.centre, torch.zeros_like(faded)))  # what it does not train stays there
+                self.pulls[name] = [Pull(pull.centre, pull.strength + faded)]
         for name, pull in own.items():
-            if self.online is not None and name in self.pulls:
-                (before,) = self.pulls[name]
-                pull.strength = pull.strength + self.online * before.strength
-                self.pulls[name] = []
-            self.pulls.setdefault(name, []).append(pull)
-        if self.online is not None and not last:  # what a run in between does not train has no later centre
-            for name in self.pulls.keys() - own.keys():
-                self.pulls[name][0].strength = self.online * self.pulls[name][0].strength
+            if self.online is None or name not in self.pulls:
+                self.pulls.setdefault(name, []).append(pull)
 
     def _pulls(self, weights: Mapping[str, Tensor], importance: Importance, run: Earlier) -> dict[str, Pull]:
         """Return the terms of one run, by name of the weight."""
