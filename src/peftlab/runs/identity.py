@@ -77,6 +77,7 @@ ADDED: dict[str, Any] = {
     "data.fold": None,
     "data.mask_pii": None,
     "data.replay": None,
+    "data.subset": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
