@@ -40,7 +40,7 @@ from peftlab.federated.refusals import refuse as refuse_in_rounds
 from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
-from peftlab.methods.continued import resolved_previous
+from peftlab.methods.continued import resolve_previous
 from peftlab.methods.method import Method
 from peftlab.privacy.refusals import refuse_uncounted
 from peftlab.privacy.spec import PrivacySpec
@@ -204,10 +204,8 @@ class RunSpec:
     def _check_method(self) -> None:
         """Refuse rows of several texts, or a sharded model, with a method that cannot work on it."""
         if self.trainer.sharded and type(self.peft).conclude is not Method.conclude:
-            raise ConfigError(
-                f"peft={self.peft.name}: it looks at the inputs of whole layers after the training. Use trainer=ddp, "
-                f"not {self.trainer.strategy}"
-            )
+            what = f"peft={self.peft.name}: it looks at the inputs of whole layers after the training"
+            raise ConfigError(f"{what}. Use trainer=ddp, not {self.trainer.strategy}")
         if self.task.packs and self.peft.needs_own_rows is not None:
             raise ConfigError(
                 f"peft={self.peft.name}: {self.peft.needs_own_rows}, and task.packing puts several into a row. Set "
@@ -311,8 +309,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
-    if isinstance(method := resolved.get("peft"), dict) and method.get("previous") is not None:
-        resolved["peft"] = method | {"previous": resolved_previous(method["previous"])}
+    resolve_previous(resolved.get("peft"))
     rounds_as_epochs(resolved)
     _resolve_directions(resolved)
     return resolved

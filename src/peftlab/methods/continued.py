@@ -52,6 +52,12 @@ class Previous:
     """The rank of its matrices: that of all earlier updates together."""
 
 
+def resolve_previous(method: Any) -> None:
+    """Complete the entry ``previous`` of a method's section of the configuration, see `resolved_previous`."""
+    if isinstance(method, dict) and method.get("previous") is not None:
+        method["previous"] = resolved_previous(method["previous"])
+
+
 def resolved_previous(previous: Any) -> dict[str, Any]:
     """Return the entries of `Previous` for a run, or for the folder of an adapter; or check those of an earlier run.
 

@@ -40,6 +40,7 @@ class Lwf(Term):
     places: list[int] | None = field(default=None, init=False, repr=False)
     """The places of its labels among those of this run; None: they are the same."""
     neutral: ClassVar[Mapping[str, float]] = {"alpha": 0}
+    waits: ClassVar[bool] = True  # a run that begins with the earlier one gives its very answers
     host_work: ClassVar[str | None] = "it asks a second model"
 
     @override
