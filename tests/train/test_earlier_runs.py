@@ -71,7 +71,7 @@ def same(first, second):
 
 def memory(record, **options):
     """The override that remembers examples of a run."""
-    return "+data.replay=[{" + ",".join([f"run:{record.folder}", *(f"{k}:{v}" for k, v in options.items())]) + "}]"
+    return "data.replay=[{" + ",".join([f"run:{record.folder}", *(f"{k}:{v}" for k, v in options.items())]) + "}]"
 
 
 class TestReplay:
@@ -118,13 +118,13 @@ class TestReplay:
 
     def test_what_cannot_be_remembered(self, old, after, finished, run_tiny):
         with pytest.raises(ConfigError, match="an empty list remembers nothing"):
-            after("a", "+data.replay=[]")
+            after("a", "data.replay=[]")
         with pytest.raises(
             ConfigError, match=r"data\.replay\.0: .* is a run of task=ner, and this one is of classification"
         ):
             after("b", memory(finished))
         with pytest.raises(UserError, match=r"data\.replay\.0: 'nowhere' is no"):
-            after("c", "+data.replay=[{run:nowhere}]")
+            after("c", "data.replay=[{run:nowhere}]")
         place = load(old.folder).config["data"]["path"]
         with pytest.raises(ConfigError, match=r"data\.fold=null, and this run 1/2"):
             run_tiny(*SHORT, "data=csv", f"data.path={place}", memory(old), "data.fold=1/2")
