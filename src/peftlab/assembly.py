@@ -279,7 +279,7 @@ def prepared_regularizers(spec: RunSpec, data: DataModule, weights_sha256: str) 
         spec.data.format,
         teacher,
         earlier,
-        [(memory.entry.run, memory.examples) for memory in data.memories],
+        [(memory.entry.run, memory.examples) for memory in data.facts.memories],
         weights_sha256,
     )
     for name, regularizer in spec.acting.items():

@@ -77,10 +77,12 @@ def memory(record, **options):
 class TestReplay:
     def test_the_memory_is_balanced_nested_and_that_of_its_seed(self, old, module):
         found = [module(old, per_class=n) for n in (1, 2)] + [module(old, per_class=2, seed=1)]
-        ids = [[example.id for example in data.memories[0].examples] for data in found]
+        ids = [[example.id for example in data.facts.memories[0].examples] for data in found]
         assert set(ids[0]) < set(ids[1]) != set(ids[2])
         for size, data in zip((1, 2, 2), found, strict=True):
-            assert Counter(example.label for example in data.memories[0].examples) == dict.fromkeys(OLD.split(), size)
+            assert Counter(example.label for example in data.facts.memories[0].examples) == dict.fromkeys(
+                OLD.split(), size
+            )
         train = found[1].splits["train"]
         assert [example.id for example in train.examples][-6:] == ids[1]
         assert all(name.startswith("replay0:train:") for name in ids[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
 from peftlab.data.poisson import Poisson, PoissonPlan
-from peftlab.data.reading import DataFacts, read_data_set, read_files
-from peftlab.data.replay import Recalled, recall
+from peftlab.data.reading import DataFacts, read_files
+from peftlab.data.replay import read_with_memory, replay_of, with_memory
 from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
-from peftlab.data.views import joined
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
@@ -83,8 +82,6 @@ class DataModule(L.LightningDataModule):
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
         self.facts, self.augmenter = DataFacts(), augmenter
-        self.memories: list[Recalled] = []
-        """What is remembered of earlier runs: the last examples of the training split."""
         self.recall: Mapping[str, Recall] = {}
         self.static: StaticShapes | None = None
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
@@ -109,21 +106,14 @@ class DataModule(L.LightningDataModule):
                 "Set budget.test=true"
             )
         self.task.bind(self.processor)
-        splits, self.facts = read_data_set(self.spec, self.task)
-        self.memories = recall(self.spec, self.task, splits, self.facts.sha256)
-        again = [example for memory in self.memories for example in memory.repeated]
-        if again and self.task.labels:  # without declared ones, the labels are those of all that is learnt
-            self.task.learn_labels({**splits, "train": joined(splits["train"], again)}, self.spec.labels)
+        splits, self.facts = read_with_memory(self.spec, self.task)
         for split, members in splits.items():
-            used = sampled(split, members, self.task, self.budget)
-            used = joined(used, again) if again and split == "train" else used
+            used = with_memory(self.facts, split, sampled(split, members, self.task, self.budget))
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
-        if factors := self.facts.factors | {
-            key: one for memory in self.memories for key, one in memory.weights.items()
-        }:
+        if factors := self.facts.factors:
             train = self.splits["train"]
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
@@ -167,9 +157,7 @@ class DataModule(L.LightningDataModule):
             resolved["clean"] = self.spec.clean.resolved()
         if self.spec.mask_pii is not None:
             resolved["mask_pii"] = self.spec.mask_pii.resolved()
-        if self.memories:
-            resolved["replay"] = [asdict(memory.entry) for memory in self.memories]
-        return resolved
+        return resolved | replay_of(self.facts)
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
@@ -228,9 +216,7 @@ class DataModule(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
-        more: dict[str, Any] = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
-        if self.memories:
-            more["replay"] = [memory.describe() for memory in self.memories]
+        more = {"cleaned": self.facts.cleaned, "replay": [memory.describe() for memory in self.facts.memories]}
         return {
             "name": self.spec.name,
             "origin": self.facts.origin,
@@ -247,7 +233,7 @@ class DataModule(L.LightningDataModule):
             "labels": self.task.labels,
             "train_test_overlap": self.facts.train_test_overlap,
             "licence": self.facts.licence,
-            **more,
+            **{key: what for key, what in more.items() if what},
         }
 
     def read_as(self, split: str) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Task
+
+if TYPE_CHECKING:
+    from peftlab.data.replay import Recalled
 
 log = logging.getLogger("peftlab")
 
@@ -56,6 +59,8 @@ class DataFacts:
     """Test examples whose text is also in the training split, ignoring case and white space."""
     factors: dict[str, float] = field(default_factory=dict)
     """By id of a training example, the factor on its weight in the loss; 1 for all others."""
+    memories: Sequence[Recalled] = ()
+    """What is remembered of earlier runs."""
     cleaned: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What cleaning the training split did, see `Cleaned.counts`."""
 

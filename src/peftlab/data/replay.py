@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from peftlab.data.memory import Memory
-from peftlab.data.reading import Examples, plain, read_data_set
+from peftlab.data.reading import DataFacts, Examples, plain, read_data_set
 from peftlab.data.sampling import sampled, shots
 from peftlab.data.spec import BudgetSpec, DataSpec
+from peftlab.data.views import joined
 from peftlab.errors import ConfigError, UserError
 from peftlab.runs.find import find
 from peftlab.runs.folder import RunFolder
@@ -72,6 +73,34 @@ class Recalled:
     def describe(self) -> dict[str, Any]:
         """Return what the run record says about it."""
         return {"run": self.entry.run, "examples": len(self.examples), "labels": self.labels}
+
+
+def read_with_memory(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
+    """Read a data set as `read_data_set` does, and what is remembered of earlier runs.
+
+    Raises:
+        UserError: as `read_data_set` and `recall` raise it.
+    """
+    splits, facts = read_data_set(spec, task)
+    if spec.replay is None:
+        return splits, facts
+    memories = recall(spec, task, splits, facts.sha256)
+    factors = facts.factors | {name: factor for memory in memories for name, factor in memory.weights.items()}
+    facts = replace(facts, memories=memories, factors=factors)
+    if task.labels:  # without declared ones, the labels are those of all that is learnt
+        task.learn_labels({**splits, "train": with_memory(facts, "train", splits["train"])}, spec.labels)
+    return splits, facts
+
+
+def with_memory(facts: DataFacts, split: str, examples: Sequence[Any]) -> Sequence[Any]:
+    """Return the `examples` of a split that are used, followed by the remembered ones if it is the training split."""
+    again = [example for memory in facts.memories for example in memory.repeated]
+    return joined(examples, again) if again and split == "train" else examples
+
+
+def replay_of(facts: DataFacts) -> dict[str, Any]:
+    """Return the entry ``replay`` of the section ``data`` of the configuration, made definite; empty without it."""
+    return {"replay": [asdict(memory.entry) for memory in facts.memories]} if facts.memories else {}
 
 
 def recall(spec: DataSpec, task: Task, splits: Examples, sha256: Mapping[str, str]) -> list[Recalled]:
