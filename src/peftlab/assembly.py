@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
@@ -27,22 +25,20 @@ from peftlab.data.poisson import Poisson, numbered
 from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
-from peftlab.earlier import EarlierRun
-from peftlab.errors import ConfigError, UserError, did_you_mean
+from peftlab.errors import ConfigError, did_you_mean
 from peftlab.federated.coordinator import Coordinator
 from peftlab.methods.head import is_of_head
 from peftlab.methods.method import Method, MethodContext
-from peftlab.pooling import OF_ENTITIES
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
-from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule
+from peftlab.regularizers.regularizer import Regularizer, StepRule, WeightAverage, WeightRule, key_of
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
+from peftlab.semi_supervised.joining import record_unlabelled
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
-from peftlab.teacher import Teacher
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
@@ -71,7 +67,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
     model, context = adapted_model(spec, pretrained, tell)
     special = pretrained.processor(spec.task.processor).special_ids if spec.changing_embeddings else []
     kind = Coordinator if spec.in_rounds else Tuner
-    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer, special)
+    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.chosen, special)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -183,45 +179,6 @@ def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
             )
 
 
-def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that every regulariser can act on this model.
-
-    Raises:
-        ConfigError: one cannot, or does not suit the task; says why.
-    """
-    has_distributions = type(spec.task).distributions is not Task.distributions
-    reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
-    for name, regularizer in spec.acting.items():
-        if reason := regularizer.idle(tuner.model):
-            raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
-        if isinstance(regularizer, Term) and regularizer.of_distributions and not has_distributions:
-            raise ConfigError(
-                f"regularizer.{name}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
-                "Choose one that only needs the loss, such as fgm or l2_sp"
-            )
-        if isinstance(regularizer, Term) and regularizer.couples and spec.task.couples_rows:
-            raise ConfigError(
-                f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
-                "compares the rows of each example. Leave one of them out"
-            )
-        if isinstance(regularizer, Term) and regularizer.couples and spec.task.packs:
-            raise ConfigError(
-                f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
-                "task.packing=off, or leave the regulariser out"
-            )
-        if isinstance(regularizer, Term) and regularizer.couples and reads_targets:
-            raise ConfigError(
-                f"regularizer.{name}: it mixes two sources, and the decoder would read the target of one example "
-                "to predict that of the other. Leave it out"
-            )
-        pooling = spec.model.pooling
-        if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
-            raise ConfigError(
-                f"regularizer.{name}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
-                "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
-            )
-
-
 def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
     """Check that a head can be fitted to the training split, and that examples can be trained on with partners of it.
 
@@ -247,45 +204,6 @@ def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
             f"peft={spec.peft.name}: it trains the head alone, which {name} fits without training. Set "
             "budget=zero_shot for the classifier of the pretrained embeddings, or choose another method, such as lora"
         )
-
-
-def prepared_regularizers(spec: RunSpec, data: DataModule, weights_sha256: str) -> dict[str, dict[str, Any]]:
-    """Show every regulariser the training examples, and return, by name, the options that it has made definite.
-
-    Args:
-        spec: the run's specification.
-        data: the loaded data.
-        weights_sha256: the digest of the pretrained weights.
-
-    Raises:
-        UserError: one cannot work with them; names it.
-    """
-    train, task = data.splits["train"], spec.task
-
-    def weights() -> np.ndarray:
-        own = task.weights(train.examples, train.encoded, range(train.rows))
-        return own if train.factors is None else own * train.factors
-
-    def teacher(run: str) -> Teacher:
-        return Teacher(run, spec, data.processor, data.facts.sha256["train"])
-
-    def earlier(run: str) -> EarlierRun:
-        return EarlierRun(run, spec, data.processor, data.facts.sha256["train"])
-
-    material = Material(
-        task,
-        train.examples,
-        weights,
-        spec.data.format,
-        teacher,
-        earlier,
-        [(memory.entry.run, memory.examples) for memory in data.facts.memories],
-        weights_sha256,
-    )
-    for name, regularizer in spec.acting.items():
-        with _named(name):
-            regularizer.prepare(material)
-    return {name: regularizer.resolved() for name, regularizer in spec.acting.items()}
 
 
 def divide_units(spec: RunSpec, data: DataModule) -> None:
@@ -327,26 +245,6 @@ def make_private(
     tuner.private = private = PrivateGradient(guarantee, secret, data, tuner)
     held_out = any(isinstance(source, float) for source in data.facts.files.values())
     return [KeepPrivacy(private, record, {"not_covered": not_covered(spec, held_out)})]
-
-
-def set_up_terms(tuner: Tuner) -> None:
-    """Let the terms of the objective load what they need beside the model.
-
-    Raises:
-        UserError: one cannot work with it; names it.
-    """
-    for name, term in tuner.objective.terms.items():
-        with _named(name):
-            term.set_up(tuner.model)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Name the regulariser in errors of this context."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"regularizer.{name}: {error}") from error
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
@@ -398,7 +296,7 @@ def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
         yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
     parts |= {f"task={spec.task.name}": spec.task}
-    parts |= {f"regularizer.{name}": each for name, each in spec.acting.items()}
+    parts |= {key_of(name): each for name, each in spec.acting.items()}
     for name, part in parts.items():
         if part.host_work is not None:
             yield f"{name}: {part.host_work}"
@@ -423,6 +321,7 @@ def make_trainer(
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
+    record_unlabelled(spec.semi, folder.record.extend)
     if spec.task.packs:
         last.append(SharedRows(data, folder.record))
     if general := getattr(spec.task, "forgetting", None):

@@ -23,15 +23,12 @@ from peftlab.assembly import (
     calibrate,
     check_fitted_head,
     check_monitors,
-    check_regularizers,
     divide_units,
     draw_batches,
     make_private,
     make_trainer,
-    prepared_regularizers,
     recording,
     refer,
-    set_up_terms,
     settle_privacy,
     store_and_compile,
 )
@@ -56,6 +53,7 @@ from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.positions import check_length, longest_row
 from peftlab.privacy.guarantee import Guarantee
+from peftlab.regularizing import check_regularizers, prepared_regularizers, set_up_terms
 from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
@@ -64,6 +62,7 @@ from peftlab.runs.identity import Sources
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
+from peftlab.semi_supervised.joining import join
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
@@ -148,10 +147,12 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         else None
     )
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
+    data.keeps_rest = spec.semi is not None and spec.semi.off is None
     data.load()
     divide(spec.federated, data)
     divide_units(spec, data)
     guarantee = settle_privacy(spec, data)
+    join(spec.semi, data, spec.steps(data.steps_of_epoch()), embeddings)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,
@@ -407,16 +408,12 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
 def save_adapter(
     spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder, data: DataModule | None = None
 ) -> int:
-    """Save the trained parameters of the best checkpoint as an adapter, and return its size in bytes.
-
-    The method may look at the training `data` once more, if it is given.
-    """
+    """Save the best checkpoint's trained parameters, which a method may try on `data` first; return their bytes."""
     if is_sharded(tuner.model):  # a method saves from an unsharded model
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
-    if data is not None:
-        spec.peft.conclude(tuner.model, data.calibration_batches())
+    spec.peft.conclude(tuner.model, data.calibration_batches() if data else ())
     tuner.eval()  # parameters that a network computes, such as prompts, are saved without dropout
     with writing(folder.adapter):
         for entry in own_folder(folder.adapter).iterdir():

@@ -95,7 +95,9 @@ class InfLora(ContinuedLora):
 
     @override
     def conclude(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        earlier, found = self._earlier(), self._covariances(model, batches)
+        if not (found := self._covariances(model, batches)):  # of no batch
+            return
+        earlier = self._earlier()
         vars(model)["input_subspaces"] = {
             name: grown(earlier.get(name), covariance, self.energy) for name, covariance in found.items()
         }
