@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
 from peftlab.data.masked.examples import ExampleMask, masked_examples
+from peftlab.data.memory import Recalled
 from peftlab.data.spec import DataSpec, takes_folders
 from peftlab.data.splits import Files, split_files
 from peftlab.data.views import View, chosen, mapped, renamed
@@ -27,9 +28,6 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Task
-
-if TYPE_CHECKING:
-    from peftlab.data.replay import Recalled
 
 log = logging.getLogger("peftlab")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from peftlab.data.memory import Memory
+from peftlab.data.memory import Memory, Recalled
 from peftlab.data.reading import DataFacts, Examples, plain, read_data_set
 from peftlab.data.sampling import sampled, shots
 from peftlab.data.spec import BudgetSpec, DataSpec
@@ -36,43 +36,6 @@ class _Parts:
     data: DataSpec
     task: Task
     budget: BudgetSpec
-
-
-@dataclass(frozen=True)
-class Recalled:
-    """The examples that are remembered of one run."""
-
-    entry: Memory
-    """The entry of the configuration, with the run's folder and the digest of the examples."""
-    labels: list[str]
-    """The labels of the run, in the order of its logits."""
-    examples: list[Any]
-    """The examples, under ids of their own: ``replay0:train:7`` is of the first entry."""
-    factors: dict[str, float] = field(default_factory=dict)
-    """By id, the factor on the weight of an example in the loss; 1 for all others."""
-
-    @property
-    def repeated(self) -> list[Any]:
-        """The examples as often as an epoch has them."""
-        return [
-            replace(one, id=name)
-            for n in range(self.entry.times)
-            for one, name in zip(self.examples, self.ids(n), strict=True)
-        ]
-
-    def ids(self, number: int) -> list[str]:
-        """Return the ids of the examples in their repetition `number`, from 0."""
-        return [f"{example.id}:{number}" if number else example.id for example in self.examples]
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """By id, the factor on the weight of a repeated example in the loss; 1 for all others."""
-        every = [zip(self.ids(n), self.ids(0), strict=True) for n in range(self.entry.times)]
-        return {name: self.factors[first] for pairs in every for name, first in pairs if first in self.factors}
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the run record says about it."""
-        return {"run": self.entry.run, "examples": len(self.examples), "labels": self.labels}
 
 
 def read_with_memory(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
