@@ -13,6 +13,7 @@ from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
 from peftlab.data.masked.option import MaskPii
+from peftlab.data.memory import Memory
 from peftlab.data.splits import Splits
 from peftlab.data.subset import Subset
 from peftlab.data.written import as_written
@@ -74,6 +75,8 @@ class DataSpec:
     fold: Fold | None = None
     """The fold of the training split that is held out and tested in place of the test split, such as ``2/5``; None: the
     whole split is trained on."""
+    replay: list[Memory] | None = None
+    """Training examples of earlier runs that follow the run's own; None: there are none."""
     subset: Subset | None = None
     """The examples that are used, in every split; None: all."""
     mask_pii: MaskPii | None = None
@@ -97,7 +100,9 @@ class DataSpec:
     """Number of processes that load batches; 0: the main process."""
 
     def __post_init__(self) -> None:
-        """Check that cleaning has something to act on."""
+        """Check that cleaning and replay have something to act on."""
+        if self.replay == []:
+            raise ValueError("replay: an empty list remembers nothing: name a run, or leave it out (null)")
         if self.duplicates == "drop" and self.clean is not None:
             for kind in ("duplicates", "conflicts"):
                 if getattr(self.clean, kind) is not None:
