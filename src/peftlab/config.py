@@ -32,6 +32,7 @@ from peftlab.backbone import ModelSpec
 from peftlab.composing.compose import explain_composition
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.data.augmentation.augmentation import Augmentation
+from peftlab.data.named_files import resolve_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
@@ -297,6 +298,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
     rounds_as_epochs(resolved)
+    resolve_files(resolved)
     _resolve_directions(resolved)
     return resolved
 

@@ -21,6 +21,7 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.listed import of_list
 from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.sampling import sampled
@@ -106,6 +107,8 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
+        if self.budget.listed is not None:
+            splits = of_list(splits, self.budget.listed)
         for split, members in splits.items():
             used = sampled(split, members, self.task, self.budget)
             self.splits[split] = self._encode(used, self.facts.dropped[split])

@@ -16,7 +16,10 @@ from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
 
-BY_KEYS = ("train_examples", "stratified", "per_class", "sample_seed", "half", "eval_examples", "overfit_batches")
+BY_KEYS = (
+    *("train_examples", "stratified", "per_class", "sample_seed", "listed", "half"),
+    *("eval_examples", "overfit_batches"),
+)
 """The keys of a budget that decide which examples a run uses."""
 
 Classes = Sequence[Mapping[str, int]]

@@ -57,12 +57,15 @@ NOT_RESULT = (
     "data.mask_pii.key",  # the location of a secret; its digest among those of the data stands for it
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
+    "budget.listed.path",  # the location of a list; its digest stands for it
+    "data.labelled.path",  # the location of further examples; the digest of the file stands for them
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
 )
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
     "budget.half": None,
+    "budget.listed": None,
     "budget.max_passes": None,
     "budget.stratified": False,
     "budget.per_class": None,
@@ -70,6 +73,7 @@ ADDED: dict[str, Any] = {
     "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
+    "data.labelled": None,
     "data.mask_pii": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
