@@ -120,7 +120,7 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
         ([*classify], {}, "mnlp", "would be least_confidence"),
         ([*classify], {}, "randon", "Did you mean 'random'"),
         ([*tag], {}, "badge", "one label a text"),
-        ([*classify, "model.dropout=0"], {}, "bald", "the model has no dropout"),
+        ([*classify, "peft=head", "model.dropout=0"], {}, "bald", "the model has no dropout"),
     ):
         settings = Settings(tuple(overrides), **{"batch": 5, "initial": 8, **options})
         with pytest.raises(ConfigError, match=reason):
@@ -204,6 +204,7 @@ class TestAsking:
     def test_people_label_what_is_asked(self, peftlab, classify, pool, tmp_path):
         command = [
             "active",
+            "budget.train_examples=null",
             *classify,
             "--query",
             "least_confidence",
@@ -266,6 +267,7 @@ class TestAsking:
         (tmp_path / "pool.jsonl").write_text('{"words": ["ada", "moved", "."]}\n{"id": "x", "words": ["rome"]}\n')
         command = [
             "active",
+            "budget.train_examples=null",
             *tag,
             "--query",
             "random",

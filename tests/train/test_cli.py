@@ -639,3 +639,10 @@ def test_the_documentation_shows_every_command():
     parser = cli.make_parser()
     (choices,) = [action.choices for action in parser._actions if action.choices]
     assert {line.split()[1] for line in commands()} == set(choices)
+
+
+def test_a_command_does_without_the_modules_of_the_others():
+    code = "import sys; from peftlab import cli; cli.make_parser(['runs']); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name for name in ended.stdout.split() if name.startswith("peftlab.commands.")}
+    assert imported == {"peftlab.commands.runs"}

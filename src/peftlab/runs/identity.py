@@ -75,6 +75,7 @@ ADDED: dict[str, Any] = {
     "data.fold": None,
     "data.labelled": None,
     "data.mask_pii": None,
+    "data.subset": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
