@@ -120,7 +120,7 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
         ([*classify], {}, "mnlp", "would be least_confidence"),
         ([*classify], {}, "randon", "Did you mean 'random'"),
         ([*tag], {}, "badge", "one label a text"),
-        ([*classify, "peft=head", "model.dropout=0"], {}, "bald", "the model has no dropout"),
+        ([*classify, "peft=head", "model.dropout=0", "model.attention_dropout=0"], {}, "bald", "the model has no dropout"),
     ):
         settings = Settings(tuple(overrides), **{"batch": 5, "initial": 8, **options})
         with pytest.raises(ConfigError, match=reason):

@@ -74,8 +74,7 @@ def observe(run: FinishedRun, examples: Sequence[Any], needs: Collection[Need], 
     """
     by = run.predictor
     encoded = encode(by.task, examples, by.processor, by.limits)
-    dropouts: Sequence[nn.Module] = _dropouts(by.model) if "samples" in needs else []
-    draws: list[list[list[Any]]] = [[[] for _ in examples] for _ in range(1 + DRAWS * bool(dropouts))]
+    draws: list[list[list[Any]]] = [[[] for _ in examples] for _ in range(1 + DRAWS * ("samples" in needs))]
     embeddings: dict[int, np.ndarray] = {}
     with torch.inference_mode(), by.arithmetic(), _kept(run, examples, encoded) as recall:
         for number, (indices, batch) in enumerate(by.batches(examples, encoded)):
@@ -87,10 +86,12 @@ def observe(run: FinishedRun, examples: Sequence[Any], needs: Collection[Need], 
             if "embeddings" in needs:
                 embeddings |= zip(indices, _embeddings(read, outputs.logits, batch), strict=True)
             for draw in range(1, len(draws)):
-                with _with_dropout(dropouts, [*seed, number, draw]):
+                with _as_in_training(by.model, [*seed, number, draw]):
                     outputs = by.task.outputs(by.model, batch)
                 _keep(draws[draw], indices, by.task.answers(outputs, batch, by.model, final=True))
     plain, *samples = map(_flat, draws)
+    if samples:
+        _check_draws(samples)
     return Observed(
         starts=np.concatenate([[0], np.cumsum([len(of_example) for of_example in draws[0]])]),
         distributions=plain,
@@ -116,31 +117,26 @@ def _flat(draws: Sequence[Sequence[Any]]) -> np.ndarray:
     return np.asarray(every, dtype=np.float64) if every else np.empty((0, 1))
 
 
-def _dropouts(model: nn.Module) -> Sequence[nn.Module]:
-    """Return the dropout layers of `model` that drop anything.
+@contextmanager
+def _as_in_training(model: nn.Module, seed: Sequence[int]) -> Iterator[None]:
+    """In this context `model` drops what `seed` says."""
+    number = int(np.random.SeedSequence([*seed]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    with torch.random.fork_rng():
+        torch.manual_seed(number)
+        model.train()
+        try:
+            yield
+        finally:
+            model.eval()
 
-    Raises:
-        ConfigError: there is none.
-    """
-    own = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
-    if not own:
+
+def _check_draws(samples: Sequence[np.ndarray]) -> None:
+    """Raise ConfigError if all draws are the same."""
+    if all(np.array_equal(samples[0], other) for other in samples[1:]):
         raise ConfigError(
-            "--query bald: the model has no dropout, so that all draws of it would agree. Set model.dropout=0.1 or "
+            "--query bald: the model has no dropout, so that all draws of it agree. Set model.dropout=0.1 or "
             "model.head_dropout=0.1, or take another query"
         )
-    return own
-
-
-@contextmanager
-def _with_dropout(layers: Sequence[nn.Module], seed: Sequence[int]) -> Iterator[None]:
-    """In this context `layers` drop what `seed` says, and nothing else of the model is as in training."""
-    number = int(np.random.SeedSequence([*seed]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    with torch.random.fork_rng(), ExitStack() as after:
-        torch.manual_seed(number)
-        for layer in layers:
-            after.callback(layer.eval)
-            layer.train()
-        yield
 
 
 @contextmanager
