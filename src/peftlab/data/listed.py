@@ -59,12 +59,16 @@ def read_list(file: NamedFile) -> dict[str, list[str]]:
     return ids
 
 
-def of_list(splits: Mapping[str, Sequence[Any]], file: NamedFile) -> dict[str, Sequence[Any]]:
+def of_list(splits: Mapping[str, Sequence[Any]], file: NamedFile | None) -> Mapping[str, Sequence[Any]]:
     """Return `splits` with the listed examples of the training split, in their order, and maybe a validation split.
+
+    Without a file, they stay as they are.
 
     Raises:
         ConfigError: the list cannot be used, or names an example that the training split does not have.
     """
+    if file is None:
+        return splits
     ids = read_list(file)
     place = {example.id: n for n, example in enumerate(splits["train"])}
     for members in ids.values():

@@ -107,9 +107,7 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
-        if self.budget.listed is not None:
-            splits = of_list(splits, self.budget.listed)
-        for split, members in splits.items():
+        for split, members in of_list(splits, self.budget.listed).items():
             used = sampled(split, members, self.task, self.budget)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             _log_left_out(self, split)
