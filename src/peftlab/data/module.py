@@ -21,6 +21,7 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.listed import of_list
 from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_files
 from peftlab.data.replay import read_with_memory, replay_of, with_memory
@@ -113,7 +114,7 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_with_memory(self.spec, self.task)
-        for split, members in _studied(self, splits).items():
+        for split, members in _studied(self, of_list(splits, self.budget.listed)).items():
             used = with_memory(self.facts, split, members)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:

@@ -81,7 +81,7 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         )
     if privacy.unit == "group" and not has_groups(data.format):
         yield (f"privacy.unit=group: data={data.name} names no group. Set data.format.group, or privacy.unit=example")
-    for key in ("stratified", "per_class", "overfit_batches"):
+    for key in ("stratified", "per_class", "listed", "overfit_batches"):
         if getattr(budget, key):
             yield f"budget.{key} chooses examples by the others. Take a random sample: budget.train_examples=N alone"
     for name, each in spec.augment.items():
