@@ -64,7 +64,7 @@ def median(records: list[dict[str, Any]], key: str) -> str:
 def table(arms: Mapping[str, Mapping[int, dict[str, Any]]]) -> list[str]:
     """Return the lines of the table, the best arm first."""
     lines = [
-        "| arm | draws | accuracy | macro F1 | difference of macro F1, paired | called | passed | right of these | time |",
+        "| arm | draws | accuracy | macro F1 | paired difference of it | called | passed | right of these | time |",
         "|---|--:|--:|--:|---|---|--:|--:|--:|",
     ]
     scores = {arm: {draw: score(one, "macro_f1") for draw, one in own.items()} for arm, own in arms.items()}
@@ -74,8 +74,9 @@ def table(arms: Mapping[str, Mapping[int, dict[str, Any]]]) -> list[str]:
         difference, verdict = ("", "") if arm == BASELINE else beside(own, scores.get(BASELINE, {}))
         seconds = np.median([one["cost"]["train_seconds"] for one in records])
         spread = f" ± {np.std(list(own.values()), ddof=1):.1f}" if len(own) > 1 else ""
+        mean = np.mean(list(own.values()))
         lines.append(
-            f"| {arm} | {len(own)} | {np.mean(accuracies):.1f} | {np.mean(list(own.values())):.1f}{spread} | {difference} "
+            f"| {arm} | {len(own)} | {np.mean(accuracies):.1f} | {mean:.1f}{spread} | {difference} "
             f"| {verdict} | {median(records, 'mask_rate')} | {median(records, 'accuracy')} | {seconds:.0f} s |"
         )
     return lines
