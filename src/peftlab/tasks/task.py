@@ -19,6 +19,7 @@ from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
+from peftlab.tasks.fitted_head import MayFitHead
 from peftlab.tasks.heads import Head
 from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
@@ -86,7 +87,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, ComparesWithReference, ABC):
+class Task(KeptAnswers, MayFitHead, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -125,6 +126,9 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     empty: as transformers' pipelines do."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
+    draws_partners: ClassVar[bool] = False
+    """Whether `collate` draws further examples of the training split for each, so that the split must be whole and
+    unchanged, and each of them is trained on as it is."""
     couples_rows: ClassVar[bool] = False
     """Whether the loss of an example depends on its rows together, as on those of its choices, so that it is no sum
     over them."""
