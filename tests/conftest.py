@@ -47,11 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
     Before pytest turns to logs and warnings, which forks would inherit. The first of pytest-xdist's runs no test.
     """
     from hypothesis import HealthCheck, settings
+    from hypothesis.configuration import set_hypothesis_home_dir
     from tests.forks import serve
 
     # no test of hypothesis is to fail because the machine has other work: it times what it does
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
+    # its tables of characters, which take seconds, are read where tests left them: each works in a folder of its own
+    set_hypothesis_home_dir(config.rootpath / ".hypothesis")
     if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
         with without_collecting():
             import peftlab.one_run  # noqa: F401
