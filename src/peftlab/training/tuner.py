@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from peftlab.data.module import DataModule
 from peftlab.devices.sharding import load_everywhere, shard, whole
 from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Regularizer, Term
@@ -49,8 +50,8 @@ class Tuner(Stepping):
         terms = {name: each for name, each in acting.items() if isinstance(each, Term)}
         self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
         self.rules = Rules(acting, model, self.trained)
-        self.fits_head = False
-        """Whether the task fits its head before each validation: in training, if it does so at all."""
+        self.head_from: DataModule | None = None
+        """What the task fits its head to before each validation, in training; None: it does not."""
         self.strict_loading = False  # a checkpoint holds only the trained parameters
         self.step_log = StepLog(self, optimizer)
         self._set_up_steps()
@@ -77,7 +78,7 @@ class Tuner(Stepping):
             ValueError: on rank 0, if they belong to another model.
         """
         self.rules.end()
-        self.fits_head = False  # it is among the weights
+        self.head_from = None  # it is among the weights
         load_everywhere(self.trained(), path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -127,8 +128,8 @@ class Tuner(Stepping):
     def on_validation_start(self) -> None:
         """Put the average of the weights in place, where a rule keeps one, and a head that is fitted to it."""
         self.rules.use_average()
-        if self.fits_head:
-            fit_head(self, self.trainer.datamodule)  # type: ignore[attr-defined]  # set by fit and validate
+        if self.head_from is not None:
+            fit_head(self, self.head_from)
 
     def on_validation_end(self) -> None:
         """Go on with the weights themselves."""
