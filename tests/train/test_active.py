@@ -112,6 +112,7 @@ def test_a_share_of_the_labels_may_choose_the_checkpoint(classify, tmp_path):
 
 
 def test_what_a_loop_refuses(classify, tag, tmp_path):
+    dry = ["model.dropout=0", "model.attention_dropout=0"]
     for overrides, options, query, reason in (
         ([*classify, "budget.train_examples=null", "budget.per_class=4"], {}, "random", "labels that nobody has"),
         ([*classify, "budget.test=false"], {}, "random", "a curve is one of test scores"),
@@ -120,7 +121,7 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
         ([*classify], {}, "mnlp", "would be least_confidence"),
         ([*classify], {}, "randon", "Did you mean 'random'"),
         ([*tag], {}, "badge", "one label a text"),
-        ([*classify, "peft=head", "model.dropout=0", "model.attention_dropout=0"], {}, "bald", "the model has no dropout"),
+        ([*classify, "peft=head", *dry], {}, "bald", "the model has no dropout"),
     ):
         settings = Settings(tuple(overrides), **{"batch": 5, "initial": 8, **options})
         with pytest.raises(ConfigError, match=reason):
