@@ -15,6 +15,7 @@ from peftlab.active_learning.observing import observe
 from peftlab.active_learning.pool import without_gold
 from peftlab.chains.chain import read_chain
 from peftlab.errors import ConfigError
+from peftlab.runs.label_budget import label_budget_of
 from peftlab.runs.record import RunRecord
 from peftlab.use.examples import data_of
 from peftlab.use.finished import load
@@ -54,6 +55,7 @@ def test_a_study_is_paired_found_again_and_extended(classify, tmp_path):
         data = data_of(load(record.folder), ["train"])
         assert [one.id for one in data.splits["train"].examples] == sorted(asked(folder, name)["train"], key=_number)
         assert record.data["selection"]["step"] == 2
+        assert label_budget_of(record) == (len(asked(folder, name)["train"]), 0, [])
     start, random, ties = (set(asked(folder, name)["train"]) for name in names)
     assert start < random
     assert start < ties != random
@@ -108,6 +110,7 @@ def test_a_share_of_the_labels_may_choose_the_checkpoint(classify, tmp_path):
     run = load(folder / "seed-0-random-1")
     assert [one.id for one in data_of(run).splits["validation"].examples] == sorted(second["validation"], key=_number)
     assert run.record.data["data"]["splits"]["validation"]["rows"] == 3
+    assert label_budget_of(run.record)[:2] == (13, 3)
     assert run.config["adapter"]["path"] == str(folder / "seed-0-start/adapter")
 
 
