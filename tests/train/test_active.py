@@ -298,6 +298,7 @@ class TestAsking:
         assert examples[first["id"]].tags[0] == "B-PER"
 
 
+@pytest.mark.slow
 def test_the_command_prints_curves(peftlab, classify, tmp_path):
     command = [
         "active",
