@@ -31,7 +31,7 @@ OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in
 LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
 """Groups with an option that leaves their section out."""
 OPTIONS = [(group, option) for group, option in OPTIONS if option != "none"]
-ALONE = {"trainer", "regularizer", "federated", "privacy"}
+ALONE = {"trainer", "regularizer", "federated", "privacy", "semi"}
 """Groups whose options refuse some of others."""
 TOGETHER = [
     list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}
@@ -56,8 +56,12 @@ def read(group: str, option: str) -> dict[str, Any]:
     for entry in node.pop("defaults", []):
         if isinstance(entry, dict):
             ((place, other),) = entry.items()
-            source, _, key = place.removeprefix("/").partition("@")
-            node[key] = read(source, other)
+            source, _, keys = place.removeprefix("/").partition("@")
+            *sections, key = keys.split(".")
+            inner = node
+            for part in sections:
+                inner = inner.setdefault(part, {})
+            inner[key] = read(source, other) | inner.get(key, {})
         elif entry != "_self_":
             node = read(group, entry) | node
     return node

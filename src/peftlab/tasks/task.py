@@ -309,6 +309,17 @@ class Task(KeptAnswers, MayFitHead, ComparesWithReference, ABC):
         """Return `example` with `texts` in place of those of `editable`, and its gold moved along; the id stays."""
         raise NotImplementedError(f"{type(self).__name__} has `editable` without `edited`")
 
+    def without_gold(self, example: Any) -> Any:
+        """Return `example` with a gold that says nothing of its own, the same for all, yet counts in the loss.
+
+        Raises:
+            ConfigError: the task does not learn from texts without labels.
+        """
+        raise ConfigError(
+            f"semi: task={self.name} does not learn from texts without labels. Choose a task with labels of whole "
+            "texts or of words, or set semi=none"
+        )
+
     @abstractmethod
     def text_key(self, example: Any) -> str:
         """Return the key by which two examples count as the same text, for duplicates and overlap of splits."""
