@@ -1,0 +1,118 @@
+"""Reads texts to be labelled, and the few labelled ones that functions are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from peftlab.data.rows import cells
+from peftlab.data.rows.row_files import CONTAINERS, container_of
+from peftlab.data.rows.row_reader import Place
+from peftlab.data.text_files import lines_of, read_text
+from peftlab.errors import DataError, did_you_mean
+from peftlab.reading.unicode_text import Door
+from peftlab.scores.bio import TagError, is_tag, to_bio
+from peftlab.weak_supervision.functions import Unlabelled
+
+_LINES = (".txt", ".text")
+_COLUMN_FILES = (".conll", ".bio", ".iob", ".iob2")
+
+
+@dataclass(frozen=True)
+class Source:
+    """How files of texts are read: rows (JSON lines, CSV, Parquet, Arrow) or a text a line; of sentences also column
+    files, whose tags are the last column.
+    """
+
+    words: bool = False
+    """Whether the entities of sentences are labelled. A sentence is a list of words, or a text that is split."""
+    text: str | None = None
+    """The column of the text; None: ``text``, or of sentences ``tokens`` if there is such a column."""
+    pair: str | None = None
+    """The column of the second text, for pairs."""
+    label: str | None = None
+    """The column of the label; None: ``label``, or of sentences ``ner_tags``."""
+
+    def read(self, path: Path, gold: bool = False) -> list[Unlabelled]:
+        """Return the texts of a file.
+
+        Args:
+            path: the file.
+            gold: whether they have labels, which are read too.
+
+        Raises:
+            DataError: it cannot be read, has no text, or a row is malformed; names the line.
+        """
+        suffix = path.suffix.lower()
+        if self.words and suffix in (*_COLUMN_FILES, *(_LINES if gold else ())):
+            texts = _of_columns(path)
+        elif suffix in _LINES and not gold:
+            lines = enumerate(lines_of(read_text(path)), start=1)
+            texts = [self._text(line, None, f"{path}:{number}", None) for number, line in lines if line.strip()]
+        elif suffix in CONTAINERS:
+            columns = [name for name in (self.text, "text", "tokens", self.pair, self._label) if name]
+            texts = list(container_of(path).examples(path, columns, partial(self._example, gold), 2**62))
+        else:
+            raise DataError(f"{path}: what kind of file is it? Its name may end with {', '.join(CONTAINERS)} or .txt")
+        if not texts:
+            raise DataError(f"{path}: holds no text")
+        return texts
+
+    @property
+    def _label(self) -> str:
+        return self.label or ("ner_tags" if self.words else "label")
+
+    def _example(self, gold: bool, row: Mapping[str, Any], position: int, place: Place) -> Unlabelled:
+        column = self.text or ("tokens" if self.words and "tokens" in row else "text")
+        for option, name in (("text", column), ("pair", self.pair), ("label", self._label if gold else None)):
+            if name is not None and name not in row:
+                raise DataError(
+                    f"{place}: there is no column '{name}'.{did_you_mean(name, row)} Columns: {', '.join(row)}. Set "
+                    f"--{option} to one of them"
+                )
+        pair = None if self.pair is None else cells.text(row, self.pair, "pair", place)
+        label: Any = None
+        if gold:
+            read = cells.names if self.words else cells.name
+            label = read(row, self._label, "label", place)
+        is_list = self.words and isinstance(row[column], list)
+        content = cells.texts(row, column, "text", place) if is_list else cells.text(row, column, "text", place)
+        return self._text(content, pair, str(place), label)
+
+    def _text(self, content: Any, pair: str | None, place: str, gold: Any) -> Unlabelled:
+        door = Door()
+        if not self.words:
+            return Unlabelled(door(content), None if pair is None else door(pair), place=place, gold=gold)
+        if isinstance(content, str):
+            from peftlab.tasks.splitting import words_of
+
+            content = [content[start:end] for start, end in words_of(content)]
+        words = tuple(door(word) for word in content)
+        if not words:
+            raise DataError(f"{place}: has no word. Remove it")
+        return Unlabelled(" ".join(words), words=words, place=place, gold=_tags(gold, words, place))
+
+
+def _tags(tags: list[str] | None, words: tuple[str, ...], place: str) -> list[str] | None:
+    """Return gold tags, which must be BIO and as many as there are words."""
+    if tags is None:
+        return None
+    wrong = [tag for tag in tags if not is_tag(tag)]
+    if wrong or len(tags) != len(words):
+        raise DataError(f"{place}: expected a BIO tag for each of {len(words)} words, not {wrong[:1] or len(tags)}")
+    try:
+        return to_bio(tags, "bio")
+    except TagError as error:
+        raise DataError(f"{place}: tag {error.position + 1}: {error.reason}") from None
+
+
+def _of_columns(path: Path) -> list[Unlabelled]:
+    from peftlab.data.columns import Columns
+
+    return [
+        Unlabelled(" ".join(one.words), words=tuple(one.words), place=one.place, gold=one.tags)
+        for one in Columns().read({"train": path})["train"]
+    ]
