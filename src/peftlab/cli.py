@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from peftlab.commands import GROUPS, Command, commands
+from peftlab.commands import GROUPS, Command, command_names, commands
 from peftlab.imports import find_here
 from peftlab.masking.streams import mask_streams
 from peftlab.terminal.arguments import InAnyOrder
@@ -20,20 +20,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if typed[:1] == ["train"]:  # Hydra reads the rest, --help included
-        commands()["train"].execute(argparse.Namespace(arguments=typed[1:]))
+        commands(["train"])["train"].execute(argparse.Namespace(arguments=typed[1:]))
         return 0
     with stdout_exits():
         mask_streams(stdout=False)
-        options = make_parser().parse_args(typed)
+        asked = typed[:1] if set(typed[:1]) & set(command_names()) else None  # the others take time to import
+        options = make_parser(asked).parse_args(typed)
         find_here(getattr(options, "allow", []))
         with user_exits():
             options.execute(options)
     return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    available = commands()
+def make_parser(names: Iterable[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command line, with the commands of these names; None: all."""
+    available = commands(names)
     parser = _Overview(available)
     parsers = parser.add_subparsers(prog=parser.prog, metavar="COMMAND", required=True, parser_class=InAnyOrder)
     for name, command in available.items():

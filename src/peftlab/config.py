@@ -62,6 +62,9 @@ LATER = (Optimizer, Logger)
 KINDS = (*LATER, Callback)
 """No metric, strategy or profiler: some fetch, unpickle, write files or start processes on construction."""
 
+OF_MANY_RUNS = ("sweep", "stream")
+"""Sections that are no part of a single run."""
+
 _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
 """The names of parameters that say where something is written."""
 
@@ -288,7 +291,12 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(explain_composition(error, [])) from error
     if isinstance(cfg, DictConfig):  # from the user's command: their packages may lie in its folder
         find_here(packages_of(config))
-    resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
+    if config.get("stream") is not None:
+        raise ConfigError(
+            "stream: it makes a chain of runs, and this is one run: `peftlab train` makes the chain, without -m "
+            "(stream.seeds, stream.orders and stream.methods make a study of it)"
+        )
+    resolved = {str(key): value for key, value in config.items() if key not in OF_MANY_RUNS}
     for group in ("callbacks", "logger", "regularizer", "augment"):  # options switched off count as never chosen
         chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}

@@ -24,9 +24,9 @@ from peftlab.specs import ALLOWED_PREFIXES
 from peftlab.sweep.spec import sweep_spec
 
 CONF = conf_dir()
-OF_HYDRA, OF_SWEEPS = CONF / "hydra", CONF / "sweep"
+OF_HYDRA, OF_SWEEPS, OF_STREAMS = CONF / "hydra", CONF / "sweep", CONF / "stream"
 """What is no part of a run's configuration."""
-FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS} & set(file.parents))
+FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS, OF_STREAMS} & set(file.parents))
 OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
 LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
 """Groups with an option that leaves their section out."""

@@ -1,1 +1,1 @@
-"""Which runs follow from each other? A folder of runs, each decided by those before it, that goes on where it stopped."""
+"""Which runs follow from each other? A folder of runs, each decided by those before it."""

@@ -36,10 +36,15 @@ class Command(Protocol):
         """Run the command: results go to stdout, all other lines to stderr."""
 
 
-def commands() -> dict[str, Command]:
-    """Return all commands by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: cast(Command, importlib.import_module(f"{__name__}.{name}")) for name in names}
+def command_names() -> list[str]:
+    """Return the names of all commands, without importing them."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def commands(names: Iterable[str] | None = None) -> dict[str, Command]:
+    """Return the commands of these names; None: all."""
+    asked = command_names() if names is None else names
+    return {name: cast(Command, importlib.import_module(f"{__name__}.{name}")) for name in asked}
 
 
 def loaded(options: argparse.Namespace, only_answers: bool = False) -> Any:

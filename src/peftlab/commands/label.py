@@ -184,4 +184,4 @@ def _judgement(scores: dict[str, Any]) -> str:
         return f"entity F1 {scores['f1']:.3f}, precision {scores['precision']:.3f}, recall {scores['recall']:.3f}"
     if not scores["judged"]:
         return "none of them is labelled"
-    return f"{scores['share']:.3f} of the {scores['judged']:,} it labels are right ({_interval(scores)})"
+    return f"{scores['share']:.3f} right ({_interval(scores)}) of {scores['judged']:,} that get a label"

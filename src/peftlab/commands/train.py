@@ -26,6 +26,7 @@ DESCRIPTION = ""
 EXAMPLES = (
     "peftlab train +experiment=ner_lora                          # one run",
     "peftlab train -m +experiment=ner_lora peft=lora,full        # a sweep",
+    "peftlab train +experiment=banking77_lora stream=classes     # learn classes stage by stage: a chain of runs",
     "peftlab train --help                                        # every option",
 )
 
@@ -73,7 +74,29 @@ def run_composed(config: DictConfig) -> None:
     with user_exits():  # inside Hydra: it would print a line of its own about an error that passes through it
         start_logging()
         openmp.settle(whole_number(config, "trainer.threads"), whole_number(config, "trainer.devices") or 1)
+        if config.get("stream") is not None:
+            _learn_stream()
+            return
         with without_collecting():
             from peftlab.one_run import run
 
         run(config, command=[*called_as(), *sys.argv[1:]], overrides=typed_overrides())
+
+
+def _learn_stream() -> None:
+    """Learn the stream that the command line describes, and print what came of it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from peftlab.composing.compose import typed_overrides
+    from peftlab.sweep.arguments import called_as
+
+    with without_collecting():
+        from peftlab.continual.report import printed, write
+        from peftlab.continual.stream import learn
+
+    sources = HydraConfig.get().runtime.config_sources
+    own = next((source.path for source in sources if source.provider == "command-line"), None)
+    result = learn(typed_overrides(), config_dir=own, command=[*called_as(), *sys.argv[1:]])
+    page = write(result)
+    print(printed(result))
+    print(f"report: {page}")

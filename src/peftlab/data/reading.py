@@ -200,18 +200,25 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
             kept = np.delete(kept, [*duplicates, *conflicts])
             counts = {"conflicts": len(conflicts), "duplicates": len(duplicates)}
             dropped[file] = {reason: count for reason, count in counts.items() if count}
-        learnt[file] = chosen(members, kept)
+        inside = np.ones(len(members), bool) if spec.subset is None else spec.subset.holds(members, task, spec.format)
+        learnt[file] = chosen(members, kept[inside[kept]])
         if file != "train" or not shares:
             splits[file] = learnt[file]
             continue
         # near duplicates are looked for among the examples that are kept: only these can leak
-        groups = mapped(learnt[file], _group) if has_groups(spec.format) else None
+        groups = mapped(chosen(members, kept), _group) if has_groups(spec.format) else None
         split_of = hold_out(chosen(texts, kept), shares, groups)
-        places = {split: kept[[own == split for own in split_of]] for split in ("train", *shares)}
+        places = {
+            split: kept[np.asarray([own == split for own in split_of]) & inside[kept]] for split in ("train", *shares)
+        }
         splits["train"] = chosen(members, places.pop("train"))
         splits |= {split: renamed(members, own, split) for split, own in places.items()}
     task.learn_labels(learnt, spec.labels)  # before holding out: a rare label may end up in one split only
+    if spec.subset is not None:
+        spec.subset.check_found(splits["train"], task, spec.format)
     for split, members in splits.items():
+        if not members and spec.subset is not None:
+            raise DataError(f"data.subset: the {split} split has no example of it; choose more, or hold out more")
         if not members:
             raise _empty(split, files, examples["train"], has_groups(spec.format))
     return splits, dropped

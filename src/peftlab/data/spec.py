@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -15,6 +14,8 @@ from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
 from peftlab.data.masked.option import MaskPii
 from peftlab.data.splits import Splits
+from peftlab.data.subset import Subset
+from peftlab.data.written import as_written
 from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.limits import Limits
@@ -39,18 +40,6 @@ def takes_folders(format: Format, path: Path) -> bool:
     """Return whether a split is a folder in this format, of a data set at `path`."""
     taken = getattr(format, "takes_folders", False)
     return bool(taken(path) if callable(taken) else taken)
-
-
-def _as_written(labels: Any) -> Any:
-    """Return labels as strings, as in the data: Hydra and YAML turn 0, true and null into other types."""
-    if not isinstance(labels, list):
-        return labels
-    if numbers := [label for label in labels if isinstance(label, float)]:
-        raise ValueError(
-            f"{numbers[0]} is a number that may be written otherwise in the data: put each label in quotes, as in "
-            f"\"data.labels=['{numbers[0]}','b']\""
-        )
-    return [json.dumps(label) if isinstance(label, int | None) else label for label in labels]
 
 
 def _sample_size(size: Any) -> Any:
@@ -85,9 +74,11 @@ class DataSpec:
     fold: Fold | None = None
     """The fold of the training split that is held out and tested in place of the test split, such as ``2/5``; None: the
     whole split is trained on."""
+    subset: Subset | None = None
+    """The examples that are used, in every split; None: all."""
     mask_pii: MaskPii | None = None
     """The personal data that is masked in every text as it is read, at prediction too; None: none is looked for."""
-    labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
+    labels: Annotated[list[str] | None, BeforeValidator(as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
     """Maximum number of tokens in a row, special tokens included."""

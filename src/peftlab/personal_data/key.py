@@ -8,28 +8,17 @@ import secrets
 from pathlib import Path
 
 from peftlab.errors import ConfigError
-
-LEAST = 16
-"""The fewest bytes of a key."""
+from peftlab.storage.secrets import read_secret
 
 
 def read_key(path: Path) -> bytes:
     """Return the key in a file, without the white space around it.
 
     Raises:
-        ConfigError: the file cannot be read, or holds fewer than `LEAST` bytes.
+        ConfigError: the file cannot be read, or holds too little.
     """
-    advice = f"`peftlab mask --new-key {path}` writes one"
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"the key of surrogates, {path}: cannot be read ({error.strerror}); {advice}") from None
-    if len(key) < LEAST:
-        raise ConfigError(
-            f"the key of surrogates, {path}: it has {len(key)} bytes, and fewer than {LEAST} can be guessed; {advice} "
-            "in another place"
-        )
-    return key
+    advice = f"`peftlab mask --new-key {path}` writes one, in a new place"
+    return read_secret(path, f"the key of surrogates, {path}", advice).strip()
 
 
 def new_key(path: Path) -> None:

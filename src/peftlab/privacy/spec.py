@@ -10,10 +10,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import ConfigError
+from peftlab.storage.secrets import read_secret
 
 Unit = Literal["example", "group"]
-
-_FEWEST_BYTES = 16
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
@@ -68,13 +67,5 @@ def read_key(path: Path) -> bytes:
     Raises:
         ConfigError: the file cannot be read, or has too few.
     """
-    try:
-        key = path.expanduser().read_bytes()
-    except OSError as error:
-        raise ConfigError(f"privacy.key_file = '{path}': it cannot be read: {error.strerror}") from error
-    if len(key) < _FEWEST_BYTES:
-        raise ConfigError(
-            f"privacy.key_file = '{path}': {len(key)} bytes can be guessed. Make it with "
-            "`head -c 32 /dev/urandom > FILE`, and keep it to yourself"
-        )
-    return key
+    advice = "Make one with `head -c 32 /dev/urandom > FILE`, and keep it to yourself"
+    return read_secret(path, f"privacy.key_file = '{path}'", advice)

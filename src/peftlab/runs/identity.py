@@ -71,6 +71,7 @@ ADDED: dict[str, Any] = {
     "data.clean": None,
     "data.fold": None,
     "data.mask_pii": None,
+    "data.subset": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",

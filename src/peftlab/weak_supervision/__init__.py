@@ -1,4 +1,4 @@
-"""What do rules say that were written in place of labels? Labelling functions, and how far to trust each. No torch."""
+"""What do rules say that stand in place of labels? Labelling functions, and how far each is to be trusted."""
 
 from peftlab.weak_supervision.functions import labelling_function
 

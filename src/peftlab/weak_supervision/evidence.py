@@ -10,11 +10,8 @@ import numpy as np
 
 from peftlab.report.statistics.bootstrap import jackknife_interval
 from peftlab.scores.bio import entities
-from peftlab.weak_supervision.label_model import Generative
+from peftlab.weak_supervision.label_model import COPIES, Generative, alike
 from peftlab.weak_supervision.votes import ABSTAIN, Votes
-
-COPIES = 0.9
-"""Two functions that agree on this share of the rows on which either votes are taken for copies of one rule."""
 
 _LEAST_VOTES, _STANDARD_ERRORS, _MORE_THAN_EXPECTED, _MOST = 10, 5, 1.25, 2 / 3
 
@@ -85,11 +82,10 @@ def pairs(votes: Votes, model: Generative) -> list[dict[str, Any]]:
 
     Each has the number of rows on which the two ``agree``, and that ``expected`` if they were independent given the
     true label; which share of the rows where either votes that is, ``alike``, and which of the votes of the one with
-    fewer, ``repeated``. The model takes two functions for independent witnesses, and believes copies the more, the more
-    there are; then it also expects that they agree. So two that vote for one label are named, too, if most votes of one
-    repeat the other's.
+    fewer, ``repeated``. A model that believes two functions because they agree also expects that they do; so two that
+    vote for one label are named, too, if most votes of one repeat the other's.
     """
-    found, said_of = [], model.said
+    found, said_of, likeness = [], model.said, alike(votes)
     for one, other in itertools.combinations(range(len(votes.names)), 2):
         first, second = votes.table[:, one], votes.table[:, other]
         voted = [column[column != ABSTAIN] for column in (first, second)]
@@ -98,12 +94,12 @@ def pairs(votes: Votes, model: Generative) -> list[dict[str, Any]]:
             continue
         together = (said_of[one, :, :-1] * said_of[other, :, :-1]).sum(axis=1)
         expected = float(len(first) * (model.balance * together).sum())
-        alike, repeated = agree / ((first != ABSTAIN) | (second != ABSTAIN)).sum(), agree / min(map(len, voted))
+        repeated, like = agree / min(map(len, voted)), float(likeness[one, other])
         is_more = agree > max(_MORE_THAN_EXPECTED * expected, expected + _STANDARD_ERRORS * expected**0.5)
         of_one_label = all(len(np.unique(each)) == 1 for each in voted)
-        if is_more or alike >= COPIES or (of_one_label and repeated >= _MOST):
+        if is_more or like >= COPIES or (of_one_label and repeated >= _MOST):
             pair = {"pair": [votes.names[one], votes.names[other]], "agree": agree, "expected": expected}
-            found.append(pair | {"alike": float(alike), "repeated": float(repeated)})
+            found.append(pair | {"alike": like, "repeated": repeated})
     return sorted(found, key=lambda pair: (-pair["alike"], pair["pair"]))
 
 
@@ -128,7 +124,7 @@ def doubts(votes: Votes, facts: Sequence[dict[str, Any]], related: Sequence[dict
         if pair["alike"] >= COPIES:
             yield (
                 f"'{first}' and '{second}' are nearly one rule: the same vote on {pair['alike']:.0%} of the rows where "
-                "either votes. They count twice: remove one"
+                "either votes. The generative model counts them as one, and a majority as two: remove one"
             )
     voted_for = votes.counts().sum(axis=0)
     silent = [label for label, count in zip(votes.labels, voted_for, strict=True) if not count and label[:2] != "I-"]

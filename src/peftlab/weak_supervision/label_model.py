@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from peftlab.weak_supervision.votes import ABSTAIN, Votes
 PRIOR_ACCURACY, PRIOR_VOTES = 0.7, 10.0
 """What is thought of a function before it is seen: as if so many votes of it had been judged, and that share of them
 were right. A function with few votes stays near it."""
+
+COPIES = 0.9
+"""Two functions that give the same vote on this share of the rows on which either votes are taken for one rule."""
 
 _MOST_ROUNDS, _CLOSE, _LEAST = 1000, 1e-5, 1e-9
 
@@ -51,6 +54,8 @@ class Generative:
     """The share of the rows on which each function votes for each label, shape (functions, labels)."""
     balance: np.ndarray
     """The share of each label among all rows, shape (labels,)."""
+    credit: np.ndarray
+    """How much a vote of each function counts, shape (functions,): 1, and copies of a rule share it."""
 
     @property
     def said(self) -> np.ndarray:
@@ -79,8 +84,8 @@ class Generative:
         if not hears_silence:
             logarithms[:, :, -1] = 0
         evidence = np.tile(np.log(self.balance), (len(outcomes), 1))
-        for of_function, by_label in zip(outcomes.T, logarithms, strict=True):
-            evidence += by_label.T[of_function]
+        for of_function, by_label, credit in zip(outcomes.T, logarithms, self.credit, strict=True):
+            evidence += credit * by_label.T[of_function]
         return _normalised(evidence)
 
 
@@ -90,6 +95,8 @@ def generative(votes: Votes, balance: np.ndarray | None = None) -> Generative:
     The true label is hidden; given it, functions vote independently. The accuracy of a function is the expected share
     of its votes that are right, under a Beta prior (`PRIOR_ACCURACY`, `PRIOR_VOTES`), which also says that functions
     are better than chance: without it labels could change places.
+
+    Copies of a rule would be taken for witnesses that confirm each other, and outdo all others. They share one vote.
 
     Of texts, how often functions speak together is evidence, too: two that always vote for the same label agree
     whenever both vote, and only the rate tells whether that is more than chance. Of words, functions are silent on
@@ -108,6 +115,7 @@ def generative(votes: Votes, balance: np.ndarray | None = None) -> Generative:
         np.full(len(votes.names), PRIOR_ACCURACY),
         tallies / counts.sum(),
         np.full(labels, 1 / labels) if balance is None else balance,
+        1 / (alike(votes) >= COPIES).sum(axis=1),
     )
     for _ in range(_MOST_ROUNDS):
         before = model
@@ -116,11 +124,25 @@ def generative(votes: Votes, balance: np.ndarray | None = None) -> Generative:
         right = np.asarray([counts @ padded[np.arange(len(outcomes)), column] for column in outcomes.T])
         accuracy = (right + PRIOR_ACCURACY * PRIOR_VOTES) / (number + PRIOR_VOTES)
         shares = counts @ posterior + PRIOR_VOTES
-        model = Generative(accuracy, model.coverage, shares / shares.sum() if learns_balance else before.balance)
+        balance = shares / shares.sum() if learns_balance else before.balance
+        model = replace(before, accuracy=accuracy, balance=balance)
         change = max(np.abs(model.accuracy - before.accuracy).max(), np.abs(model.balance - before.balance).max())
         if change < _CLOSE:
             break
     return model
+
+
+def alike(votes: Votes) -> np.ndarray:
+    """Return for each two functions the share of the rows on which either votes that both give the same vote, shape
+    (functions, functions).
+    """
+    columns = votes.table.T
+    same = np.asarray([[((one == other) & (one != ABSTAIN)).sum() for other in columns] for one in columns])
+    number = same.diagonal()
+    both = np.asarray([[((one != ABSTAIN) & (other != ABSTAIN)).sum() for other in columns] for one in columns])
+    shares: np.ndarray = same / np.maximum(number[:, None] + number - both, 1)
+    np.fill_diagonal(shares, 1)
+    return shares
 
 
 def _outcomes(votes: Votes) -> np.ndarray:

@@ -79,7 +79,7 @@ def label(
             of_dev["weighted"] = _with_silence(on_dev, weighted(on_dev, right, judged))
         report["dev"] = {
             "examples": len(dev),
-            "models": {name: _judged(on_dev, of_dev[name], gold) for name in ("majority", model)},
+            "models": _judged(on_dev, {name: of_dev[name] for name in ("majority", model)}, gold),
         }
     report["pairs"] = evidence.pairs(votes, fitted)
     report["doubts"] = list(evidence.doubts(votes, facts, report["pairs"]))
@@ -158,16 +158,20 @@ def _gold(dev: Sequence[Unlabelled], votes: Votes) -> np.ndarray:
     return np.asarray([place[gold] for gold in golds])
 
 
-def _judged(votes: Votes, probabilities: np.ndarray, gold: np.ndarray) -> dict[str, Any]:
-    """Return how good the labels of a model are: of texts, the share of right ones among those it labels."""
+def _judged(votes: Votes, of_models: dict[str, np.ndarray], gold: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Return how good the labels of each model are: of texts, the share of right ones among those that all label."""
     if votes.lengths is None:
-        labelled = votes.voted & ~_tied(probabilities)
-        return evidence.share(probabilities.argmax(axis=1)[labelled] == gold[labelled])
-    own, its = (
-        [[votes.labels[tag] for tag in tags[begin:end]] for begin, end in _places(votes)]
-        for tags in (probabilities.argmax(axis=1), gold)
-    )
-    return evidence.entity_scores([repaired_bio(tags) for tags in own], its)
+        labelled = votes.voted & ~np.any([_tied(one) for one in of_models.values()], axis=0)
+        right = {name: (one.argmax(axis=1) == gold)[labelled] for name, one in of_models.items()}
+        return {name: evidence.share(one) for name, one in right.items()}
+    its = _tags(votes, gold)
+    own = {name: map(repaired_bio, _tags(votes, one.argmax(axis=1))) for name, one in of_models.items()}
+    return {name: evidence.entity_scores(list(tags), its) for name, tags in own.items()}
+
+
+def _tags(votes: Votes, places: np.ndarray) -> list[list[str]]:
+    """Return the tags of each sentence, given their places in the labels, shape (words,)."""
+    return [[votes.labels[tag] for tag in places[begin:end]] for begin, end in _places(votes)]
 
 
 def _rows(texts: Sequence[Unlabelled], votes: Votes, probabilities: np.ndarray) -> list[dict[str, Any]]:

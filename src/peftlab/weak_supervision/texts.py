@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ _COLUMN_FILES = (".conll", ".bio", ".iob", ".iob2")
 @dataclass(frozen=True)
 class Source:
     """How files of texts are read: rows (JSON lines, CSV, Parquet, Arrow) or a text a line; of sentences also column
-    files, whose tags are the last column.
+    files, whose tags are the last column, and only read where they are asked for.
     """
 
     words: bool = False
@@ -47,11 +47,12 @@ class Source:
             DataError: it cannot be read, has no text, or a row is malformed; names the line.
         """
         suffix = path.suffix.lower()
-        if self.words and suffix in (*_COLUMN_FILES, *(_LINES if gold else ())):
+        lines = lines_of(read_text(path)) if suffix in _LINES else []
+        if self.words and (suffix in _COLUMN_FILES or _are_columns(lines)):
             texts = _of_columns(path)
         elif suffix in _LINES and not gold:
-            lines = enumerate(lines_of(read_text(path)), start=1)
-            texts = [self._text(line, None, f"{path}:{number}", None) for number, line in lines if line.strip()]
+            numbered = enumerate(lines, start=1)
+            texts = [self._text(line, None, f"{path}:{number}", None) for number, line in numbered if line.strip()]
         elif suffix in CONTAINERS:
             columns = [name for name in (self.text, "text", "tokens", self.pair, self._label) if name]
             texts = list(container_of(path).examples(path, columns, partial(self._example, gold), 2**62))
@@ -107,6 +108,12 @@ def _tags(tags: list[str] | None, words: tuple[str, ...], place: str) -> list[st
         return to_bio(tags, "bio")
     except TagError as error:
         raise DataError(f"{place}: tag {error.position + 1}: {error.reason}") from None
+
+
+def _are_columns(lines: Sequence[str]) -> bool:
+    """Return whether most lines are a word with its tag, as in column files, which may be called .txt."""
+    fields = [line.split() for line in lines if line.strip()]
+    return 2 * sum(len(each) > 1 and is_tag(each[-1]) for each in fields) > len(fields)
 
 
 def _of_columns(path: Path) -> list[Unlabelled]:

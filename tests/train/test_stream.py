@@ -1,0 +1,123 @@
+"""Streams: stages that start from each other, and what is forgotten on the way."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from peftlab.continual.report import printed, write
+from peftlab.continual.stream import learn
+from peftlab.errors import ConfigError
+from peftlab.python_api import run
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
+
+CLASSES = ("stream=classes", "stream.stages=[[hire,move],{name: rest, labels: [nothing,report]}]")
+TASKS = ("stream=tasks", "stream.stages=[[hire,move],[nothing,report]]", "stream.controls=[]")
+
+
+@pytest.fixture
+def stream(tiny_run, tiny_texts):
+    overrides = [*tiny_run, "task=classification", "data=csv", f"data.path={tiny_texts}", "logger=[]", "peft.r=2"]
+    return lambda *more: [*overrides, "budget.max_steps=2", *more]
+
+
+@pytest.fixture
+def domains(stream, tiny_texts, tmp_path):
+    """The same texts in two domains, by the number of their row."""
+    (tmp_path / "data").mkdir()
+    for file in tiny_texts.iterdir():
+        header, *rows = file.read_text().splitlines()
+        named = [f"{row},{'even' if place % 2 else 'odd'}" for place, row in enumerate(rows)]
+        (tmp_path / "data" / file.name).write_text("\n".join([f"{header},domain", *named]) + "\n")
+    stages = "stream.stages=[{name: a, values: [even]}, {name: b, values: [odd]}]"
+    return stream(f"data.path={tmp_path / 'data'}", "stream=domains", "stream.column=domain", stages)
+
+
+def test_new_classes_join_those_of_the_stages_before(stream, tmp_path):
+    result = learn(stream(*CLASSES), tmp_path / "s")
+    (walk,) = result.walks
+    assert walk.stages == ("1", "rest")
+    assert np.isnan(walk.matrix.values[0, 1])
+    first, second = (RunRecord.load(tmp_path / "s" / run) for run in walk.runs)
+    assert first.data["data"]["labels"] == ["hire", "move"]
+    assert second.data["data"]["labels"] == ["hire", "move", "nothing", "report"]
+    assert walk.matrix.values[1, 1] == second.score("test", "accuracy")
+    config = RunFolder(second).read_config()
+    assert config["adapter"]["path"] == str(tmp_path / "s" / walk.runs[0] / "adapter")
+    assert config["data"]["subset"]["labels"] == ["nothing", "report"]
+    assert {walk.contender for walk in result.controls} == {"joint (lora)", "nearest_mean"}
+    before = (tmp_path / "s/chain.json").read_bytes()
+    again = learn(stream(*CLASSES), tmp_path / "s")
+    assert np.array_equal(again.walks[0].matrix.values, walk.matrix.values, equal_nan=True)
+    assert (tmp_path / "s/chain.json").read_bytes() == before
+    write(result)
+    document = json.loads((tmp_path / "s/stream.json").read_text())
+    assert document["contenders"]["lora"]["accuracy"]["value"] == walk.matrix.accuracy
+    assert document["runs"][walk.runs[1]]["trained_on"] == second.data["data"]["splits"]["train"]["rows"]
+    assert "nearest_mean" in printed(result)
+    assert "nearest_mean" in (tmp_path / "s/report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path):
+    """The old task is scored by the head that it ended with, on the weights of the last stage."""
+    (walk,) = learn(stream(*TASKS, "stream.metric=loss", "optimizer.lr=0.1"), tmp_path / "s").walks
+    first, second = (tmp_path / "s" / run for run in walk.runs)
+    assert RunRecord.load(second).data["data"]["labels"] == ["nothing", "report"]
+    one, two = (load_file(run / "adapter/adapter_model.safetensors") for run in (first, second))
+    assert set(one) == set(two)
+    mixed = load(first).adapted()
+    body = {name: value for name, value in two.items() if "classifier" not in name}
+    assert any((one[name] != value).any() for name, value in body.items())
+    for name, parameter in mixed.named_parameters():
+        if (stored := name.replace(".default", "")) in body:
+            parameter.data.copy_(parameter.data.new_tensor(body[stored]))
+    before = load(first)
+    texts = [line.rpartition(",") for line in (tiny_texts / "test.csv").read_text().splitlines()]
+    own = [(text.strip('"'), label) for text, _, label in texts if label in ("hire", "move")]
+    answers = before.predictor_of(mixed).answers([text for text, _ in own])
+    losses = [-np.log(answer["probabilities"][label]) for answer, (_, label) in zip(answers, own, strict=True)]
+    assert walk.matrix.values[1, 0] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert walk.matrix.values[1, 0] != walk.matrix.values[0, 0]
+
+
+@pytest.mark.slow
+def test_domains_share_a_head_and_can_be_merged(domains, tmp_path):
+    more = [
+        "stream.controls=[joint,separate]",
+        "stream.methods={chain: [], merged: ['stream.method=separate_and_merge']}",
+    ]
+    result = learn([*domains, *more], tmp_path / "s")
+    chain, merged = result.walks
+    assert not np.isnan(chain.matrix.values).any()
+    assert chain.runs[0] == merged.runs[0]
+    assert np.isnan(merged.matrix.values[0, 1])
+    assert not np.isnan(merged.matrix.values[1]).any()
+    separate = next(walk for walk in result.controls if walk.contender == "separate (chain)")
+    assert separate.runs == merged.runs[:2]
+    joint = RunRecord.load(tmp_path / "s" / next(w for w in result.controls if w.contender == "joint (chain)").runs[0])
+    rows = [RunRecord.load(tmp_path / "s" / run).data["data"]["splits"]["test"]["rows"] for run in separate.runs]
+    assert joint.data["data"]["splits"]["test"]["rows"] == sum(rows) == 16
+    assert "difference" in (write(result).parent / "report.md").read_text()
+
+
+def test_what_cannot_be_says_so(stream, tmp_path):
+    with pytest.raises(ConfigError, match="makes a chain of runs"):
+        run(*stream(*CLASSES))
+    for number, (more, message) in enumerate(
+        (
+            ((*TASKS, "stream.controls=[joint]"), "heads of their own"),
+            ((*TASKS, "stream.method=separate_and_merge"), "heads of their own"),
+            ((*CLASSES, "budget.test=false"), "judged by the test splits"),
+            ((*CLASSES, "stream.metric=acuracy"), "Did you mean 'accuracy'"),
+            (("stream=classes", "stream.stages=3"), "not two for each stage"),
+            (("stream=classes", "stream.stages=[[hire,move],[hire,nothing]]"), "an earlier stage has too"),
+        )
+    ):
+        with pytest.raises(ConfigError, match=message):
+            learn(stream(*more), tmp_path / str(number))

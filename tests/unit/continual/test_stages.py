@@ -1,0 +1,121 @@
+"""From a stream's settings to the configuration of each stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from peftlab.composing.hydra_gate import plain_values
+from peftlab.continual import stages
+from peftlab.continual.spec import stream_spec
+from peftlab.continual.stages import Composing, Contender, Plan
+from peftlab.errors import ConfigError
+
+BASE = ("task=classification", "data=csv", "data.path=DATA", "data.labels=[a,b,c,d,e,f]", "stream=classes")
+RUNS = [Path("one"), Path("two")]
+
+
+@pytest.fixture
+def plan(monkeypatch, compose_config):
+    def compose(*overrides, config_dir):
+        return compose_config(*overrides)
+
+    monkeypatch.setattr(stages, "compose", compose)
+
+    def of(*more, seed=0, order=0):
+        return Plan(Contender("c", (), Composing((*BASE, *more))), seed, order)
+
+    return of
+
+
+def test_classes_add_up_and_each_stage_starts_from_the_one_before(plan):
+    three = plan("stream.stages=3", seed=7)
+    assert [stage.labels for stage in three.stages] == [("a", "b"), ("c", "d"), ("e", "f")]
+    first, last = three.config(0, []), three.config(2, RUNS)
+    assert first["data"]["labels"] == ["a", "b"]
+    assert "adapter" not in first or first["adapter"] is None
+    assert last["data"]["labels"] == ["a", "b", "c", "d", "e", "f"]
+    assert last["data"]["subset"] == {"labels": ["e", "f"]}
+    assert last["adapter"] == "two/adapter"
+    assert (last["seed"], last["stream"]) == (7, None)
+    joint = three.joint()
+    assert joint["data"]["labels"] == ["a", "b", "c", "d", "e", "f"] == joint["data"]["subset"]["labels"]
+
+
+def test_tasks_have_labels_of_their_own(plan):
+    config = plan("stream=tasks", "stream.stages=3").config(1, RUNS[:1])
+    assert config["data"]["labels"] == ["c", "d"] == config["data"]["subset"]["labels"]
+
+
+def test_an_order_is_a_permutation_of_listed_stages_and_of_labels_where_stages_are_a_number(plan):
+    listed = "stream.stages=[[a,b],[c,d],[e,f]]"
+    orders = [plan(listed, order=n) for n in range(8)]
+    names = {tuple(stage.name for stage in one.stages) for one in orders}
+    assert names <= {tuple(each) for each in ("123", "132", "213", "231", "312", "321")}
+    assert len(names) > 2
+    assert {(stage.name, stage.labels) for one in orders for stage in one.stages} == {
+        ("1", ("a", "b")),
+        ("2", ("c", "d")),
+        ("3", ("e", "f")),
+    }
+    drawn = plan("stream.stages=3", order=1)
+    assert sorted(label for stage in drawn.stages for label in stage.labels) == list("abcdef")
+    assert [stage.labels for stage in drawn.stages] == [
+        stage.labels for stage in plan("stream.stages=3", order=1).stages
+    ]
+
+
+def test_memory_and_what_keeps_a_model_from_forgetting_begin_with_the_second_stage(plan, monkeypatch):
+    memory = plan("stream.stages=3", "stream.memory={per_class: 5}")
+    assert "replay" not in memory.config(0, [])["data"]
+    replay = memory.config(2, RUNS)["data"]["replay"]
+    assert replay == [{"run": "one", "per_class": 5}, {"run": "two", "per_class": 5}]
+    kinds = {
+        "last": {"_target_": "x", "previous": None},
+        "all": {"_target_": "x", "previous": []},
+        "given": {"_target_": "x", "previous": "RUN"},
+        "other": {"_target_": "x"},
+    }
+
+    def with_regularizers(self, *more):
+        config = composed(self, *more)
+        return config | {"regularizer": {name: dict(node) for name, node in kinds.items()}}
+
+    composed = Composing.__call__
+    monkeypatch.setattr(Composing, "__call__", with_regularizers)
+    assert set(memory.config(0, [])["regularizer"]) == set(memory.joint()["regularizer"]) == {"given", "other"}
+    filled = memory.config(2, RUNS)["regularizer"]
+    assert filled["last"]["previous"] == "two"
+    assert filled["all"]["previous"] == ["one", "two"]
+    assert filled["given"]["previous"] == "RUN"
+
+
+def test_an_override_takes_the_place_of_an_earlier_one(plan):
+    assert plan("peft=lora", "stream.stages=3").contender.composing("peft=full")["peft"]["name"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"stages": 1}, "greater than or equal to 2"),
+        ({"stages": [["a", "b"]]}, "two or more"),
+        ({"stages": [["a", "b"], {"name": "x"}]}, "says nothing"),
+        ({"stages": [{"values": ["x"]}, {"values": ["y"]}]}, "of which column"),
+        ({"scenario": "domain", "stages": 3}, "domains share theirs"),
+        ({"stages": [{"name": "a/b", "labels": ["a"]}, ["b"]]}, "names a folder"),
+        ({"stages": 3, "seeds": [1, 1]}, "listed twice"),
+        ({"stages": 3, "methd": "x"}, "Did you mean"),
+    ],
+)
+def test_settings_that_make_no_stream(more, message):
+    with pytest.raises(ConfigError, match=message):
+        stream_spec({"scenario": "class", **more})
+
+
+@pytest.mark.parametrize("option", ["classes", "domains", "tasks"])
+def test_the_options_have_every_key(compose_config, option):
+    stages = "[{overrides: [seed]},{overrides: [seed]}]"
+    section = plain_values(compose_config(f"stream={option}", f"stream.stages={stages}").stream)
+    spec = stream_spec(section)
+    assert set(section) == set(vars(spec))
