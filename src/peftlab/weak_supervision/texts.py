@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from peftlab.data.column_lines import ends_sentence, fields_of
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_files import CONTAINERS, container_of
 from peftlab.data.rows.row_reader import Place
@@ -24,7 +25,7 @@ _COLUMN_FILES = (".conll", ".bio", ".iob", ".iob2")
 @dataclass(frozen=True)
 class Source:
     """How files of texts are read: rows (JSON lines, CSV, Parquet, Arrow) or a text a line; of sentences also column
-    files, whose tags are the last column, and only read where they are asked for.
+    files, whose tags, in BIO, are the last column.
     """
 
     words: bool = False
@@ -47,9 +48,9 @@ class Source:
             DataError: it cannot be read, has no text, or a row is malformed; names the line.
         """
         suffix = path.suffix.lower()
-        lines = lines_of(read_text(path)) if suffix in _LINES else []
-        if self.words and (suffix in _COLUMN_FILES or _are_columns(lines)):
-            texts = _of_columns(path)
+        lines = lines_of(read_text(path)) if suffix in (*_LINES, *_COLUMN_FILES) else []
+        if self.words and _are_columns(lines):
+            texts = _of_columns(path, lines, gold)
         elif suffix in _LINES and not gold:
             numbered = enumerate(lines, start=1)
             texts = [self._text(line, None, f"{path}:{number}", None) for number, line in numbered if line.strip()]
@@ -91,10 +92,13 @@ class Source:
             from peftlab.tasks.splitting import words_of
 
             content = [content[start:end] for start, end in words_of(content)]
-        words = tuple(door(word) for word in content)
-        if not words:
+        if not content:
             raise DataError(f"{place}: has no word. Remove it")
-        return Unlabelled(" ".join(words), words=words, place=place, gold=_tags(gold, words, place))
+        return _sentence(tuple(door(word) for word in content), gold, place)
+
+
+def _sentence(words: tuple[str, ...], tags: list[str] | None, place: str) -> Unlabelled:
+    return Unlabelled(" ".join(words), words=words, place=place, gold=_tags(tags, words, place))
 
 
 def _tags(tags: list[str] | None, words: tuple[str, ...], place: str) -> list[str] | None:
@@ -112,14 +116,19 @@ def _tags(tags: list[str] | None, words: tuple[str, ...], place: str) -> list[st
 
 def _are_columns(lines: Sequence[str]) -> bool:
     """Return whether most lines are a word with its tag, as in column files, which may be called .txt."""
-    fields = [line.split() for line in lines if line.strip()]
-    return 2 * sum(len(each) > 1 and is_tag(each[-1]) for each in fields) > len(fields)
+    fields = [fields_of(line, None) for line in lines if not ends_sentence(line)]
+    return bool(fields) and 2 * sum(len(each) > 1 and is_tag(each[-1]) for each in fields) > len(fields)
 
 
-def _of_columns(path: Path) -> list[Unlabelled]:
-    from peftlab.data.columns import Columns
-
-    return [
-        Unlabelled(" ".join(one.words), words=tuple(one.words), place=one.place, gold=one.tags)
-        for one in Columns().read({"train": path})["train"]
-    ]
+def _of_columns(path: Path, lines: Sequence[str], gold: bool) -> list[Unlabelled]:
+    """Return the sentences of a column file: a word a line, in the first column, and its tag in the last one."""
+    texts: list[Unlabelled] = []
+    fields: list[list[str]] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        if not ends_sentence(line):
+            fields.append(fields_of(line, None))
+        elif fields:
+            words, tags = (tuple(each[column] for each in fields) for column in (0, -1))
+            texts.append(_sentence(words, list(tags) if gold else None, f"{path}:{number - len(fields)}"))
+            fields = []
+    return texts

@@ -75,7 +75,7 @@ def cast(
         [read(vote, f"{text.place}: '{name}'", text) for vote, text in zip(of_one, texts, strict=True)]
         for name, of_one in zip(names, said, strict=True)
     ]
-    used = {one[2] if words else one for column in columns for votes in column for one in votes}
+    used: set[str] = {one[2] if words else one for column in columns for votes in column for one in votes}
     used -= {OUTSIDE} if words else set()
     known = sorted(used) if labels is None else list(labels)
     if unknown := sorted(used.difference(known)):
