@@ -60,7 +60,7 @@ def measure(runs: Path, name: str, metric: str) -> Measured:
         answers = sorted(
             read_predictions(folder / "predictions" / "test.jsonl"), key=lambda answer: str(answer["input"])
         )
-        counts[int(folder.name.rpartition("-")[2])] = np.asarray([scorer.counts(answer) for answer in answers])
+        counts[int(folder.name.rpartition("-")[2])] = np.asarray([scorer.total([answer]) for answer in answers])
     return Measured.of_counts(METHODS[name], counts, score_of(scorer, metric))
 
 
@@ -78,7 +78,8 @@ def quality(runs: Path, model: str) -> str:
 
 
 def rows(file: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    with file.open(encoding="utf-8", newline="\n") as lines:  # texts may hold other ends of lines
+        return [json.loads(line) for line in lines]
 
 
 main(*map(Path, sys.argv[1:3]))

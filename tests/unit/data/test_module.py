@@ -605,7 +605,7 @@ class TestWeightsOfRows:
         for split in ("train", "validation", "test"):
             (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
         task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
-        options = {"clean": Cleaning(duplicates="downweight", weight=0.5)}
+        options = {"clean": Cleaning(duplicates="downweight", weight=0.5), "long": "truncate"}
 
         def loaded(**columns) -> DataModule:
             spec = replace(spec_of(tmp_path, **options), format=JsonLines(**columns))
