@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import gc
 import json
 import os
+import pickle
 import random
 import re
 import runpy
@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from filelock import FileLock
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tests.tiny_models import make_language_model
 
 from peftlab.composing.compose import conf_dir, config_groups
@@ -45,24 +47,32 @@ def pytest_configure(config: pytest.Config) -> None:
     Before pytest turns to logs and warnings, which forks would inherit. The first of pytest-xdist's runs no test.
     """
     from hypothesis import HealthCheck, settings
+    from hypothesis.configuration import set_hypothesis_home_dir
     from tests.forks import serve
 
     # no test of hypothesis is to fail because the machine has other work: it times what it does
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
+    # its tables of characters, which take seconds, are read where tests left them: each works in a folder of its own
+    set_hypothesis_home_dir(config.rootpath / ".hypothesis")
     if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
         with without_collecting():
             import peftlab.one_run  # noqa: F401
         serve()
 
 
+SLOW_AS_A_WHOLE = re.compile(r"^pytestmark = (?:\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With ``-m slow``, as with any mark alone, leave out the files that cannot have it: two of three.
 
     A test has it from its file, from a fixture's parameters in the ``conftest.py`` beside it, or from what its file
-    imports of ours.
+    imports of ours. By default, leave out the files that are slow as a whole.
     """
     mark = config.option.markexpr
+    if mark.startswith("not slow") and collection_path.suffix == ".py":
+        return SLOW_AS_A_WHOLE.search(collection_path.read_text("utf-8")) is not None or None
     if mark.isidentifier() and collection_path.suffix == ".py":
         places = [collection_path, collection_path.with_name("conftest.py")]
         texts = [place.read_text("utf-8") for place in places if place.is_file()]
@@ -583,18 +593,66 @@ def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 Compose = Callable[..., DictConfig]
 
 
+@functools.cache
+def parsed(override: str) -> tuple[Override, bool]:
+    """Return the override, and whether it chooses an option of a group, or is Hydra's own."""
+    found = OverridesParser.create().parse_overrides([override])[0]
+    key = found.key_or_group
+    return found, key in config_groups() or re.match(r"hydra\b|.*[/@]", key) is not None
+
+
 def split_choices(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
     """Return the overrides that choose options of groups, or are Hydra's own; and the others, which set values."""
-    groups, parsed = config_groups(), OverridesParser.create().parse_overrides(list(overrides))
-    chosen = [each for each in parsed if each.key_or_group in groups or re.match(r"hydra\b|.*[/@]", each.key_or_group)]
-    return [each.input_line for each in chosen], [each for each in parsed if each not in chosen]
+    choices = [override for override in overrides if parsed(override)[1]]
+    return choices, [parsed(override)[0] for override in overrides if not parsed(override)[1]]
+
+
+def composed_by(*choices: str) -> DictConfig:
+    """Return the configuration with these choices as Hydra composes it, which takes its time."""
+    with own_hydra(conf_dir()):
+        return compose("config", overrides=list(choices))
 
 
 @functools.cache
-def with_choices(*choices: str) -> DictConfig:
-    """Return the configuration with these options of groups, which Hydra takes its time for."""
-    with own_hydra(conf_dir()):
-        return compose("config", overrides=list(choices))
+def plain_sections() -> dict[str, Any]:
+    return dict(composed_by().items_ex(resolve=False))
+
+
+@functools.cache
+def section_by(choice: str) -> dict[str, Any] | None:
+    """Return the section that a choice names as it decides it, if at all; None where it decides more than that."""
+    group = choice.partition("=")[0]
+    if group not in config_groups():
+        return None
+    try:
+        sections = dict(composed_by(choice).items_ex(resolve=False))
+    except HydraException:  # whose message is to be that about all choices
+        return None
+    section = {group: sections.pop(group)} if group in sections else {}
+    others = {key: value for key, value in plain_sections().items() if key != group}
+    as_they_stand = [OmegaConf.to_container(OmegaConf.create(each)) for each in (sections, others)]
+    return section if as_they_stand[0] == as_they_stand[1] else None
+
+
+@functools.cache
+def with_choices(*choices: str) -> bytes:
+    """Return the configuration with these choices, pickled: to read it costs a sixth of a deep copy.
+
+    A section that one choice decides is composed once for all configurations with that choice.
+    """
+    sections = dict(plain_sections())
+    for choice in choices:
+        section = section_by(choice)
+        if section is None:
+            return pickle.dumps(composed_by(*choices))
+        sections.pop(choice.partition("=")[0], None)
+        sections |= section
+    defaults = yaml.safe_load((conf_dir() / "config.yaml").read_text("utf-8"))["defaults"]
+    order = [group for entry in defaults if isinstance(entry, dict) for group in entry]
+    in_order = sorted(sections, key=lambda key: order.index(key) if key in order else len(order))
+    config = DictConfig({key: sections[key] for key in in_order})
+    OmegaConf.set_struct(config, True)
+    return pickle.dumps(config)
 
 
 @pytest.fixture(scope="session")
@@ -603,7 +661,7 @@ def compose_config() -> Compose:
 
     def composed(*overrides: str) -> DictConfig:
         choices, values = split_choices(overrides)
-        cfg = copy.deepcopy(with_choices(*choices))
+        cfg = pickle.loads(with_choices(*choices))
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # after the choices, as Hydra does
         return cfg
 
@@ -611,7 +669,7 @@ def compose_config() -> Compose:
 
 
 _compose = ConfigLoaderImpl._load_configuration_impl
-_composed: dict[tuple[Any, ...], DictConfig] = {}
+_composed: dict[tuple[Any, ...], bytes] = {}
 
 
 def compose_for_command(
@@ -629,8 +687,9 @@ def compose_for_command(
     choices, values = split_choices(overrides)
     key = config_name, run_mode, *(part.path for part in folders), *choices
     if key not in _composed:
-        _composed[key] = _compose(loader, config_name, choices, run_mode, from_shell, validate_sweep_overrides)
-    config = copy.deepcopy(_composed[key])
+        made = _compose(loader, config_name, choices, run_mode, from_shell, validate_sweep_overrides)
+        _composed[key] = pickle.dumps(made)
+    config: DictConfig = pickle.loads(_composed[key])
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     config.hydra.overrides.task = [text for text in overrides if not re.match(r"[+~]*hydra\b", text)]
     config.hydra.runtime.cwd = os.getcwd()

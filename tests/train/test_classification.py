@@ -142,6 +142,7 @@ class TestRun:
         assert cached.data["cost"]["activation_cache"]["layers"] == 2
         assert recorded(cached)["loss"] == pytest.approx(recorded(whole)["loss"], rel=1e-4)
 
+    @pytest.mark.slow
     def test_one_file_without_splits_and_of_pairs(self, run_tiny, tmp_path):
         towns = ["rome", "paris"]
         rows = [f"{towns[n % 2]},{towns[n % 3 % 2]} {n},{n % 2}" for n in range(80)]
@@ -337,6 +338,7 @@ class TestMistakes:
 
 
 class TestPooling:
+    @pytest.mark.slow
     def test_a_run_pools_and_is_used_as_it_was_trained(self, run_texts, texts):
         """The score that the record holds comes out again, and pooling makes another run of it."""
         record, other = run_texts("model.pooling=mean"), run_texts()

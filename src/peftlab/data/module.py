@@ -21,15 +21,18 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.listed import of_list
 from peftlab.data.poisson import Poisson, PoissonPlan
-from peftlab.data.reading import DataFacts, read_data_set, read_files
-from peftlab.data.sampling import sampled
+from peftlab.data.reading import DataFacts, read_files
+from peftlab.data.replay import read_with_memory, replay_of, with_memory
+from peftlab.data.sampling import left_out, sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
+from peftlab.tasks.from_examples import Study
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
@@ -75,12 +78,13 @@ class DataModule(L.LightningDataModule):
         seed: int,
         division: Division | None = None,
         augmenter: Augmenter | None = None,
+        load_model: Callable[[Task], Any] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
-        self.facts, self.augmenter = DataFacts(), augmenter
+        self.facts, self.augmenter, self.load_model = DataFacts(), augmenter, load_model
         self.recall: Mapping[str, Recall] = {}
         self.static: StaticShapes | None = None
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
@@ -90,6 +94,10 @@ class DataModule(L.LightningDataModule):
         """By name, the positions of each client's training examples; a step of the run is then a round of theirs."""
         self.poisson: Poisson | None = None
         """Draws the training batches, which differ in size; None: an epoch has every example once."""
+        self.keeps_rest = False
+        """Whether `rest` is kept, for a run that learns from texts beside the training split."""
+        self.rest: Sequence[Any] = []
+        """The training examples that the budget's sample leaves out."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -105,10 +113,12 @@ class DataModule(L.LightningDataModule):
                 "Set budget.test=true"
             )
         self.task.bind(self.processor)
-        splits, self.facts = read_data_set(self.spec, self.task)
-        for split, members in splits.items():
-            used = sampled(split, members, self.task, self.budget)
+        splits, self.facts = read_with_memory(self.spec, self.task)
+        for split, members in _studied(self, of_list(splits, self.budget.listed)).items():
+            used = with_memory(self.facts, split, members)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
+            if split == "train" and self.keeps_rest:
+                self.rest = left_out(splits[split], members)
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -156,7 +166,7 @@ class DataModule(L.LightningDataModule):
             resolved["clean"] = self.spec.clean.resolved()
         if self.spec.mask_pii is not None:
             resolved["mask_pii"] = self.spec.mask_pii.resolved()
-        return resolved
+        return resolved | replay_of(self.facts)
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
@@ -176,9 +186,10 @@ class DataModule(L.LightningDataModule):
 
     @property
     def longest(self) -> int:
-        """Tokens in the longest row of any split; augmented rows may be as long as the limit."""
+        """Tokens in the longest row of any split; augmented and unlabelled rows may be as long as the limit."""
         longest = max(int(split.encoded.lengths.max()) for split in self.splits.values())
-        return longest if self.augmenter is None else max(longest, self.spec.max_tokens)
+        others = self.augmenter is not None or self.keeps_rest
+        return max(longest, self.spec.max_tokens) if others else longest
 
     @property
     def used(self) -> list[str]:
@@ -215,25 +226,7 @@ class DataModule(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
-        cleaned = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
-        return {
-            "name": self.spec.name,
-            "origin": self.facts.origin,
-            "splits": {
-                name: {
-                    "file": file_of(self.facts.files, self.read_as(name)),
-                    "rows": split.rows,
-                    **split.encoded.counts,
-                    **self.facts.counts.get(self.read_as(name), {}),  # of the whole file, even if others are held out
-                    "dropped": split.dropped,
-                }
-                for name, split in self.splits.items()
-            },
-            "labels": self.task.labels,
-            "train_test_overlap": self.facts.train_test_overlap,
-            "licence": self.facts.licence,
-            **cleaned,
-        }
+        return _described(self)
 
     def read_as(self, split: str) -> str:
         """Return the split whose file `split` comes from: training, if it is a fold of it or overfitted."""
@@ -310,6 +303,35 @@ class DataModule(L.LightningDataModule):
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
+
+
+def _studied(data: DataModule, splits: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the examples of each split that the budget takes, after the task has seen those of the training split."""
+    taken = {split: sampled(split, members, data.task, data.budget) for split, members in splits.items()}
+    data.task.study(taken["train"], Study(data.seed, data.spec.limits, data.processor, data.load_model))
+    return taken
+
+
+def _described(data: DataModule) -> dict[str, Any]:
+    more = {"cleaned": data.facts.cleaned, "replay": [memory.describe() for memory in data.facts.memories]}
+    return {
+        "name": data.spec.name,
+        "origin": data.facts.origin,
+        "splits": {
+            name: {
+                "file": file_of(data.facts.files, data.read_as(name)),
+                "rows": split.rows,
+                **split.encoded.counts,
+                **data.facts.counts.get(data.read_as(name), {}),  # of the whole file, even if others are held out
+                "dropped": split.dropped,
+            }
+            for name, split in data.splits.items()
+        },
+        "labels": data.task.labels,
+        "train_test_overlap": data.facts.train_test_overlap,
+        "licence": data.facts.licence,
+        **{key: what for key, what in more.items() if what},
+    }
 
 
 def _check_weights(data: DataModule, split: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from peftlab.errors import ConfigError
-from peftlab.regularizers.regularizer import Regularizer, Term
+from peftlab.regularizers.regularizer import Regularizer, Term, key_of
 from peftlab.training.step import Step
 
 log = logging.getLogger("peftlab")
@@ -58,7 +58,7 @@ class Effects:
             idle = [key for key, value in figures.items() if value == 0]
             if idle or not figures:
                 raise ConfigError(
-                    f"regularizer.{name}: it did nothing in step {number}: {' and '.join(idle) or 'no figure'} is 0. "
+                    f"{key_of(name)}: it did nothing in step {number}: {' and '.join(idle) or 'no figure'} is 0. "
                     "Leave it out, or look at its options: is it below cached activations, are the weights that it "
                     "acts on frozen, is dropout 0?"
                 )
@@ -68,18 +68,18 @@ class Effects:
     def after_training(self, steps: int) -> None:
         """Warn of the regularisers whose turn never came in a training of `steps` steps, which may have ended early."""
         for name in self.pending:
-            log.warning("no effect: regularizer.%s has not acted: the training ended with step %d", name, steps)
+            log.warning("no effect: %s has not acted: the training ended with step %d", key_of(name), steps)
 
     def _of_term(self, name: str, term: Term, step: Step, strategy: Strategy) -> dict[str, float] | None:
-        """Return the figures of a term; None where no example of the step has weight, so that it could not act."""
+        """Return the figures of a term; None where it could not act: no example of the step has weight, or it waits."""
         sums = {"term": step.terms[name].double()}
         if not term.learns:  # else they are what it learns from
             sums |= step.figures[name]
         values = [float(step.counted), *(float(value) for value in sums.values())]
         own = torch.tensor(values, dtype=torch.float64, device=step.device)
-        counted, term, *told = strategy.reduce(own, reduce_op="sum").tolist()
-        if not counted:
+        counted, total, *told = strategy.reduce(own, reduce_op="sum").tolist()
+        if not counted or (term.waits and not total):
             return None
         # the parts of a term add up over ranks already; what it tells is a mean over examples
-        means = [term, *(value / counted for value in told)]
+        means = [total, *(value / counted for value in told)]
         return {key: value for key, value in zip(sums, means, strict=True) if math.isfinite(value)}
