@@ -71,7 +71,7 @@ def cast(
         raise UserError(f"--functions: two are called '{repeated[0]}'. Give each a name of its own")
     said = [list(function.votes(texts)) for function in functions]
     read = _entities if words else _label
-    columns = [
+    columns: list[list[list[Any]]] = [
         [read(vote, f"{text.place}: '{name}'", text) for vote, text in zip(of_one, texts, strict=True)]
         for name, of_one in zip(names, said, strict=True)
     ]
