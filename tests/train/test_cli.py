@@ -627,6 +627,15 @@ def test_every_documented_command_works(
     if words[0] == "data":  # without a network
         here = {"conll2003": [tiny_data, "data=files"], "minilm": [tiny_model]}
         words = [other for word in words for other in here.get(word, [word])]
+    if words[0] == "label":
+        Path("my_rules.yaml").write_text("move: {any: [moved]}\nhire: {any: [hired]}\nreport: {any: [said]}\n")
+        Path("my_names.yaml").write_text("LOC: {any: [Paris, Rome]}\nPER: {any: [Anna]}\n")
+        Path("my_rules.py").write_text(
+            "from peftlab.weak_supervision import labelling_function\n"
+            "@labelling_function\ndef shouting(text):\n    return 'report' if text.text.isupper() else None\n"
+        )
+        Path("my_sentences.jsonl").write_text('{"tokens": ["Anna", "saw", "Paris"]}\n' * 3)
+        shutil.copy(tiny_texts / "dev.csv", "dev.csv")
     if words[0] == "mask":
         shutil.copy("my_texts.csv", "tickets.csv")
         shutil.copytree(tiny_texts, "texts")
