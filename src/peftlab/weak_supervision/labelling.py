@@ -57,11 +57,14 @@ def label(
         dev: labelled texts, by which functions and models are judged; ``weighted`` learns from them.
 
     Raises:
+        DataError: all functions abstain on all texts.
         UserError: a function fails or votes for no label; `model` lacks something, or an option has no effect.
     """
     if model == "weighted" and not dev:
         raise UserError("--model weighted learns the accuracy of each function on labelled texts: add --dev FILE")
     votes = cast(functions, texts, labels, words)
+    if not (votes.table > (0 if words else ABSTAIN)).any():  # O says of no word what it is
+        raise DataError("all functions abstain on all texts. Look at a few texts, and write what speaks for a label")
     types = _types(votes)
     shares = None if balance is None else _shares(balance, votes, model)
     fitted = generative(votes, shares)
@@ -76,7 +79,7 @@ def label(
         if model == "weighted":
             right, judged = (np.asarray([one["dev"][key] for one in facts]) for key in ("right", "judged"))
             probabilities["weighted"] = _with_silence(votes, weighted(votes, right, judged))
-            of_dev["weighted"] = _with_silence(on_dev, weighted(on_dev, right, judged))
+            of_dev["weighted"] = _with_silence(on_dev, weighted(on_dev, *_of_others(on_dev, gold)))
         report["dev"] = {
             "examples": len(dev),
             "models": _judged(on_dev, {name: of_dev[name] for name in ("majority", model)}, gold),
@@ -156,6 +159,16 @@ def _gold(dev: Sequence[Unlabelled], votes: Votes) -> np.ndarray:
                 )
     golds = [gold for one in dev for gold in (one.gold if votes.lengths is not None else [one.gold])]
     return np.asarray([place[gold] for gold in golds])
+
+
+def _of_others(votes: Votes, gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each row how many votes of each function are right on all other examples, and how many are right or
+    wrong, shape (rows, functions): whoever is judged by labels has not learnt from them.
+    """
+    right, judged = votes.table == gold[:, None], votes.table != ABSTAIN
+    own = [np.add.reduceat(each, votes.ends[:-1], axis=0, dtype=np.int64) for each in (right, judged)]
+    of_right, of_judged = (each.sum(axis=0) - np.repeat(each, np.diff(votes.ends), axis=0) for each in own)
+    return of_right, of_judged
 
 
 def _judged(votes: Votes, of_models: dict[str, np.ndarray], gold: np.ndarray) -> dict[str, dict[str, Any]]:

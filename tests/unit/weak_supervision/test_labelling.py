@@ -57,6 +57,23 @@ def test_labelled_examples_judge_and_weigh():
     assert next(row["label"] for row in labelled.rows if row["text"] == "love bad 4") == "neg"
 
 
+def test_weights_are_judged_by_examples_that_they_have_not_learnt_from():
+    """Two functions contradict each other, and each of two examples speaks for another one."""
+    functions = [keyword("x", "x", "pos"), keyword("y", "y", "neg"), keyword("wrong", "z", "pos")]
+    dev = [Unlabelled("xyz", place="dev", gold=gold) for gold in ("pos", "neg")]
+    dev += [Unlabelled("z", place="dev", gold="neg")] * 30
+    measured = label(functions, dev, model="weighted", dev=dev).facts["dev"]["models"]["weighted"]
+    assert (measured["right"], measured["judged"]) == (0, 2)
+
+
+def test_silence_on_labelled_examples_is_reported_and_on_the_texts_refused():
+    quiet = [Unlabelled("other", place="dev", gold="pos")]
+    facts = label(FUNCTIONS, TEXTS, model="weighted", dev=quiet).facts
+    assert facts["dev"]["models"]["weighted"]["judged"] == 0
+    with pytest.raises(DataError, match="all functions abstain on all texts"):
+        label(FUNCTIONS, quiet)
+
+
 def test_what_has_no_effect_or_is_missing():
     with pytest.raises(UserError, match="weighted learns the accuracy of each function"):
         label(FUNCTIONS, TEXTS, model="weighted")
