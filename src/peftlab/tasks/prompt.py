@@ -116,6 +116,16 @@ class Prompt(Classification):
         """Whether `fit_head` has something to do: to calibrate."""
         return self.calibration != "none"
 
+    @property
+    @override
+    def reading_options(self) -> list[str]:
+        reads = {
+            "demonstrations": self.demonstrations > 0,
+            "choose": self.choose in ("cv", "mdl"),
+            "calibration": self.calibration in ("domain", "batch"),
+        }
+        return [f"task.{name}={getattr(self, name)}" for name, does in reads.items() if does]
+
     @override
     def bind(self, processor: Processor) -> None:
         """Keep the tokenizer.
