@@ -20,8 +20,9 @@ from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
 from peftlab.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
+from peftlab.methods.head import is_of_head
 from peftlab.methods.labels import Matched, labels_of_config, match
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.method import MethodContext
 from peftlab.model_files import deciding_files, files_of_task, has_safetensors
 from peftlab.pooling import Pooling, pool
 from peftlab.quantizing import Quantization

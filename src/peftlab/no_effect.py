@@ -16,7 +16,7 @@ from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.generation.options import Generation
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term, key_of

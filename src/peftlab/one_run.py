@@ -22,16 +22,14 @@ from peftlab.assembly import (
     build_tuner,
     calibrate,
     check_monitors,
-    check_regularizers,
     check_trained,
+    counts_activations,
     divide_units,
     draw_batches,
     make_private,
     make_trainer,
-    prepared_regularizers,
     recording,
     refer,
-    set_up_terms,
     settle_privacy,
     store_and_compile,
 )
@@ -56,6 +54,7 @@ from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.positions import check_length, longest_row
 from peftlab.privacy.guarantee import Guarantee
+from peftlab.regularizing import check_regularizers, prepared_regularizers, set_up_terms
 from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
@@ -162,7 +161,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         read=data.resolved(),
         task=data.resolved_task(),
         augment=data.resolved_augment(),
-        regularizer=prepared_regularizers(spec, data),
+        regularizer=prepared_regularizers(spec, data, pretrained.weights_sha256),
         privacy={} if guarantee is None or spec.privacy is None else guarantee.settled(spec.privacy),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
@@ -279,7 +278,7 @@ def run(
                 load_best(tuner, folder)
                 evaluate(trainer, tuner, data, folder, validated and spec.trainer.world_size == 1)
             if first:
-                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
+                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder, data)})
                 record.update(cost=cost.totals())
                 conclude(record)
     return record
@@ -331,11 +330,6 @@ def seed_everything(spec: RunSpec) -> None:
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
     set_products(spec.trainer.tf32)
-
-
-def counts_activations(spec: RunSpec) -> bool:
-    """Return whether the memory of activations can be measured, see `Outlook`."""
-    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy is not None)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
@@ -408,12 +402,15 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
-def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:
-    """Save the trained parameters of the best checkpoint as an adapter, and return its size in bytes."""
+def save_adapter(
+    spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder, data: DataModule | None = None
+) -> int:
+    """Save the best checkpoint's trained parameters, which a method may try on `data` first; return their bytes."""
     if is_sharded(tuner.model):  # a method saves from an unsharded model
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
+    spec.peft.conclude(tuner.model, data.calibration_batches() if data else ())
     tuner.eval()  # parameters that a network computes, such as prompts, are saved without dropout
     with writing(folder.adapter):
         for entry in own_folder(folder.adapter).iterdir():

@@ -18,7 +18,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.composing.compose import conf_dir
-from peftlab.config import KINDS, RunSpec, resolve, validate
+from peftlab.config import KINDS, OF_MANY_RUNS, RunSpec, resolve, validate
 from peftlab.methods.library import LibraryMethod
 from peftlab.specs import ALLOWED_PREFIXES
 from peftlab.sweep.spec import sweep_spec
@@ -194,8 +194,8 @@ def test_the_defaults_are_the_groups_and_the_values_of_a_run():
     config = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     groups = {next(iter(entry)) for entry in config["defaults"] if isinstance(entry, dict)}
     groups = {group for group in groups if not group.startswith("override ")}
-    assert "sweep" in groups
-    groups -= {"sweep"}
+    assert {*OF_MANY_RUNS} <= groups
+    groups -= {*OF_MANY_RUNS}
     values = set(config) - {"defaults", "hydra"}
     assert groups | values == {field.name for field in fields(RunSpec)} - {"derived"}  # nobody sets it
     assert groups == {group for group, _ in OPTIONS}

@@ -21,8 +21,10 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.listed import of_list
 from peftlab.data.poisson import Poisson, PoissonPlan
-from peftlab.data.reading import DataFacts, read_data_set, read_files
+from peftlab.data.reading import DataFacts, read_files
+from peftlab.data.replay import read_with_memory, replay_of, with_memory
 from peftlab.data.sampling import left_out, sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
@@ -111,9 +113,10 @@ class DataModule(L.LightningDataModule):
                 "Set budget.test=true"
             )
         self.task.bind(self.processor)
-        splits, self.facts = read_data_set(self.spec, self.task)
-        for split, members in _studied(self, splits).items():
-            self.splits[split] = self._encode(members, self.facts.dropped[split])
+        splits, self.facts = read_with_memory(self.spec, self.task)
+        for split, members in _studied(self, of_list(splits, self.budget.listed)).items():
+            used = with_memory(self.facts, split, members)
+            self.splits[split] = self._encode(used, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:
                 self.rest = left_out(splits[split], members)
             _log_left_out(self, split)
@@ -163,7 +166,7 @@ class DataModule(L.LightningDataModule):
             resolved["clean"] = self.spec.clean.resolved()
         if self.spec.mask_pii is not None:
             resolved["mask_pii"] = self.spec.mask_pii.resolved()
-        return resolved
+        return resolved | replay_of(self.facts)
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
@@ -310,7 +313,7 @@ def _studied(data: DataModule, splits: Mapping[str, Sequence[Any]]) -> dict[str,
 
 
 def _described(data: DataModule) -> dict[str, Any]:
-    cleaned = {"cleaned": data.facts.cleaned} if data.facts.cleaned else {}
+    more = {"cleaned": data.facts.cleaned, "replay": [memory.describe() for memory in data.facts.memories]}
     return {
         "name": data.spec.name,
         "origin": data.facts.origin,
@@ -327,7 +330,7 @@ def _described(data: DataModule) -> dict[str, Any]:
         "labels": data.task.labels,
         "train_test_overlap": data.facts.train_test_overlap,
         "licence": data.facts.licence,
-        **cleaned,
+        **{key: what for key, what in more.items() if what},
     }
 
 

@@ -35,6 +35,8 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
         )
     if options := spec.task.reading_options:
         raise ConfigError(f"{options[0]}: it {_NEEDS_ALL}. Leave it out")
+    if spec.data.replay is not None:
+        raise ConfigError("data.replay: examples of another run are no client's. Leave it out")
     if spec.task.fits_head:
         raise ConfigError(f"task={spec.task.name}: fitting its head {_NEEDS_ALL}. Choose task=classification")
     for name, each in spec.acting.items():
