@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
 
 TASKS = {
     "classification": ["tiny_texts", "data=csv", "semi=fixmatch", "semi.threshold=0.1"],
-    "ner": ["tiny_data", "data=files", "semi=softmatch", "semi.lambda_u=2"],
+    "ner": ["tiny_data", "data=files", "semi=softmatch", "+augment@semi.weak.insert=insert"],
     "multilabel": ["tiny_label_sets", "data=several_labels", "semi=adamatch", "semi.threshold=0.5"],
     "regression": ["tiny_numbers", "data=csv", "semi=uda", "semi.threshold=0", "semi.temperature=1"],
     "relation": ["tiny_relations", "data=relations", "semi=mixtext"],
