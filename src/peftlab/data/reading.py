@@ -19,7 +19,9 @@ from peftlab.data.form import has_groups
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
+from peftlab.data.labelled import read_labelled
 from peftlab.data.masked.examples import ExampleMask, masked_examples
+from peftlab.data.memory import Recalled
 from peftlab.data.spec import DataSpec, takes_folders
 from peftlab.data.splits import Files, split_files
 from peftlab.data.views import View, chosen, mapped, renamed
@@ -56,6 +58,8 @@ class DataFacts:
     """Test examples whose text is also in the training split, ignoring case and white space."""
     factors: dict[str, float] = field(default_factory=dict)
     """By id of a training example, the factor on its weight in the loss; 1 for all others."""
+    memories: Sequence[Recalled] = ()
+    """What is remembered of earlier runs."""
     cleaned: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What cleaning the training split did, see `Cleaned.counts`."""
 
@@ -90,6 +94,11 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
             sha256["label_errors"] = file_sha256(listing)
     if spec.mask_pii is not None and (key := spec.mask_pii.key_digest()) is not None:
         sha256["mask_pii"] = key
+    if spec.labelled is not None:
+        further = read_labelled(spec.labelled, task, [example.id for example in splits["train"]])
+        if spec.mask_pii is not None:
+            further = list(masked_examples(further, ExampleMask(spec.mask_pii.masker()))[0])
+        splits["train"] = [*splits["train"], *further]
     test, train = (hashes(plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
     overlap = int(among(test, train).sum())
     if has_groups(spec.format):

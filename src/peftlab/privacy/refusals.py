@@ -70,6 +70,8 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
             "data.batch_tokens fills batches by length, and each unit must join each batch on its own. "
             "Set data.batch_tokens=null; data.batch_size is the expected size"
         )
+    if data.replay is not None:
+        yield "data.replay: examples of another run are in no unit of this one's files. Leave it out"
     if data.clean is not None:
         yield "data.clean judges an example by others. Clean the files first, by rules that need no other example"
     if privacy.unit == "group" and data.duplicates == "drop":
@@ -79,7 +81,7 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         )
     if privacy.unit == "group" and not has_groups(data.format):
         yield (f"privacy.unit=group: data={data.name} names no group. Set data.format.group, or privacy.unit=example")
-    for key in ("stratified", "per_class", "overfit_batches"):
+    for key in ("stratified", "per_class", "listed", "overfit_batches"):
         if getattr(budget, key):
             yield f"budget.{key} chooses examples by the others. Take a random sample: budget.train_examples=N alone"
     for name, each in spec.augment.items():
@@ -157,7 +159,7 @@ def not_covered(spec: Sections, held_out: bool) -> list[str]:
     ]
     if held_out:
         lines.append("examples of the training file that are held out for validation or test")
-    if getattr(spec, "adapter", None) is not None:
+    if getattr(spec, "adapter", None) is not None or spec.peft.earlier is not None:
         lines.append("the initial adapter: what it was trained on")
     if spec.privacy is not None and spec.privacy.key_file is None:
         lines.append(
