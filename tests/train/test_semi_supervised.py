@@ -203,6 +203,15 @@ def test_tasks_with_labels_of_texts_or_words_learn_from_others(run_tiny, request
     assert check(RunFolder(record)).causes == []
 
 
+@pytest.mark.slow
+def test_a_prompt_learns_from_others(run_texts, language_model):
+    words = "{compare: a, hire: b, move: c, nothing: d, report: e}"
+    prompt = ["task=prompt", r'task.template="{text} :{answer}"', f"task.label_words={words}"]
+    model = [f"model.path={language_model('llama')}", "model.dropout=null", "model.head_dropout=null"]
+    record = run_texts("semi=fixmatch", *PLAIN, "semi.threshold=0.2", *prompt, *model)
+    assert semi(record)["used"] > 0
+
+
 def test_other_tasks_are_refused(run_tiny, tiny_headlines):
     with pytest.raises(ConfigError, match="semi: task=masked_lm does not learn from texts without labels"):
         run_tiny(
