@@ -1,9 +1,9 @@
 """Queries on a frozen encoder: MiniLM reads every question once, and a logistic regression learns the labels.
 
-Run `python experiments/active_learning/frozen.py DATA [--seeds 10] [--rounds 7] [--batch 20] [--query random ...]`, DATA
-being the folder of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training
-questions, the score is the accuracy on their test questions. Each seed draws the first 20 questions at random. Prints the
-table of `peftlab active`: the area under the curve, and its paired difference from random. One minute on one core.
+Run `python experiments/active_learning/frozen.py DATA [--seeds 10] [--query random breaking_ties ...]`; DATA is the folder
+of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training questions, the score
+is the accuracy on their test questions. Each seed begins with 20 questions, one of each intent or a random sample. Prints
+the table of `peftlab active`: the area under the curve, and its paired difference from random.
 """
 
 from __future__ import annotations

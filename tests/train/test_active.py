@@ -15,6 +15,7 @@ from peftlab.active_learning.observing import observe
 from peftlab.active_learning.pool import without_gold
 from peftlab.chains.chain import read_chain
 from peftlab.errors import ConfigError
+from peftlab.runs.label_budget import label_budget_of
 from peftlab.runs.record import RunRecord
 from peftlab.use.examples import data_of
 from peftlab.use.finished import load
@@ -54,6 +55,7 @@ def test_a_study_is_paired_found_again_and_extended(classify, tmp_path):
         data = data_of(load(record.folder), ["train"])
         assert [one.id for one in data.splits["train"].examples] == sorted(asked(folder, name)["train"], key=_number)
         assert record.data["selection"]["step"] == 2
+        assert label_budget_of(record) == (len(asked(folder, name)["train"]), 0, [])
     start, random, ties = (set(asked(folder, name)["train"]) for name in names)
     assert start < random
     assert start < ties != random
@@ -108,10 +110,12 @@ def test_a_share_of_the_labels_may_choose_the_checkpoint(classify, tmp_path):
     run = load(folder / "seed-0-random-1")
     assert [one.id for one in data_of(run).splits["validation"].examples] == sorted(second["validation"], key=_number)
     assert run.record.data["data"]["splits"]["validation"]["rows"] == 3
+    assert label_budget_of(run.record)[:2] == (13, 3)
     assert run.config["adapter"]["path"] == str(folder / "seed-0-start/adapter")
 
 
 def test_what_a_loop_refuses(classify, tag, tmp_path):
+    dry = ["model.dropout=0", "model.attention_dropout=0"]
     for overrides, options, query, reason in (
         ([*classify, "budget.train_examples=null", "budget.per_class=4"], {}, "random", "labels that nobody has"),
         ([*classify, "budget.test=false"], {}, "random", "a curve is one of test scores"),
@@ -120,12 +124,7 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
         ([*classify], {}, "mnlp", "would be least_confidence"),
         ([*classify], {}, "randon", "Did you mean 'random'"),
         ([*tag], {}, "badge", "one label a text"),
-        (
-            [*classify, "peft=head", "model.dropout=0", "model.attention_dropout=0"],
-            {},
-            "bald",
-            "the model has no dropout",
-        ),
+        ([*classify, "peft=head", *dry], {}, "bald", "the model has no dropout"),
     ):
         settings = Settings(tuple(overrides), **{"batch": 5, "initial": 8, **options})
         with pytest.raises(ConfigError, match=reason):
@@ -299,6 +298,7 @@ class TestAsking:
         assert examples[first["id"]].tags[0] == "B-PER"
 
 
+@pytest.mark.slow
 def test_the_command_prints_curves(peftlab, classify, tmp_path):
     command = [
         "active",

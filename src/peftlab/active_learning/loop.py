@@ -205,7 +205,7 @@ class Loop:
 
 def decide_nothing_by_validation(config: DictConfig) -> None:
     """Have a run train to the end of its budget and keep its last weights, whatever the validation split says."""
-    config.budget.validate_every = NEVER
+    config.budget.update({"select": "last", "validate_every": NEVER})
     if "early_stopping" in (config.get("callbacks") or {}):
         config.callbacks.early_stopping = None
 
