@@ -1,4 +1,4 @@
-"""With every method of ``conf/peft/``, a head that is fitted is the one that the adapted model takes its logits from."""
+"""With every method of ``conf/peft/``, the adapted model takes its logits from the head that is fitted."""
 
 from __future__ import annotations
 

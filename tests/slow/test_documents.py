@@ -157,7 +157,7 @@ def test_every_command_runs(command, tiny_run, data_for, language_model, monkeyp
         tiny = [*tiny_run, *data_for(task), "data.max_tokens=64"]
         if kind := OF_HEADS.get(task.head.model):
             tiny.append(f"model.path={language_model(kind)}")
-        if "budget.per_class" in given:  # or a sample of so many, as the smallest budget has
+        if composed.budget.per_class is not None:  # or a sample of so many, as the smallest budget has
             tiny.append("budget.train_examples=null")
         arguments = [word for word in arguments if not re.match("model=(?!folder)", word)]  # no weights are fetched
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
