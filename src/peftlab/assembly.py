@@ -29,7 +29,7 @@ from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.federated.coordinator import Coordinator
-from peftlab.methods.method import Method
+from peftlab.methods.method import Method, is_of_head
 from peftlab.pooling import OF_ENTITIES
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
@@ -206,6 +206,33 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
                 f"regularizer.{name}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
                 "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
             )
+
+
+def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
+    """Check that a head can be fitted to the training split, and that examples can be trained on with partners of it.
+
+    Raises:
+        ConfigError: something is in the way; says what to change.
+    """
+    task, name = spec.task, f"task={spec.task.name}"
+    if task.fits_head and spec.trainer.sharded:
+        raise ConfigError(
+            f"{name}: its head is fitted on each device, and trainer.strategy={spec.trainer.strategy} divides the "
+            "model. Use trainer=ddp, or one device"
+        )
+    if not task.draws_partners:
+        return
+    if spec.augmenting:
+        raise ConfigError(
+            f"augment: {name} trains on texts together with others of the split, which would stay unchanged. Leave "
+            f"out {', '.join(spec.augmenting)}"
+        )
+    trained = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+    if all(is_of_head(each, tuner.context.head) for each in trained) and spec.budget.max_steps != 0:
+        raise ConfigError(
+            f"peft={spec.peft.name}: it trains the head alone, which {name} fits without training. Set "
+            "budget=zero_shot for the classifier of the pretrained embeddings, or choose another method, such as lora"
+        )
 
 
 def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from peftlab.assembly import (
     adopt,
     build_tuner,
     calibrate,
+    check_fitted_head,
     check_monitors,
     check_regularizers,
     divide_units,
@@ -184,6 +185,7 @@ def build(ready: Prepared) -> Tuner:
         ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
+    check_fitted_head(ready.spec, tuner)
     set_up_terms(tuner)
     return tuner
 
@@ -340,6 +342,7 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         RuntimeError: no validation score is a number.
         DamagedError: the checkpoint cannot be loaded.
     """
+    tuner.head_from = data if tuner.task.fits_head else None
     try:
         trainer.fit(tuner, data, ckpt_path=checkpoint)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -96,6 +96,8 @@ def _of_task(task: Task) -> Iterator[str]:
             "the mean and the standard deviation of the targets would be computed from the training examples. Give "
             "values that are known to everybody: task.mean=... task.sd=..."
         )
+    if task.fits_head:
+        yield f"task={task.name} fits its head to the training examples, without noise. Choose task=classification"
     if task.packs:
         yield "task.packing lays several examples into a row: their gradients cannot be told apart. Set it to off"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
@@ -125,9 +125,14 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     empty: as transformers' pipelines do."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
+    draws_partners: ClassVar[bool] = False
+    """Whether `collate` draws further examples of the training split for each, so that the split must be whole and
+    unchanged, and each of them is trained on as it is."""
     couples_rows: ClassVar[bool] = False
     """Whether the loss of an example depends on its rows together, as on those of its choices, so that it is no sum
     over them."""
+    fits_head: ClassVar[bool] = False
+    """Whether `fit_head` sets weights that gradients do not train."""
     pointers: ClassVar[frozenset[str] | None] = None
     """Names of the arrays of `encode` that begin with 0 and say where each example, or row, starts in another array.
     With them a large split is encoded in blocks, which are joined: pointers go on from their last value, all other
@@ -202,6 +207,18 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     def settled(self) -> dict[str, Any]:
         """Return the options of the configuration that `settle` has set, with their values."""
         return {}
+
+    def fit_head(self, model: nn.Module, seen: Iterable[tuple[Any, Batch]]) -> None:
+        """Set the weights of `model` that are fitted to the training split; called before each validation in training.
+
+        The best checkpoint holds them, so that they are never fitted again to score or to use it.
+
+        Args:
+            model: the adapted model, in evaluation mode; the weights to set are among its trained ones.
+            seen: the training split in evaluation batches, read without `Random`, each with the model's outputs. To be
+                read once; the batches are on the model's device.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has `fits_head` without `fit_head`")
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return counts of what the model does not see of a split, by readable names."""

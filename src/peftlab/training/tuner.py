@@ -11,12 +11,14 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from peftlab.data.module import DataModule
 from peftlab.devices.sharding import load_everywhere, shard, whole
 from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
+from peftlab.training.fitting import fit_head
 from peftlab.training.objective import Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.rules import Rules
@@ -48,6 +50,8 @@ class Tuner(Stepping):
         terms = {name: each for name, each in acting.items() if isinstance(each, Term)}
         self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
         self.rules = Rules(acting, model, self.trained)
+        self.head_from: DataModule | None = None
+        """What the task fits its head to before each validation, in training; None: it does not."""
         self.strict_loading = False  # a checkpoint holds only the trained parameters
         self.step_log = StepLog(self, optimizer)
         self._set_up_steps()
@@ -74,6 +78,7 @@ class Tuner(Stepping):
             ValueError: on rank 0, if they belong to another model.
         """
         self.rules.end()
+        self.head_from = None  # it is among the weights
         load_everywhere(self.trained(), path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -121,8 +126,10 @@ class Tuner(Stepping):
         super().on_validation_model_eval()
 
     def on_validation_start(self) -> None:
-        """Validate, and keep as the best, the average of the weights where a rule keeps one."""
+        """Put the average of the weights in place, where a rule keeps one, and a head that is fitted to it."""
         self.rules.use_average()
+        if self.head_from is not None:
+            fit_head(self, self.head_from)
 
     def on_validation_end(self) -> None:
         """Go on with the weights themselves."""

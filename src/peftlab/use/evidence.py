@@ -90,7 +90,7 @@ class Evidence:
     environment: dict[str, Any]
     """The entries of the record's section that follow from the configuration."""
     augments: bool
-    """Whether texts were augmented in training, so that they had other lengths than in the data."""
+    """Whether texts of training were augmented, or others drawn beside them, so that the data do not tell lengths."""
     may_stop_early: bool
     """Whether a callback may end the training before its budget."""
     method: dict[str, Any]
@@ -186,7 +186,8 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         course=_course(spec, data),
         answers=[_answers(folder, data, split, model) for split in splits],
         environment=_environment(config),
-        augments=any(node["share"] > 0 for node in (config.get("augment") or {}).values() if node is not None),
+        augments=spec.task.draws_partners
+        or any(node["share"] > 0 for node in (config.get("augment") or {}).values() if node is not None),
         may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
         method=method,
         adapter=[*adapter, *undecided],

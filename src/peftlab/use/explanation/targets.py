@@ -60,7 +60,7 @@ def target_of(task: Task, processor: Processor, batch: Batch, outputs: Any, want
         return _of_span(task, batch, outputs, wanted)
     if kind == "vocabulary":
         return _of_vocabulary(task, processor, batch, outputs, wanted)
-    if task.couples_rows:
+    if task.couples_rows and not task.labels:
         return _of_choices(batch, outputs, wanted)
     names = task.labels or ["value"]
     label = names[int(outputs.logits[0].argmax())] if wanted is None else wanted
