@@ -190,8 +190,8 @@ def test_the_defaults_are_the_groups_and_the_values_of_a_run():
     config = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     groups = {next(iter(entry)) for entry in config["defaults"] if isinstance(entry, dict)}
     groups = {group for group in groups if not group.startswith("override ")}
-    assert "sweep" in groups
-    groups -= {"sweep"}
+    assert groups >= {"sweep", "stream"}  # of many runs
+    groups -= {"sweep", "stream"}
     values = set(config) - {"defaults", "hydra"}
     assert groups | values == {field.name for field in fields(RunSpec)} - {"derived"}  # nobody sets it
     assert groups == {group for group, _ in OPTIONS}
