@@ -551,7 +551,7 @@ def trains(line: str) -> bool:
 
 def takes_long(line: str) -> bool:
     """Return whether a command trains a run to its end, or attacks one."""
-    return line.split()[1] in ("resume", "robustness", "reproduce") and "--check-only" not in line
+    return line.split()[1] in ("continue", "resume", "robustness", "reproduce") and "--check-only" not in line
 
 
 LACKING = {
