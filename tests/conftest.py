@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import gc
 import json
 import os
+import pickle
 import random
 import re
 import runpy
@@ -56,13 +56,18 @@ def pytest_configure(config: pytest.Config) -> None:
         serve()
 
 
+SLOW_AS_A_WHOLE = re.compile(r"^pytestmark = (?:\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With ``-m slow``, as with any mark alone, leave out the files that cannot have it: two of three.
 
     A test has it from its file, from a fixture's parameters in the ``conftest.py`` beside it, or from what its file
-    imports of ours.
+    imports of ours. By default, leave out the files that are slow as a whole.
     """
     mark = config.option.markexpr
+    if mark.startswith("not slow") and collection_path.suffix == ".py":
+        return SLOW_AS_A_WHOLE.search(collection_path.read_text("utf-8")) is not None or None
     if mark.isidentifier() and collection_path.suffix == ".py":
         places = [collection_path, collection_path.with_name("conftest.py")]
         texts = [place.read_text("utf-8") for place in places if place.is_file()]
@@ -583,18 +588,28 @@ def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 Compose = Callable[..., DictConfig]
 
 
+@functools.cache
+def parsed(override: str) -> tuple[Override, bool]:
+    """Return the override, and whether it chooses an option of a group, or is Hydra's own."""
+    found = OverridesParser.create().parse_overrides([override])[0]
+    key = found.key_or_group
+    return found, key in config_groups() or re.match(r"hydra\b|.*[/@]", key) is not None
+
+
 def split_choices(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
     """Return the overrides that choose options of groups, or are Hydra's own; and the others, which set values."""
-    groups, parsed = config_groups(), OverridesParser.create().parse_overrides(list(overrides))
-    chosen = [each for each in parsed if each.key_or_group in groups or re.match(r"hydra\b|.*[/@]", each.key_or_group)]
-    return [each.input_line for each in chosen], [each for each in parsed if each not in chosen]
+    choices = [override for override in overrides if parsed(override)[1]]
+    return choices, [parsed(override)[0] for override in overrides if not parsed(override)[1]]
 
 
 @functools.cache
-def with_choices(*choices: str) -> DictConfig:
-    """Return the configuration with these options of groups, which Hydra takes its time for."""
+def with_choices(*choices: str) -> bytes:
+    """Return the configuration with these options of groups, which Hydra takes its time for, pickled.
+
+    To read it costs a sixth of a deep copy.
+    """
     with own_hydra(conf_dir()):
-        return compose("config", overrides=list(choices))
+        return pickle.dumps(compose("config", overrides=list(choices)))
 
 
 @pytest.fixture(scope="session")
@@ -603,7 +618,7 @@ def compose_config() -> Compose:
 
     def composed(*overrides: str) -> DictConfig:
         choices, values = split_choices(overrides)
-        cfg = copy.deepcopy(with_choices(*choices))
+        cfg = pickle.loads(with_choices(*choices))
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # after the choices, as Hydra does
         return cfg
 
@@ -611,7 +626,7 @@ def compose_config() -> Compose:
 
 
 _compose = ConfigLoaderImpl._load_configuration_impl
-_composed: dict[tuple[Any, ...], DictConfig] = {}
+_composed: dict[tuple[Any, ...], bytes] = {}
 
 
 def compose_for_command(
@@ -629,8 +644,9 @@ def compose_for_command(
     choices, values = split_choices(overrides)
     key = config_name, run_mode, *(part.path for part in folders), *choices
     if key not in _composed:
-        _composed[key] = _compose(loader, config_name, choices, run_mode, from_shell, validate_sweep_overrides)
-    config = copy.deepcopy(_composed[key])
+        made = _compose(loader, config_name, choices, run_mode, from_shell, validate_sweep_overrides)
+        _composed[key] = pickle.dumps(made)
+    config: DictConfig = pickle.loads(_composed[key])
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     config.hydra.overrides.task = [text for text in overrides if not re.match(r"[+~]*hydra\b", text)]
     config.hydra.runtime.cwd = os.getcwd()

@@ -33,10 +33,11 @@ from peftlab.methods.method import Method, is_of_head
 from peftlab.pooling import OF_ENTITIES
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
-from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule
+from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule, key_of
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
+from peftlab.semi_supervised.joining import record_unlabelled
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
@@ -69,7 +70,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
     model, context = adapted_model(spec, pretrained, tell)
     special = pretrained.processor(spec.task.processor).special_ids if spec.changing_embeddings else []
     kind = Coordinator if spec.in_rounds else Tuner
-    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer, special)
+    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.chosen, special)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -179,31 +180,31 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
-            raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
+            raise ConfigError(f"{key_of(name)} would do nothing: {reason}")
         if isinstance(regularizer, Term) and regularizer.of_distributions and not has_distributions:
             raise ConfigError(
-                f"regularizer.{name}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
+                f"{key_of(name)}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
                 "Choose one that only needs the loss, such as fgm or l2_sp"
             )
         if isinstance(regularizer, Term) and regularizer.couples and spec.task.couples_rows:
             raise ConfigError(
-                f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
+                f"{key_of(name)}: it mixes rows of different examples, and the loss of task={spec.task.name} "
                 "compares the rows of each example. Leave one of them out"
             )
         if isinstance(regularizer, Term) and regularizer.couples and spec.task.packs:
             raise ConfigError(
-                f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
+                f"{key_of(name)}: it mixes rows, and task.packing lays several examples into a row. Set "
                 "task.packing=off, or leave the regulariser out"
             )
         if isinstance(regularizer, Term) and regularizer.couples and reads_targets:
             raise ConfigError(
-                f"regularizer.{name}: it mixes two sources, and the decoder would read the target of one example "
+                f"{key_of(name)}: it mixes two sources, and the decoder would read the target of one example "
                 "to predict that of the other. Leave it out"
             )
         pooling = spec.model.pooling
         if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
             raise ConfigError(
-                f"regularizer.{name}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
+                f"{key_of(name)}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
                 "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
             )
 
@@ -315,7 +316,7 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(f"regularizer.{name}: {error}") from error
+        raise type(error)(f"{key_of(name)}: {error}") from error
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
@@ -367,7 +368,7 @@ def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
         yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
     parts |= {f"task={spec.task.name}": spec.task}
-    parts |= {f"regularizer.{name}": each for name, each in spec.acting.items()}
+    parts |= {key_of(name): each for name, each in spec.acting.items()}
     for name, part in parts.items():
         if part.host_work is not None:
             yield f"{name}: {part.host_work}"
@@ -392,6 +393,7 @@ def make_trainer(
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
+    record_unlabelled(spec.semi, folder.record.extend)
     if spec.task.packs:
         last.append(SharedRows(data, folder.record))
     if general := getattr(spec.task, "forgetting", None):

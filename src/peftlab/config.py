@@ -40,17 +40,20 @@ from peftlab.federated.refusals import refuse as refuse_in_rounds
 from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
+from peftlab.methods.adapter_files import AdapterSpec, resolve_adapter
 from peftlab.methods.method import Method
 from peftlab.privacy.refusals import refuse_uncounted
 from peftlab.privacy.spec import PrivacySpec
 from peftlab.quantizing import check_installed
-from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
+from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage, key_of
 from peftlab.runs.derivation import DerivedSpec
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import SCORED, Direction
+from peftlab.semi_supervised.joining import without_null_views
+from peftlab.semi_supervised.method import SemiSupervised
+from peftlab.semi_supervised.refusals import refuse as refuse_unlabelled
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
-from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
@@ -75,16 +78,6 @@ _LOGGED = ("loss", "lr", "head_lr", "grad_norm")
 """The names that a training itself logs under ``train/``."""
 
 
-@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
-class AdapterSpec:
-    """An adapter that a training starts from."""
-
-    path: Path
-    """Its folder."""
-    sha256: str
-    """The digest of the whole folder."""
-
-
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class RunSpec:
     """Everything that makes up one run, validated; see ``conf/config.yaml``."""
@@ -103,6 +96,7 @@ class RunSpec:
     augment: dict[str, Augmentation] = field(default_factory=dict)
     federated: FederatedSpec | None = None
     privacy: PrivacySpec | None = None
+    semi: SemiSupervised | None = None
     adapter: AdapterSpec | None = None
     derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -122,6 +116,8 @@ class RunSpec:
         self._check_generation()
         if self.federated is not None and self.derived is None:
             refuse_in_rounds(self.federated, self)
+        if self.semi is not None:
+            refuse_unlabelled(self.semi, self)
         refuse_uncounted(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
@@ -156,8 +152,8 @@ class RunSpec:
             listed = " and ".join(f"{name} ({share:g})" for name, share in shares.items())
             raise ConfigError(f"regularizer: {listed} replace more than all of the task's loss. Lower their share")
         for name, each in acting.items():
-            key = f"regularizer.{name}"
-            if name in _LOGGED:
+            key = key_of(name)
+            if name in _LOGGED or (name == "semi" and name in self.regularizer):
                 raise ConfigError(f"{key}: train/{name} is logged already; give it another name")
             changes = isinstance(each, PassRule) or (isinstance(each, Term) and each.from_embeddings)
             if changes and hardware.compile:
@@ -223,9 +219,14 @@ class RunSpec:
         return self.federated is not None and self.federated.rounds is not None
 
     @property
+    def chosen(self) -> dict[str, Regularizer]:
+        """The regularisers, and how the run learns from unlabelled texts, if it does."""
+        return self.regularizer | ({} if self.semi is None else {"semi": self.semi})
+
+    @property
     def acting(self) -> dict[str, Regularizer]:
-        """The regularisers but those whose options turn them off."""
-        return {name: each for name, each in self.regularizer.items() if each.off is None}
+        """The same but those whose options turn them off."""
+        return {name: each for name, each in self.chosen.items() if each.off is None}
 
     @property
     def passes(self) -> int:
@@ -303,8 +304,9 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
-        resolved["adapter"] = _resolve_adapter(adapter)
+        resolved["adapter"] = resolve_adapter(adapter)
     rounds_as_epochs(resolved)
+    without_null_views(resolved)
     _resolve_directions(resolved)
     return resolved
 
@@ -334,21 +336,6 @@ def direction_of(task: Task, monitor: Any) -> Direction | None:
     if score == "loss" or split in SCORED:
         return task.directions.get(score)
     return None
-
-
-def _resolve_adapter(adapter: Any) -> dict[str, str]:
-    """Return path and digest of an adapter in a folder, or of one that an earlier run started from."""
-    settings = {"path": adapter} if isinstance(adapter, str) else adapter
-    if not isinstance(settings, dict) or not isinstance(settings.get("path"), str):
-        raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
-    folder = Path(os.path.expanduser(settings["path"])).absolute()
-    check_folder("adapter", folder)
-    if not folder.is_dir():
-        raise ConfigError(f"adapter = '{folder}': there is no such folder")
-    resolved = {"path": str(folder), "sha256": folder_sha256(folder)}
-    if settings.get("sha256", resolved["sha256"]) != resolved["sha256"]:
-        raise ConfigError(f"adapter = '{folder}': it has changed since this run began with it; put the old one there")
-    return resolved
 
 
 def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:

@@ -19,7 +19,7 @@ from peftlab.generation.options import Generation
 from peftlab.methods.method import is_of_head
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
-from peftlab.regularizers.regularizer import Term
+from peftlab.regularizers.regularizer import Term, key_of
 from peftlab.seams.transformers import attention_of
 from peftlab.training.tuner import Tuner
 
@@ -140,11 +140,11 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the regularisers and options of theirs that cannot act, and smoothing beside focal loss."""
     steps = spec.steps(data.steps_of_epoch())
-    for name, regularizer in spec.regularizer.items():
+    for name, regularizer in spec.chosen.items():
         if regularizer.off is not None:
-            yield f"regularizer.{name}: {regularizer.off} leaves it out"
+            yield f"{key_of(name)}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
-            yield f"regularizer.{name}.start_step={regularizer.start_step}: the run has {steps} steps"
+            yield f"{key_of(name)}.start_step={regularizer.start_step}: the run has {steps} steps"
         elif isinstance(regularizer, Distil) and spec.task.head.problem_type == "regression":
             yield f"regularizer.{name}.temperature={regularizer.temperature:g}: a regression has no classes to soften"
         elif isinstance(regularizer, Focal) and (smoothing := getattr(spec.task, "label_smoothing", 0)):

@@ -64,6 +64,7 @@ from peftlab.runs.identity import Sources
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
+from peftlab.semi_supervised.joining import join
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
@@ -148,10 +149,12 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         else None
     )
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
+    data.keeps_rest = spec.semi is not None and spec.semi.off is None
     data.load()
     divide(spec.federated, data)
     divide_units(spec, data)
     guarantee = settle_privacy(spec, data)
+    join(spec.semi, data, spec.steps(data.steps_of_epoch()), embeddings)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,

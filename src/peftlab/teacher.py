@@ -22,7 +22,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import logits_of
 from peftlab.tasks.processor import Processor
 
-_OF_TRAINING: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}, "augment": {}}
+_OF_TRAINING: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}, "augment": {}, "semi": None}
 _HERE: dict[str, Any] = {"devices": 1, "num_nodes": 1, "strategy": "single_device", "accumulate": 1}
 _HERE |= {"precision": "32-true", "frozen_weights": "fp32", "gradient_checkpointing": False}
 

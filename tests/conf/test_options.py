@@ -18,7 +18,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.composing.compose import conf_dir
-from peftlab.config import KINDS, RunSpec, resolve, validate
+from peftlab.config import KINDS, OF_MANY_RUNS, RunSpec, resolve, validate
 from peftlab.methods.library import LibraryMethod
 from peftlab.specs import ALLOWED_PREFIXES
 from peftlab.sweep.spec import sweep_spec
@@ -31,7 +31,7 @@ OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in
 LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
 """Groups with an option that leaves their section out."""
 OPTIONS = [(group, option) for group, option in OPTIONS if option != "none"]
-ALONE = {"trainer", "regularizer", "federated", "privacy"}
+ALONE = {"trainer", "regularizer", "federated", "privacy", "semi"}
 """Groups whose options refuse some of others."""
 TOGETHER = [
     list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}
@@ -56,8 +56,12 @@ def read(group: str, option: str) -> dict[str, Any]:
     for entry in node.pop("defaults", []):
         if isinstance(entry, dict):
             ((place, other),) = entry.items()
-            source, _, key = place.removeprefix("/").partition("@")
-            node[key] = read(source, other)
+            source, _, keys = place.removeprefix("/").partition("@")
+            *sections, key = keys.split(".")
+            inner = node
+            for part in sections:
+                inner = inner.setdefault(part, {})
+            inner[key] = read(source, other) | inner.get(key, {})
         elif entry != "_self_":
             node = read(group, entry) | node
     return node
@@ -190,8 +194,8 @@ def test_the_defaults_are_the_groups_and_the_values_of_a_run():
     config = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     groups = {next(iter(entry)) for entry in config["defaults"] if isinstance(entry, dict)}
     groups = {group for group in groups if not group.startswith("override ")}
-    assert groups >= {"sweep", "stream"}  # of many runs
-    groups -= {"sweep", "stream"}
+    assert {*OF_MANY_RUNS} <= groups
+    groups -= {*OF_MANY_RUNS}
     values = set(config) - {"defaults", "hydra"}
     assert groups | values == {field.name for field in fields(RunSpec)} - {"derived"}  # nobody sets it
     assert groups == {group for group, _ in OPTIONS}

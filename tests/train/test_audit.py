@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from pydoc import locate
 
@@ -49,21 +50,34 @@ def by_heart(made_once) -> Path:
     return made_once("by_heart", fill)
 
 
-@pytest.fixture
-def run_on(run_tiny, by_heart, capsys):
-    """Run on half of them, all weights."""
+@pytest.fixture(scope="session")
+def run_on(run_once, by_heart):
+    """Return the run on half of them at a learning rate, all weights; tests only read it."""
 
-    def run(*overrides: str) -> RunRecord:
-        data = [*SEVERAL, f"data.path={by_heart}", "peft=full", "optimizer.lr=2e-3"]
-        record = run_tiny(*data, "budget.max_steps=null", *LENGTH, *overrides)
-        capsys.readouterr()
-        return record
+    def run(rate: float) -> RunRecord:
+        data = [*SEVERAL, f"data.path={by_heart}", "peft=full", f"optimizer.lr={rate}"]
+        return run_once(f"by_heart_{rate}", *data, "budget.max_steps=null", *LENGTH)
 
     return run
 
 
-def test_what_is_learnt_by_heart_is_found_and_what_is_not_is_not(run_on, peftlab):
-    learnt, unlearnt = (run_on(f"optimizer.lr={rate}", f"run_dir=rate{rate}") for rate in (2e-3, 1e-9))
+@pytest.fixture
+def learnt(run_on, capsys) -> RunRecord:
+    """A copy of one that has learnt them by heart."""
+    copy = shutil.copytree(run_on(2e-3).folder, "learnt")
+    capsys.readouterr()
+    return RunRecord.load(Path(copy))
+
+
+@pytest.fixture
+def unlearnt(run_on, capsys) -> RunRecord:
+    """A copy of one that has learnt nothing."""
+    copy = shutil.copytree(run_on(1e-9).folder, "unlearnt")
+    capsys.readouterr()
+    return RunRecord.load(Path(copy))
+
+
+def test_what_is_learnt_by_heart_is_found_and_what_is_not_is_not(learnt, unlearnt, peftlab):
     before = {path: path.read_bytes() for path in learnt.folder.rglob("*") if path.is_file()}
     code, out, error = peftlab("audit", learnt.folder, "--reference", unlearnt.folder, "--json")
     assert code == 0, error
@@ -92,8 +106,8 @@ def test_what_is_learnt_by_heart_is_found_and_what_is_not_is_not(run_on, peftlab
 
 
 @pytest.mark.slow
-def test_shadow_models_are_trained_once_and_find_more(run_on, peftlab):
-    run = run_on()
+def test_shadow_models_are_trained_once_and_find_more(learnt, peftlab):
+    run = learnt
     first, again = (json.loads(peftlab("audit", run.folder, "--shadows", "6", "--json")[1]) for _ in range(2))
     shadows = sorted(Path(f"sweeps/audit-{run.data['run_id']}").iterdir())
     assert len(shadows) == 6
@@ -110,14 +124,13 @@ def test_shadow_models_are_trained_once_and_find_more(run_on, peftlab):
     assert {one["name"] for one in first["controls"]} == {"length", "words", "unseen"}
 
 
-def test_a_claim_that_attacks_contradict_is_called_so(run_on, peftlab):
-    run = run_on()
-    run.data["privacy"] = {"epsilon": 0.01, "delta": 1e-5}
-    run.write()
-    code, out, _ = peftlab("audit", run.folder)
+def test_a_claim_that_attacks_contradict_is_called_so(learnt, peftlab):
+    learnt.data["privacy"] = {"epsilon": 0.01, "delta": 1e-5}
+    learnt.write()
+    code, out, _ = peftlab("audit", learnt.folder)
     assert code == 0
     assert out.splitlines()[-1].endswith("at delta 1e-05; claimed: 0.01: contradicted")
-    assert "Leave it out" in peftlab("audit", run.folder, "--delta", "1e-6")[2]
+    assert "Leave it out" in peftlab("audit", learnt.folder, "--delta", "1e-6")[2]
 
 
 def test_too_few_examples_are_refused(finished, peftlab):

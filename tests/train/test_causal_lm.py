@@ -82,6 +82,7 @@ def test_a_packed_run_and_what_is_done_with_it(train, capsys):
     assert answer["written"] == rows[0]["predicted"]
 
 
+@pytest.mark.slow
 def test_packed_and_unpacked_runs_learn_the_same(train):
     """One identity, and the same weights up to rounding; with two passes a step, too."""
     packed = train("seed=1", "trainer.accumulate=2", run_dir="packed")
@@ -116,6 +117,7 @@ def test_a_model_that_lets_examples_see_each_other_is_found_out(train, monkeypat
     assert RunRecord.load(Path("run")).data["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_what_reads_rows_works_on_packed_ones_or_is_refused(train):
     chosen = ["regularizer=[neftune,fgm,rdrop]", "trainer.static_shapes=true", "budget.max_steps=2"]
     record = train(*chosen, kind="gpt2", run_dir="regularised")  # a model with dropout
@@ -125,6 +127,7 @@ def test_what_reads_rows_works_on_packed_ones_or_is_refused(train):
     train("trainer.static_shapes=true", "task.packing=off", "budget.max_steps=2", run_dir="static_apart")
 
 
+@pytest.mark.slow
 def test_a_run_on_plain_texts_needs_no_template(train, language_model, tmp_path):
     model = shutil.copytree(language_model("gpt2"), tmp_path / "model")
     (model / "chat_template.jinja").unlink()

@@ -337,6 +337,7 @@ class TestMistakes:
 
 
 class TestPooling:
+    @pytest.mark.slow
     def test_a_run_pools_and_is_used_as_it_was_trained(self, run_texts, texts):
         """The score that the record holds comes out again, and pooling makes another run of it."""
         record, other = run_texts("model.pooling=mean"), run_texts()

@@ -550,8 +550,12 @@ def trains(line: str) -> bool:
 
 
 def takes_long(line: str) -> bool:
-    """Return whether a command trains a run to its end, or attacks one."""
-    return line.split()[1] in ("continue", "resume", "robustness", "reproduce") and "--check-only" not in line
+    """Return whether a command trains a run to its end, attacks one, or makes it smaller."""
+    words = line.split()
+    return (
+        words[1] in ("continue", "resume", "robustness", "reproduce", "audit", "compress")
+        and "--check-only" not in words
+    )
 
 
 LACKING = {
@@ -612,6 +616,8 @@ def test_every_documented_command_works(
         Path(words[words.index("--out") + 1] if "--out" in words else "none").unlink(missing_ok=True)
     if words[0] == "clean" and "=" in words[1]:  # data, read with the tokenizer of a model
         words += ["model=folder", f"model.path={tiny_model}", "data.max_tokens=64"]
+    if "--shadows" in words:  # as few as there may be: each is trained
+        words[words.index("--shadows") + 1] = "6"
     if words[0] == "data":  # without a network
         here = {"conll2003": [tiny_data, "data=files"], "minilm": [tiny_model]}
         words = [other for word in words for other in here.get(word, [word])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from dataclasses import replace
@@ -31,11 +32,13 @@ def copy(finished) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch) -> None:
-    """Have few examples timed."""
+    """Have few examples timed, and no garbage searched for, which takes a second."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
     monkeypatch.setattr(measuring, "EXAMPLES", 4)
     monkeypatch.setattr(measuring, "ROUNDS", 1)
 
 
+@pytest.mark.slow
 def test_a_ladder_down_to_eight_bits(peftlab, copy):
     options = ["--steps", "merge,merge,onnx,openvino,int8", "--max-drop", "1", "--out", "out", "--json"]
     code, out, err = peftlab("compress", copy, *options)
@@ -91,6 +94,7 @@ def test_the_ladder_ends_where_too_much_is_lost(copy):
     assert not whole.notes
 
 
+@pytest.mark.slow
 def test_a_model_that_will_be_distilled_is_not_judged_before(copy, monkeypatch):
     monkeypatch.setitem(STEPS, "distil", replace(STEPS["distil"], make=lambda making: making.run))
     ladder = compress(load(copy), parse("drop_layers=1,distil"), max_drop=-1.0, out=Path("out"))

@@ -20,9 +20,8 @@ LEARNING = ["optimizer.lr=5e-3", "budget.max_steps=20", "budget.validate_every=2
 
 @pytest.fixture
 def train(run_tiny, tiny_texts):
-    def make(*overrides, run_dir="run"):
-        data = ["task=contrastive", "data=csv", f"data.path={tiny_texts}", *LEARNING]
-        return run_tiny(*data, f"run_dir={run_dir}", *overrides)
+    def make(*overrides):
+        return run_tiny("task=contrastive", "data=csv", f"data.path={tiny_texts}", *LEARNING, "run_dir=run", *overrides)
 
     return make
 
@@ -82,8 +81,8 @@ def test_how_a_batch_is_divided_and_filled_changes_no_more_than_rounding(train):
     exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.05"]
     exact += ["optimizer.algorithm.fused=false", "budget.max_steps=5"]
     whole = train(*exact)
-    for name, overrides in {"parts": ["trainer.accumulate=3"], "static": ["trainer.static_shapes=true"]}.items():
-        other = train(*exact, *overrides, run_dir=name)
+    for override in ("trainer.accumulate=3", "trainer.static_shapes=true", "trainer.devices=2"):
+        other = train(*exact, override, f"run_dir={override.partition('=')[0]}")
         assert other.score("test", "loss") == pytest.approx(whole.score("test", "loss"), rel=1e-4)
 
 
@@ -104,5 +103,5 @@ def test_it_is_exported_and_done_again(train):
     run = peftlab.load("run")
     assert run.export("exported").largest_difference < 1e-4
     assert "EmbeddingClassifier" in Path("exported/README.md").read_text()
-    again = train(run_dir="again")
+    again = train("run_dir=again")
     assert [m["value"] for m in again.data["metrics"]] == [m["value"] for m in record.data["metrics"]]

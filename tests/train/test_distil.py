@@ -31,6 +31,7 @@ def teacher(finished):
     return load(finished.folder)
 
 
+@pytest.mark.slow
 def test_a_student_without_a_layer_comes_near_its_teacher(teacher):
     made = cut(teacher, drop_layers=1, examples=20)
     peft = {**made.peft, "learning_rate": 1e-2}  # fast, for the few steps of a test
@@ -140,6 +141,7 @@ def test_a_trained_run_is_distilled_at_its_own_learning_rate(teacher, monkeypatc
         distil(teacher, teacher)
 
 
+@pytest.mark.slow
 def test_a_student_of_another_tokenizer_learns_from_whole_texts_alone(
     on_texts, run_tiny, texts, language_model, finished
 ):
@@ -189,6 +191,7 @@ def test_a_run_of_another_task_is_none(on_texts, run_tiny):
         run_tiny(*SHORT, f"regularizer.distil.teacher={on_texts.folder}")
 
 
+@pytest.mark.slow
 def test_no_frozen_layer_is_skipped_where_hidden_states_are_compared(finished, run_tiny):
     """Cached activations are chosen by themselves for a head alone, and then the layers below give no states."""
     head = ["peft=head", *SHORT, f"regularizer.distil.teacher={finished.folder}", "regularizer.distil.hidden=0.1"]

@@ -116,6 +116,7 @@ def test_before_training_a_model_is_its_own_reference(train, quantize):
     assert record.score("test", "accuracy") == 0.5
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(train, users_callbacks):
     """Whether the values of the reference are still in the cache or computed again."""
     schedule = ["peft=lora", "budget.max_steps=6", "trainer.checkpoint_every=2", "callbacks=[]"]
@@ -132,6 +133,7 @@ def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(train, users_callb
     assert check(RunFolder(resumed)).causes == []
 
 
+@pytest.mark.slow
 def test_a_reference_that_does_not_fit_in_memory_is_computed_in_pieces(train, references, monkeypatch):
     train("peft=lora", "budget.max_steps=1", run_dir="whole")
     whole = dict(references)

@@ -122,6 +122,7 @@ def test_runs_that_do_not_go_together_are_refused_by_name(members, finished_writ
         check_members([of_a_fold, members[0]])
 
 
+@pytest.mark.slow
 def test_the_text_of_an_ensemble_is_one_of_its_members(finished_writer):
     member = load(finished_writer.folder)
     run = average([member, member])

@@ -66,6 +66,7 @@ def test_a_text_and_its_page(peftlab, copy):
     assert from_python.maps[0].values == pytest.approx(document["maps"][4]["values"])
 
 
+@pytest.mark.slow
 def test_faithfulness_is_kept_beside_the_record(peftlab, copy, finished):
     how = ["--how", "ig,occlusion,shapley,attention", "--samples", "4"]
     code, out, err = peftlab("explain", copy, "--faithfulness", *FEW, *how, "--json")

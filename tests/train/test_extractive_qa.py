@@ -93,6 +93,7 @@ def unanswerable(tiny_questions, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_when_there_is_no_answer_is_learnt_on_validation(trained, unanswerable):
     run = trained("task.no_answer=true", "budget.max_steps=8", data=unanswerable)
     threshold = run.record.data["decisions"]["learnt"]["null_threshold"]

@@ -43,6 +43,7 @@ def test_one_client_in_one_round_is_a_central_training(run_tiny, federated):
     assert one.data["metrics"] == central.data["metrics"]
 
 
+@pytest.mark.slow
 def test_rounds_of_one_client_that_keeps_no_state_are_the_steps_of_a_central_training(run_tiny, federated):
     sgd = [
         "optimizer=sgd",
@@ -77,6 +78,7 @@ def test_the_record_says_who_has_learnt_what_in_which_round(federated):
     assert load(record.folder).predict(["Marie Curie moved to Rome"])
 
 
+@pytest.mark.slow
 def test_fedprox_holds_clients_back_and_half_a_step_goes_half_the_way(federated):
     losses = {}
     for mu in (0, 100):
@@ -106,6 +108,7 @@ def files(folder: str | Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_dies_in_any_place_goes_on_bit_for_bit(federated, monkeypatch):
     """It has what clients have sent, and trains only the others again."""
     whole = federated("run_dir=whole", rounds=3)

@@ -180,6 +180,7 @@ def test_runs_of_one_process_are_runs_of_their_own(command, read_wandb, monkeypa
         assert losses == [row["train/loss"] for row in rows_of(Path(f"run{number}")) if "train/loss" in row]
 
 
+@pytest.mark.slow
 def test_no_step_waits_for_wandb_to_begin(command, read_wandb, monkeypatch):
     from peftlab.loggers.wandb import Wandb
 
@@ -192,6 +193,7 @@ def test_no_step_waits_for_wandb_to_begin(command, read_wandb, monkeypatch):
     assert len([row for row in found.rows if "train/loss" in row]) == 4
 
 
+@pytest.mark.slow
 def test_a_callback_may_log_to_the_wandb_run(command, users_callbacks, read_wandb, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert command("logger=[wandb]", "run_dir=run", *users_callbacks("LogToWandb")).code == 0

@@ -26,6 +26,7 @@ def train(tiny_run, language_model, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_the_same_steps_in_pieces_and_with_checkpoints(train, small_memory, capsys, monkeypatch):
     whole = train("whole")
     before = train("before", "budget.max_steps=1", "optimizer.lr=1e-9")

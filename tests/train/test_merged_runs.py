@@ -21,7 +21,7 @@ from peftlab.use.ensembles.swag import Drawing, draws, read_moments
 from peftlab.use.ensembles.weights import merged_weights
 from peftlab.use.finished import load
 
-METHODS = ["lora", "dora", "oft", "pissa", "bitfit", "full"]
+METHODS = ["lora", "pissa", "bitfit", "full"]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def runs(run_once):
     """A run of each of some methods, on the same data, from different seeds."""
 
     def one(number, name):
-        return run_once(f"merged_{name}", f"peft={name}", f"seed={number}", "budget.max_steps=20")
+        return run_once(f"merged_{name}", f"peft={name}", f"seed={number}", "budget.max_steps=6")
 
     return {name: load(one(number, name).folder) for number, name in enumerate(METHODS)}
 
@@ -44,7 +44,7 @@ def weights_of(run):
     return dict(run.adapted().named_parameters())
 
 
-def test_one_soup_of_six_methods_is_the_mean_of_their_merged_weights(runs):
+def test_one_soup_of_several_methods_is_the_mean_of_their_merged_weights(runs):
     soup = merge_runs(list(runs.values()), "soup")
     assert soup.record.derived["how"] == {"how": "soup", "weights": None}
     assert [parent["method"] for parent in soup.record.derived["parents"]] == METHODS
@@ -95,6 +95,7 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
     assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "task", "data"),
     [
@@ -168,11 +169,15 @@ def test_what_cannot_be_merged_is_named(lora, run_tiny, tiny_data):
 
 
 class TestSwag:
-    TRAINED = ("callbacks=[swag]", "scheduler=constant", "budget.max_steps=24", "trainer.trail_every=1")
+    PLAIN = ("scheduler=constant", "budget.max_steps=24", "trainer.trail_every=1")
+    TRAINED = (*PLAIN, "callbacks=[swag]", "callbacks.swag.rank=4", "callbacks.swag.snapshots=6")
 
-    def test_the_training_is_the_same_bit_for_bit(self, run_tiny):
-        with_moments = run_tiny(*self.TRAINED, "callbacks.swag.rank=4", "callbacks.swag.snapshots=6", "run_dir=with")
-        without = run_tiny(*self.TRAINED, "callbacks=[]", "run_dir=without")
+    @pytest.fixture
+    def with_moments(self, run_once):
+        return run_once("with_moments", *self.TRAINED)
+
+    def test_the_training_is_the_same_bit_for_bit(self, run_tiny, with_moments):
+        without = run_tiny(*self.PLAIN, "run_dir=without")
         trails = [trail.read(record.folder / "trail.jsonl") for record in (with_moments, without)]
         assert trail.fork(*trails) is None
         assert len(trails[0].points) == 25
@@ -183,14 +188,14 @@ class TestSwag:
         assert int(moments["snapshots"]) == 6
         assert {len(tensor) for name, tensor in moments.items() if name.startswith("deviations.")} == {4}
 
-    def test_a_resumed_training_ends_with_the_same_moments(self, run_tiny, signalled_at):
+    @pytest.mark.slow
+    def test_a_resumed_training_ends_with_the_same_moments(self, run_tiny, signalled_at, with_moments):
         overrides = (*self.TRAINED, "trainer.checkpoint_every=5")
-        whole = run_tiny(*overrides, "run_dir=whole")
         signalled_at(21)
         with pytest.raises(Interrupted):
             run_tiny(*overrides, "run_dir=parts")
         parts = run_tiny(*overrides, "run_dir=parts")
-        one, other = (load_file(record.folder / MOMENTS) for record in (whole, parts))
+        one, other = (load_file(record.folder / MOMENTS) for record in (with_moments, parts))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -200,8 +205,9 @@ class TestSwag:
         with pytest.raises(UserError, match="draws models around one run, and these are 2"):
             merge_runs(lora, "swag")
 
-    def test_models_drawn_around_a_run_are_averaged(self, run_tiny):
-        run = load(run_tiny(*self.TRAINED, "callbacks.swag.rank=4", "run_dir=with").folder)
+    @pytest.mark.slow
+    def test_models_drawn_around_a_run_are_averaged(self, with_moments):
+        run = load(with_moments.folder)
         mean, again = (merge_runs([run], "swag", {"samples": 2, "scale": 0}) for _ in range(2))
         assert again.folder.path == mean.folder.path
         drawn = merge_runs([run], "swag", {"samples": 3})

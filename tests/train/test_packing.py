@@ -49,6 +49,7 @@ def trail(record: Any) -> list[Any]:
     return [(point["step"], point["loss"], point["hashes"]) for point in points]
 
 
+@pytest.mark.slow
 def test_runs_that_take_turns_have_the_bits_of_runs_alone(configured, tmp_path):
     runs = [["seed=1"], ["seed=2", "peft=prefix_tuning", "optimizer.lr=1e-2", "budget.max_steps=6"], ["peft.r=3000000"]]
     solo = [alone(configured(*each, f"run_dir={tmp_path / 'alone' / str(n)}")) for n, each in enumerate(runs[:2])]

@@ -33,6 +33,7 @@ def logits_of(model, folder):
         return model.eval()(**AutoTokenizer.from_pretrained(folder)(TEXT, return_tensors="pt")).logits
 
 
+@pytest.mark.slow
 def test_it_is_another_run_with_the_same_number_of_weights_in_less_memory(record, run_once):
     plain = run_once("plain", "peft=lora", "budget.max_steps=12")
     assert record.data["identity"]["sha256"] != plain.data["identity"]["sha256"]
@@ -41,6 +42,7 @@ def test_it_is_another_run_with_the_same_number_of_weights_in_less_memory(record
     assert memory < 0.8 * more
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_reproduced_to_the_last_digit(run, record):
     assert run.evaluate().equal
     assert reproduce(record.folder).verdict == "identical"

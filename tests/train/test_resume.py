@@ -123,6 +123,20 @@ def test_anywhere(same_when_interrupted, overrides, at):
 
 
 @pytest.mark.slow
+def test_with_partners_that_are_drawn_and_a_head_that_is_fitted(same_when_interrupted, tiny_texts):
+    overrides = [
+        "task=contrastive",
+        "data=csv",
+        f"data.path={tiny_texts}",
+        "data.max_tokens=40",
+        "trainer.accumulate=2",
+    ]
+    same_when_interrupted(
+        *overrides, at={7: "on_train_batch_start", 12: "on_validation_batch_start", 20: "on_test_start"}
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", ["the tree of another step", pytest.param("none of what a checkpoint holds", marks=pytest.mark.exhaustive)]
 )

@@ -62,6 +62,7 @@ def test_a_run(train):
     assert "differently" in str(found)
 
 
+@pytest.mark.slow
 def test_texts_of_every_validation_may_select(train):
     record = train("peft=full", "task.generate.at=always", "task.selection.metric=chrf", "budget.validate_every=0.34")
     assert record.data["selection"]["metric"] == "chrf"
@@ -69,6 +70,7 @@ def test_texts_of_every_validation_may_select(train):
     assert record.data["selection"]["value"] == max(map(float, logged("validation/chrf")))
 
 
+@pytest.mark.slow
 def test_without_texts_there_is_a_perplexity(train, capsys):
     options = ["task.generate.num_beams=2", "task.generate.seed=3"]
     record = train("peft=lora", "task.generate.at=never", *options, kind="bart")

@@ -83,6 +83,7 @@ def test_a_text_is_written_as_by_stream(finished_writer):
     assert whole.json()["answers"][0]["written"] == written
 
 
+@pytest.mark.slow
 @pytest.mark.new_interpreter
 def test_a_server_answers_is_administrated_and_ends_when_it_is_told_to(finished, tmp_path):
     answer = load(finished.folder).predict([TEXTS[0]])

@@ -34,6 +34,7 @@ def run(command, tiny_run, language_model):
     return make
 
 
+@pytest.mark.slow
 def test_a_decoder(run, peftlab, language_model):
     loaded = run("llama", "causal_lm", ("prompt", "answer"), "peft=lora")
     question = ROWS[3][0]

@@ -23,7 +23,7 @@ from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_l
 from peftlab.data.encoding import encode
 from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_data_set, read_files
-from peftlab.data.sampling import sampled
+from peftlab.data.sampling import left_out, sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
@@ -90,6 +90,10 @@ class DataModule(L.LightningDataModule):
         """By name, the positions of each client's training examples; a step of the run is then a round of theirs."""
         self.poisson: Poisson | None = None
         """Draws the training batches, which differ in size; None: an epoch has every example once."""
+        self.keeps_rest = False
+        """Whether `rest` is kept, for a run that learns from texts beside the training split."""
+        self.rest: Sequence[Any] = []
+        """The training examples that the budget's sample leaves out."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -109,6 +113,8 @@ class DataModule(L.LightningDataModule):
         for split, members in splits.items():
             used = sampled(split, members, self.task, self.budget)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
+            if split == "train" and self.keeps_rest:
+                self.rest = left_out(members, used)
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -176,9 +182,10 @@ class DataModule(L.LightningDataModule):
 
     @property
     def longest(self) -> int:
-        """Tokens in the longest row of any split; augmented rows may be as long as the limit."""
+        """Tokens in the longest row of any split; augmented and unlabelled rows may be as long as the limit."""
         longest = max(int(split.encoded.lengths.max()) for split in self.splits.values())
-        return longest if self.augmenter is None else max(longest, self.spec.max_tokens)
+        others = self.augmenter is not None or self.keeps_rest
+        return max(longest, self.spec.max_tokens) if others else longest
 
     @property
     def used(self) -> list[str]:
@@ -215,25 +222,7 @@ class DataModule(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
-        cleaned = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
-        return {
-            "name": self.spec.name,
-            "origin": self.facts.origin,
-            "splits": {
-                name: {
-                    "file": file_of(self.facts.files, self.read_as(name)),
-                    "rows": split.rows,
-                    **split.encoded.counts,
-                    **self.facts.counts.get(self.read_as(name), {}),  # of the whole file, even if others are held out
-                    "dropped": split.dropped,
-                }
-                for name, split in self.splits.items()
-            },
-            "labels": self.task.labels,
-            "train_test_overlap": self.facts.train_test_overlap,
-            "licence": self.facts.licence,
-            **cleaned,
-        }
+        return _described(self)
 
     def read_as(self, split: str) -> str:
         """Return the split whose file `split` comes from: training, if it is a fold of it or overfitted."""
@@ -310,6 +299,28 @@ class DataModule(L.LightningDataModule):
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
+
+
+def _described(data: DataModule) -> dict[str, Any]:
+    cleaned = {"cleaned": data.facts.cleaned} if data.facts.cleaned else {}
+    return {
+        "name": data.spec.name,
+        "origin": data.facts.origin,
+        "splits": {
+            name: {
+                "file": file_of(data.facts.files, data.read_as(name)),
+                "rows": split.rows,
+                **split.encoded.counts,
+                **data.facts.counts.get(data.read_as(name), {}),  # of the whole file, even if others are held out
+                "dropped": split.dropped,
+            }
+            for name, split in data.splits.items()
+        },
+        "labels": data.task.labels,
+        "train_test_overlap": data.facts.train_test_overlap,
+        "licence": data.facts.licence,
+        **cleaned,
+    }
 
 
 def _check_weights(data: DataModule, split: str) -> None:

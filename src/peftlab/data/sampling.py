@@ -95,6 +95,12 @@ def sampled(split: str, examples: Sequence[Any], task: Task, budget: BudgetSpec)
     return examples if places is None or len(places) == len(examples) else chosen(examples, places)
 
 
+def left_out(examples: Sequence[Any], sample: Sequence[Any]) -> Sequence[Any]:
+    """Return the examples that are not in a sample of them, in their original order."""
+    taken = {example.id for example in sample}
+    return chosen(examples, [n for n, example in enumerate(examples) if example.id not in taken])
+
+
 def _training_sample(examples: Sequence[Any], task: Task, budget: BudgetSpec) -> np.ndarray | None:
     """Return the positions of the training examples that `budget` takes; None: all of them."""
     places = _whole_sample(examples, task, budget)

@@ -1,16 +1,21 @@
-"""Reads the files of an adapter, named as in the peft library, from folders that may come from anybody."""
+"""Finds and reads the files of an adapter, named as in the peft library, from folders that may come from anybody."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab.errors import ConfigError
+from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import oddity
+from peftlab.storage.names import check_folder
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -67,3 +72,32 @@ def plain_name(name: str) -> str:
         .replace(".modules_to_save.default.", ".")
         .replace(".modules_to_save.", ".")
     )
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+class AdapterSpec:
+    """An adapter that a training starts from."""
+
+    path: Path
+    """Its folder."""
+    sha256: str
+    """The digest of the whole folder."""
+
+
+def resolve_adapter(adapter: Any) -> dict[str, str]:
+    """Return path and digest of an adapter in a folder, or of one that an earlier run started from.
+
+    Raises:
+        ConfigError: there is no such folder, or it has changed since that run.
+    """
+    settings = {"path": adapter} if isinstance(adapter, str) else adapter
+    if not isinstance(settings, dict) or not isinstance(settings.get("path"), str):
+        raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
+    folder = Path(os.path.expanduser(settings["path"])).absolute()
+    check_folder("adapter", folder)
+    if not folder.is_dir():
+        raise ConfigError(f"adapter = '{folder}': there is no such folder")
+    resolved = {"path": str(folder), "sha256": folder_sha256(folder)}
+    if settings.get("sha256", resolved["sha256"]) != resolved["sha256"]:
+        raise ConfigError(f"adapter = '{folder}': it has changed since this run began with it; put the old one there")
+    return resolved

@@ -12,7 +12,7 @@ from peftlab.data.sampling import BY_KEYS
 from peftlab.packing.joint_model import JointModel
 from peftlab.packing.rows import NotJoinableError
 from peftlab.packing.run_context import RandomStates
-from peftlab.regularizers.regularizer import PassRule, StepRule, Term
+from peftlab.regularizers.regularizer import PassRule, StepRule, Term, key_of
 from peftlab.storage.digests import canonical_json
 
 
@@ -32,7 +32,7 @@ def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
             return reason
     for name, regularizer in spec.acting.items():
         if isinstance(regularizer, Term | PassRule | StepRule):
-            return f"regularizer.{name} changes the passes of a step"
+            return f"{key_of(name)} changes the passes of a step"
     if (kind := spec.model.quantize) != "none":
         return f"model.quantize={kind}: each run quantises weights of its own"
     if spec.task.packs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +32,14 @@ def epsilon_of(releases: Sequence[Release], delta: float) -> float:
     Raises:
         ConfigError: the extra is not installed.
     """
-    history = [(each.noise_multiplier, each.sample_rate, each.steps) for each in releases if each.steps]
-    if not history:
-        return 0.0
+    history = tuple((each.noise_multiplier, each.sample_rate, each.steps) for each in releases if each.steps)
+    return _epsilon(history, delta) if history else 0.0
+
+
+@functools.cache  # seconds for a search, and the runs of a sweep ask the same
+def _epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
     accountant = _accountants().PRVAccountant()
-    accountant.history = history
+    accountant.history = [*history]
     with warnings.catch_warnings(action="ignore"):  # of logarithms of 0 in the tails, and of where it looks for bounds
         return float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
 

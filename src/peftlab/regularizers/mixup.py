@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import field, replace
 from typing import ClassVar
@@ -51,15 +51,7 @@ class Mixup(Term):
 
     @override
     def idle(self, model: nn.Module) -> str | None:
-        blocks = list(blocks_of(model))
-        if odd := [layer for layer in self.layers if not 0 <= layer <= len(blocks)]:
-            return f"layers = {self.layers}: the model has no layer {odd[0]}. Allowed: 0 to {len(blocks)}"
-        if max(self.layers) and getattr(model, "is_gradient_checkpointing", False):
-            return (
-                f"layers = {self.layers}: with trainer.gradient_checkpointing, blocks run again in the backward pass, "
-                "where nothing is mixed. Allowed there: layers=[0]"
-            )
-        return without_embeddings(model) if 0 in self.layers else None
+        return never_mixed(model, self.layers)
 
     @override
     def acted(self) -> Mapping[str, float] | None:
@@ -86,4 +78,22 @@ class Mixup(Term):
     def changed_in(self, model: nn.Module, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
         """Pass the hidden states of a layer through `change`; the layer is drawn if there are several."""
         drawn = self.layers[int(torch.randint(len(self.layers), ()))] if len(self.layers) > 1 else self.layers[0]
-        return changed_after(list(blocks_of(model))[drawn - 1], change) if drawn else changed(model, change)
+        return changed_at(model, drawn, change)
+
+
+def never_mixed(model: nn.Module, layers: Sequence[int]) -> str | None:
+    """Return why hidden states of `model` cannot be mixed at all of `layers`; None: they can."""
+    blocks = list(blocks_of(model))
+    if odd := [layer for layer in layers if not 0 <= layer <= len(blocks)]:
+        return f"layers = {layers}: the model has no layer {odd[0]}. Allowed: 0 to {len(blocks)}"
+    if max(layers) and getattr(model, "is_gradient_checkpointing", False):
+        return (
+            f"layers = {layers}: with trainer.gradient_checkpointing, blocks run again in the backward pass, "
+            "where nothing is mixed. Allowed there: layers=[0]"
+        )
+    return without_embeddings(model) if 0 in layers else None
+
+
+def changed_at(model: nn.Module, layer: int, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
+    """Pass the hidden states of a layer through `change` in the next pass: 0 is the output of the embedding module."""
+    return changed_after(list(blocks_of(model))[layer - 1], change) if layer else changed(model, change)

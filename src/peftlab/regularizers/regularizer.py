@@ -301,5 +301,10 @@ class StepRule(Regularizer, ABC):
         """
 
 
+def key_of(name: str) -> str:
+    """Return the dotted key of a regulariser: the term of unlabelled texts, ``semi``, has a section of its own."""
+    return name if name == "semi" else f"regularizer.{name}"
+
+
 KINDS = (Term, PassRule, RateRule, WeightRule, WeightAverage, StepRule)
 """The kinds of regulariser."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from peftlab.report.analysis.few_labels import FewLabels, few_labels_of
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Analysis, Result, Row
 from peftlab.report.sections import checks, reruns
@@ -27,6 +28,7 @@ def numbers(analysis: Analysis) -> dict[str, Any]:
             "schema_version": VERSION,
             "options": asdict(analysis.options),
             "comparisons": [_comparison(result) for result in analysis.results],
+            "few_labels": [_few_labels(one) for one in few_labels_of(analysis)],
             "findings": [asdict(finding) for finding in checks.findings_of(analysis)],
             "reruns": {run.id: one["verdict"] for run in analysis.runs if (one := reruns.newest(run)) is not None},
             "runs": [_run(run) for run in analysis.runs],
@@ -53,6 +55,22 @@ def _comparison(result: Result) -> dict[str, Any]:
         "best_against_the_next": None if (trade := trade_of(result)) is None else asdict(trade),
         "groups": [_group(group, rows.get(group.name), result) for group in comparison.groups],
         "against_the_baseline": [asdict(pair) for pair in result.pairs],
+    }
+
+
+def _few_labels(found: FewLabels) -> dict[str, Any]:
+    return {
+        "data": found.data,
+        "metric": found.metric,
+        "columns": found.columns,
+        "methods": [
+            {"name": one.name, "budgets": sorted(one.budgets), "left_out": one.left_out, **asdict(one.mean)}
+            for one in found.methods
+        ],
+        "differences": [
+            {"first": first, "second": second, **asdict(of), "p": of.p()}
+            for (first, second), of in found.differences.items()
+        ],
     }
 
 

@@ -23,6 +23,7 @@ from peftlab.report.sections import (
     environment,
     explanation,
     fairness,
+    few_labels,
     folds,
     identity,
     interruptions,
@@ -57,6 +58,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     audit.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
+    few_labels.section,
     reruns.section,
     interruptions.section,
     data.section,

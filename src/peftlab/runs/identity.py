@@ -58,6 +58,8 @@ NOT_RESULT = (
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
+    "semi.teacher",  # the same
+    "semi.unlabelled",  # the location of a file; its digest among those of the data stands for its content
 )
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
@@ -84,6 +86,7 @@ ADDED: dict[str, Any] = {
     "augment": {},
     "federated": None,
     "privacy": None,
+    "semi": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }
@@ -134,7 +137,7 @@ class Sources:
     augment: Mapping[str, Mapping[str, Any]]
     """Entries of each augmentation in `augment`."""
     regularizer: Mapping[str, Mapping[str, Any]]
-    """Entries of each regulariser in `regularizer`."""
+    """Entries of each regulariser in `regularizer`, and as ``semi``, of `semi`."""
     privacy: Mapping[str, Any]
     """Entries of `privacy`; empty without it."""
     data_sha256: Mapping[str, str]
@@ -149,10 +152,20 @@ class Sources:
         for name, entries in self.augment.items():
             config["augment"][name] |= entries
         for name, entries in self.regularizer.items():
-            config["regularizer"][name] |= entries
+            _complete(config["semi"] if name == "semi" else config["regularizer"][name], entries)
         if self.privacy:
             config["privacy"] |= self.privacy
         return identity(config, self.data_sha256, self.weights_sha256)
+
+
+def _complete(section: dict[str, Any], entries: Mapping[str, Any]) -> None:
+    """Set the entries of a section, whose parts with a class keep their other entries."""
+    for key, entry in entries.items():
+        inner = section.get(key)
+        if isinstance(inner, dict) and isinstance(entry, Mapping) and not entry.keys() - inner.keys():
+            _complete(inner, entry)
+        else:
+            section[key] = entry
 
 
 def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from peftlab.data.module import DataModule
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
+from peftlab.regularizers.regularizer import key_of
 from peftlab.runs.record import RunRecord
 from peftlab.seams.transformers import attention_of
 from peftlab.sources import ANOTHER_CACHE, cache_root
@@ -69,7 +70,7 @@ def choose_border(
         if trainer.world_size > 1:
             raise NoBorderError("works on one device; set trainer.devices=1, or leave it at auto")
         for name, reason in needing.items():
-            raise NoBorderError(f"regularizer.{name} {reason}; leave one of them out")
+            raise NoBorderError(f"{key_of(name)} {reason}; leave one of them out")
         if data.augmenter is not None:
             raise NoBorderError("augment changes the texts in every epoch; leave it out")
         if data.task.draws_inputs:

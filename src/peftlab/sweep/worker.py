@@ -233,7 +233,7 @@ class _Looker:
         budget = {key: resolved["budget"][key] for key in BY_KEYS}
         # the seed affects the data only if overfit_batches draws a subset
         seed = resolved["seed"] if budget["overfit_batches"] else None
-        of_the_data = ("model", "data", "task", "augment", "allow")
+        of_the_data = ("model", "data", "task", "augment", "semi", "allow")
         about_data = canonical_json([*(resolved[key] for key in of_the_data), budget, seed])
         of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
         about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])

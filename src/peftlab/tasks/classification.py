@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,6 +105,10 @@ class Classification(LabelledTask, TextTask):
     def scorer(self) -> ClassScores:
         """Return the scorer of single labels."""
         return ClassScores(self.labels)
+
+    def without_gold(self, example: Any) -> Any:
+        """Return the text with the first label."""
+        return replace(example, label=self.labels[0])
 
     def gold(self, example: Text) -> str | None:
         """Return the label."""

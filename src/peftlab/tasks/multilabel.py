@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -138,6 +139,10 @@ class MultiLabel(TextTask):
         """Return the scorer of sets of labels."""
         is_settled = bool(self.labels) and (bool(self.decisions) or self.threshold != "auto")
         return LabelSets(self.labels, self._thresholds(self.decisions) if is_settled else None)
+
+    def without_gold(self, example: LabelledText) -> LabelledText:
+        """Return the text without any of the labels."""
+        return replace(example, labels=())
 
     def gold(self, example: LabelledText) -> list[str] | None:
         """Return the labels, sorted."""

@@ -184,6 +184,10 @@ class Ner(LabelledTask, SentenceTask):
             tags[start:end] = [f"B-{label}", *[f"I-{label}"] * (end - start - 1)]
         return Sentence(example.id, list(text.words), tags, example.file, group=example.group)
 
+    def without_gold(self, example: Sentence) -> Sentence:
+        """Return the words, none of which is part of an entity."""
+        return replace(example, tags=["O"] * len(example.words))
+
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""
         return "\x1f".join(example.words)

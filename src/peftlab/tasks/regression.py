@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -143,6 +144,10 @@ class Regression(TextTask):
     def scorer(self) -> NumberScores:
         """Return the scorer of numbers."""
         return NumberScores()
+
+    def without_gold(self, example: Text) -> Text:
+        """Return the text with the number 0."""
+        return replace(example, label="0")
 
     def gold(self, example: Text) -> float | None:
         """Return the number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
 from typing import Any, ClassVar
@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
+from peftlab.tasks.fitted_head import MayFitHead
 from peftlab.tasks.heads import Head
 from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
@@ -86,7 +87,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, ComparesWithReference, ABC):
+class Task(KeptAnswers, MayFitHead, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -131,8 +132,6 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     couples_rows: ClassVar[bool] = False
     """Whether the loss of an example depends on its rows together, as on those of its choices, so that it is no sum
     over them."""
-    fits_head: ClassVar[bool] = False
-    """Whether `fit_head` sets weights that gradients do not train."""
     pointers: ClassVar[frozenset[str] | None] = None
     """Names of the arrays of `encode` that begin with 0 and say where each example, or row, starts in another array.
     With them a large split is encoded in blocks, which are joined: pointers go on from their last value, all other
@@ -207,18 +206,6 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     def settled(self) -> dict[str, Any]:
         """Return the options of the configuration that `settle` has set, with their values."""
         return {}
-
-    def fit_head(self, model: nn.Module, seen: Iterable[tuple[Any, Batch]]) -> None:
-        """Set the weights of `model` that are fitted to the training split; called before each validation in training.
-
-        The best checkpoint holds them, so that they are never fitted again to score or to use it.
-
-        Args:
-            model: the adapted model, in evaluation mode; the weights to set are among its trained ones.
-            seen: the training split in evaluation batches, read without `Random`, each with the model's outputs. To be
-                read once; the batches are on the model's device.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has `fits_head` without `fit_head`")
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return counts of what the model does not see of a split, by readable names."""
@@ -321,6 +308,17 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     def edited(self, example: Any, texts: Sequence[EditableText]) -> Any:
         """Return `example` with `texts` in place of those of `editable`, and its gold moved along; the id stays."""
         raise NotImplementedError(f"{type(self).__name__} has `editable` without `edited`")
+
+    def without_gold(self, example: Any) -> Any:
+        """Return `example` with a gold that says nothing of its own, the same for all, yet counts in the loss.
+
+        Raises:
+            ConfigError: the task does not learn from texts without labels.
+        """
+        raise ConfigError(
+            f"semi: task={self.name} does not learn from texts without labels. Choose a task with labels of whole "
+            "texts or of words, or set semi=none"
+        )
 
     @abstractmethod
     def text_key(self, example: Any) -> str:

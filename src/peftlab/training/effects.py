@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from peftlab.errors import ConfigError
-from peftlab.regularizers.regularizer import Regularizer, Term
+from peftlab.regularizers.regularizer import Regularizer, Term, key_of
 from peftlab.training.step import Step
 
 log = logging.getLogger("peftlab")
@@ -58,7 +58,7 @@ class Effects:
             idle = [key for key, value in figures.items() if value == 0]
             if idle or not figures:
                 raise ConfigError(
-                    f"regularizer.{name}: it did nothing in step {number}: {' and '.join(idle) or 'no figure'} is 0. "
+                    f"{key_of(name)}: it did nothing in step {number}: {' and '.join(idle) or 'no figure'} is 0. "
                     "Leave it out, or look at its options: is it below cached activations, are the weights that it "
                     "acts on frozen, is dropout 0?"
                 )
@@ -68,7 +68,7 @@ class Effects:
     def after_training(self, steps: int) -> None:
         """Warn of the regularisers whose turn never came in a training of `steps` steps, which may have ended early."""
         for name in self.pending:
-            log.warning("no effect: regularizer.%s has not acted: the training ended with step %d", name, steps)
+            log.warning("no effect: %s has not acted: the training ended with step %d", key_of(name), steps)
 
     def _of_term(self, name: str, term: Term, step: Step, strategy: Strategy) -> dict[str, float] | None:
         """Return the figures of a term; None where no example of the step has weight, so that it could not act."""

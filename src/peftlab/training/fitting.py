@@ -14,7 +14,7 @@ from peftlab.training.scoring import Scoring
 
 @torch.no_grad()
 def fit_head(scoring: Scoring, data: DataModule) -> None:
-    """Let the task of `scoring` fit its head to the training split, see `Task.fit_head`.
+    """Let the task of `scoring` fit its head to the training split, see `MayFitHead.fit_head`.
 
     The examples are read as those of an evaluation are: unchanged, in batches that do not depend on the number of
     devices, each of which computes all of them.

@@ -171,7 +171,7 @@ def _config(parents: Sequence[FinishedRun], by: str, how: Mapping[str, Any], pef
     if build(section, "peft").rewrites is not None:  # its weights are in full precision, in its adapter
         model = {**model, "quantize": "none"}
     derived = {"by": by, "how": dict(how), "parents": [one.record.data["identity"]["sha256"] for one in parents]}
-    of_training: dict[str, Any] = {"regularizer": {}, "augment": {}, "callbacks": {}, "logger": {}}
+    of_training: dict[str, Any] = {"regularizer": {}, "augment": {}, "semi": None, "callbacks": {}, "logger": {}}
     return {**config, **of_training, "model": model, "peft": section, "adapter": None, SECTION: derived}
 
 

@@ -332,7 +332,7 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     # used only in training, and they may need packages that are not here
     unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "augment": {}}
     if config["budget"].get("max_passes") is None:  # else they decide how long the run was
-        unused["regularizer"] = {}
+        unused |= {"regularizer": {}, "semi": None}
     return {**config, **unused, "task": task, "trainer": trainer}
 
 

@@ -57,7 +57,7 @@ def test_the_shares_of_a_class_are_those_of_a_dirichlet_distribution():
     """Of k clients, the variance of a share is (1 / k)(1 - 1 / k) / (k alpha + 1)."""
     for alpha in (0.3, 1.0, 100.0):
         found = []
-        for seed in range(150):
+        for seed in range(60):
             clients = clients_of(seed, number=900, clients=4, by="dirichlet", alpha=alpha)
             counts = [Counter(n % 3 for n in members.tolist()) for members in clients.values()]
             found += [count[label] / 300 for count in counts for label in range(3)]

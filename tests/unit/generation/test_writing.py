@@ -25,7 +25,16 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=[*DECODERS, *ENCODER_DECODERS])
+OFTEN = {"llama", "gemma3", "t5"}
+"""One whose layers see all that came before, one of which some see a window of it, and one that writes from a text."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.slow) for kind in [*DECODERS, *ENCODER_DECODERS]
+    ],
+)
 def loaded(request, language_model):
     folder = language_model(request.param)
     of = AutoModelForCausalLM if request.param in DECODERS else AutoModelForSeq2SeqLM

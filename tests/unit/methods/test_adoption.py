@@ -36,6 +36,12 @@ POOLER = "base_model.model.bert.pooler.dense."
 
 
 @pytest.fixture(autouse=True)
+def _no_card(monkeypatch):
+    """Nobody reads the card that the library writes beside an adapter, and that takes longer than the rest."""
+    monkeypatch.setattr(peft.PeftModel, "create_or_update_model_card", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
 def _log(caplog):
     caplog.set_level(logging.INFO, logger="peftlab")
 

@@ -181,9 +181,9 @@ def test_reading_takes_time_in_proportion_to_length():
     masker = Masker()
     units = ("1 ", "12 ", "0 ", "(+", "@", "a@", "://", "DE00 ", "rue de la Aa ", "5 Aa ", "A.", "1/1/", "a:")
     for unit in units:
-        long = unit * (50_000 // len(unit))
+        long = unit * (20_000 // len(unit))
         for kind in (kinds()[name](masker.regions) for name in masker.kinds):
             began = time.process_time()
             for _ in kind.find(long):
                 pass
-            assert time.process_time() - began < 20, (unit, kind.name)  # quadratic: minutes
+            assert time.process_time() - began < 8, (unit, kind.name)  # quadratic: a minute

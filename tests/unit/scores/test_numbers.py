@@ -40,6 +40,7 @@ def test_the_order_changes_no_digit():
     assert spearman(gold, predicted) == spearman(gold[order], predicted[order])
 
 
+@pytest.mark.slow
 def test_ranks_of_millions_do_not_overflow():
     numbers = np.arange(3_100_000.0)
     assert (spearman(numbers, numbers), spearman(numbers, -numbers)) == (1, -1)

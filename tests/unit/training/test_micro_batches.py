@@ -22,6 +22,12 @@ def halve(whole):
     return [batch(*examples[:middle]), batch(*examples[middle:])]
 
 
+@pytest.fixture(autouse=True)
+def _no_garbage(monkeypatch):
+    """Nothing is left behind that a search for garbage, of a second, would find."""
+    monkeypatch.setattr("peftlab.training.micro_batches.garbage_collection_cuda", lambda: None)
+
+
 @pytest.fixture
 def notes():
     return []

@@ -44,6 +44,7 @@ class Augmenter:
         limits: the length limit of their rows.
         seed: the seed of the run.
         embeddings: returns the model's input embeddings, shape (vocabulary, features).
+        section: the section of the configuration that names the augmentations, for messages.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Augmenter:
         limits: Limits,
         seed: int,
         embeddings: Callable[[], np.ndarray],
+        section: str = "augment",
     ) -> None:
+        self.section = section
         self.augmentations, self.task, self.seed = dict(augmentations), task, seed
         self.processor, self.limits, self.embeddings = processor, limits, embeddings
         self.counts: dict[str, Any] = {}
@@ -73,7 +76,7 @@ class Augmenter:
             try:
                 augmentation.prepare(material)
             except UserError as error:
-                raise type(error)(f"augment.{name}: {error}") from error
+                raise type(error)(f"{self.section}.{name}: {error}") from error
         self.counts = self._count(examples[:COUNTED])
 
     def resolved(self) -> dict[str, dict[str, Any]]:
@@ -127,7 +130,7 @@ class Augmenter:
         return sum(map(_difference, self.task.editable(before), self.task.editable(after)))
 
     def _check_effect(self, name: str, changed: Sequence[tuple[Any, Any]], examples: Sequence[Any]) -> None:
-        augmentation = self.augmentations[name]
+        augmentation, key = self.augmentations[name], f"{self.section}.{name}"
         if not changed:  # a small share of few examples may be none in one epoch
             random = stream_of(self.seed, 0, "", name)
             changed = [
@@ -136,11 +139,11 @@ class Augmenter:
                 if (after := self._edited(example, augmentation, random)) is not example
             ]
         if not changed:
-            raise ConfigError(f"augment.{name}: no effect: no training text has {augmentation.needs}. Leave it out")
+            raise ConfigError(f"{key}: no effect: no training text has {augmentation.needs}. Leave it out")
         first, second = (self.encode(list(part)).arrays for part in zip(*changed[:_COMPARED], strict=True))
         if all(np.array_equal(first[key], second[key]) for key in first):
             raise ConfigError(
-                f"augment.{name}: no effect: the model's tokenizer makes the same tokens of the edited texts (some "
+                f"{key}: no effect: the model's tokenizer makes the same tokens of the edited texts (some "
                 "turn capitals into small letters). Leave it out"
             )
 

@@ -206,7 +206,7 @@ def _group(values: tuple[tuple[str, Any], ...], runs: Sequence[Run]) -> Group:
     tested = sorted((run for run in runs if run.is_tested), key=lambda run: (run.seed is None, run.seed))
     trials = [run for run in runs if not run.is_tested and run.status in ("completed", "pruned")]
     lost = [run for run in runs if run.status not in ("completed", "pruned")]
-    return Group(_name(values), dict(values), tuple(tested), tuple(trials), tuple(lost))
+    return Group(named(values), dict(values), tuple(tested), tuple(trials), tuple(lost))
 
 
 def _apart(groups: Sequence[Group]) -> tuple[Group, ...]:
@@ -218,7 +218,7 @@ def _apart(groups: Sequence[Group]) -> tuple[Group, ...]:
     )
 
 
-def _name(values: Iterable[tuple[str, Any]]) -> str:
+def named(values: Iterable[tuple[str, Any]]) -> str:
     """Return ``lora fgm lr=0.003``: options by their names, values behind the last part of their key."""
     return " ".join(
         f"{key.rpartition('.')[2]}={_text(value)}" if "." in key or not isinstance(value, str) else value

@@ -63,11 +63,11 @@ def test_the_same_inputs_are_rarely_called_different_and_others_are():
     """The level is `LEVEL`; experiments/serving/drift_error.py measures it on 2,000 windows of each size."""
     generator = np.random.default_rng(1)
     alarms = 0
-    for _ in range(3):
+    for _ in range(2):
         reference = reference_of(*inputs(generator, 800))
-        for _ in range(60):
+        for _ in range(45):
             alarms += any(one.beyond_chance for one in reference.differences(counts(generator, 300), 300))
-    assert alarms <= 8  # of 180; 2 expected
+    assert alarms <= 5  # of 90; 1 expected
     for change, of in (({"rare": 0.4}, "labels"), ({"length": 30.0}, "lengths")):
         found = [reference.differences(counts(generator, 300, **change), 300) for _ in range(10)]
         assert sum(one.beyond_chance for each in found for one in each if one.of == of) >= 8, change

@@ -1,0 +1,49 @@
+"""What does not go together with unlabelled texts, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peftlab.errors import ConfigError
+from peftlab.pooling import OF_ENTITIES
+from peftlab.semi_supervised.method import SemiSupervised
+from peftlab.semi_supervised.unlabelled import REST
+
+
+def refuse(semi: SemiSupervised, spec: Any) -> None:
+    """Check that the parts of a run can learn from unlabelled texts.
+
+    Args:
+        semi: how it learns from them.
+        spec: the specification of the run.
+
+    Raises:
+        ConfigError: one cannot; says why.
+    """
+    hardware = spec.trainer
+    for holds, reason in (
+        (spec.privacy is not None, "privacy: its accountant does not follow texts without labels. Set privacy=none"),
+        (spec.federated is not None, "federated: clients have labelled examples alone. Set federated=none"),
+        (
+            hardware.sharded,
+            f"trainer.strategy={hardware.strategy}: its devices compute every pass together, and each has certain "
+            "guesses in steps of its own. Use trainer=ddp",
+        ),
+        (spec.task.packs, "task.packing lays several examples into a row. Set task.packing=off"),
+        (
+            semi.unlabelled == REST and spec.budget.half is not None,
+            f"budget.half={spec.budget.half}: the texts of the other half are to stay unseen. Name a file of texts, "
+            "semi.unlabelled=FILE",
+        ),
+        (
+            semi.hooks and hardware.compile,
+            "it mixes texts inside the model, and compiled code calls no hooks: trainer.compile=false",
+        ),
+        (
+            semi.hooks and spec.model.pooling in OF_ENTITIES,
+            f"model.pooling={spec.model.pooling} reads a text at its own entities, and texts are mixed. Set "
+            "model.pooling=mean, or choose semi=fixmatch",
+        ),
+    ):
+        if holds:
+            raise ConfigError(f"semi: {reason}")

@@ -1,0 +1,30 @@
+"""The part of a task whose head is fitted to the training split, where gradients do not train it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from peftlab.tasks.batch import Batch
+
+
+class MayFitHead:
+    """A task that may fit weights of its head, such as those of a logistic regression on the encoder's embeddings."""
+
+    fits_head: ClassVar[bool] = False
+    """Whether `fit_head` sets weights that gradients do not train."""
+
+    def fit_head(self, model: nn.Module, seen: Iterable[tuple[Any, Batch]]) -> None:
+        """Set the weights of `model` that are fitted to the training split; called before each validation in training.
+
+        The best checkpoint holds them, so that they are never fitted again to score or to use it.
+
+        Args:
+            model: the adapted model, in evaluation mode; the weights to set are among its trained ones.
+            seen: the training split in evaluation batches, read without `Random`, each with the model's outputs. To be
+                read once; the batches are on the model's device.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has `fits_head` without `fit_head`")
