@@ -142,8 +142,8 @@ class Plan:
         config["data"]["subset"] = subset or None
         if stage.labels:
             config["data"]["labels"] = list(labels or stage.labels)
-        if forgetful and config.get("regularizer"):
-            config["regularizer"] = {name: node for name, node in config["regularizer"].items() if not _keeps(node)}
+        regularizers = config.get("regularizer") or {}
+        config["regularizer"] = {name: node for name, node in regularizers.items() if not (forgetful and _keeps(node))}
         return config
 
     def config(self, place: int, earlier: Sequence[Path]) -> Config:
@@ -154,7 +154,7 @@ class Plan:
             config["peft"]["previous"] = filled(config["peft"]["previous"], earlier)
         elif earlier:
             config["adapter"] = str(earlier[-1] / "adapter")
-        for node in (config.get("regularizer") or {}).values():
+        for node in config["regularizer"].values():
             if isinstance(node, dict) and "previous" in node:
                 node["previous"] = filled(node["previous"], earlier)
         if self.spec.memory is not None and earlier:
