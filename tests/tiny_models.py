@@ -11,7 +11,11 @@ DECODERS = ["llama", "qwen3", "gpt2", "gemma3"]
 ENCODER_DECODERS = ["t5", "bart"]
 """The encoder-decoders that it makes."""
 
-OF_HEADS = {"AutoModelForCausalLM": "llama", "AutoModelForSeq2SeqLM": "t5"}
+OF_HEADS = {
+    "AutoModelForCausalLM": "llama",
+    "AutoModelForSeq2SeqLM": "t5",
+    "peftlab.tasks.prompting.model.Prompted": "llama",
+}
 """The model to take by the class that loads it for a task."""
 
 CHAT_TEMPLATE = (

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
@@ -27,13 +25,13 @@ from peftlab.data.poisson import Poisson, numbered
 from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
-from peftlab.errors import ConfigError, UserError, did_you_mean
+from peftlab.errors import ConfigError, did_you_mean
 from peftlab.federated.coordinator import Coordinator
-from peftlab.methods.method import Method, is_of_head
-from peftlab.pooling import OF_ENTITIES
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import Method, MethodContext
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
-from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule, key_of
+from peftlab.regularizers.regularizer import Regularizer, StepRule, WeightAverage, WeightRule, key_of
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
@@ -41,7 +39,6 @@ from peftlab.semi_supervised.joining import record_unlabelled
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
-from peftlab.teacher import Teacher
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
@@ -74,19 +71,31 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
-    """Load the initial adapter that `spec` names, if any.
+    """Load the initial adapter that `spec` names, or what its method goes on from, if any.
 
     Raises:
         ConfigError: it does not fit the model.
     """
-    if spec.adapter is None:
+    if spec.adapter is None and spec.peft.earlier is None:
         return
-    kept = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
+    kept = _adopted(spec, tuner.model, tuner.context)
     new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
     if new:
         log.info("adapter: it has no head, or one for other labels; newly initialised: %s", ", ".join(new))
     if pretrained := [name for name in kept if name not in new]:
         log.info("adapter: it lacks these parameters of the head, which stay pretrained: %s", ", ".join(pretrained))
+
+
+def _adopted(spec: RunSpec, model: nn.Module, context: MethodContext) -> list[str]:
+    """Load the same into `model`, and return the names of the head's tensors that stay unchanged."""
+    if spec.adapter is None:
+        return spec.peft.begin(model, context)
+    if spec.peft.earlier is not None:
+        raise ConfigError(
+            f"adapter = '{spec.adapter.path}': peft={spec.peft.name} goes on from peft.previous, and begins anew "
+            "beside it. Set adapter=null"
+        )
+    return spec.peft.adopt(model, spec.adapter.path, context)
 
 
 def refer(
@@ -113,7 +122,7 @@ def refer(
     """
     if not spec.task.refers:
         return
-    model, adapter = spec.model, None if spec.adapter is None else spec.adapter.sha256
+    model, adapter = spec.model, spec.peft.earlier if spec.adapter is None else spec.adapter.sha256
     attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
     about = [pretrained.weights_sha256, adapter, model.quantize, model.attention, attention, model.pooling]
     reference = Reference(
@@ -131,11 +140,11 @@ def refer(
 
 
 def initial_model(spec: RunSpec, pretrained: Pretrained) -> nn.Module:
-    """Return the model that training starts from: the pretrained one, or that with the initial adapter."""
-    if spec.adapter is None:
+    """Return the model that training starts from: the pretrained one, or that with the initial or earlier adapter."""
+    if spec.adapter is None and spec.peft.earlier is None:
         return base_model(spec, pretrained).model
     model, context = adapted_model(spec, pretrained)
-    spec.peft.adopt(model, spec.adapter.path, context)
+    _adopted(spec, model, context)
     return model
 
 
@@ -170,52 +179,21 @@ def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
             )
 
 
-def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that every regulariser can act on this model.
-
-    Raises:
-        ConfigError: one cannot, or does not suit the task; says why.
-    """
-    has_distributions = type(spec.task).distributions is not Task.distributions
-    reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
-    for name, regularizer in spec.acting.items():
-        if reason := regularizer.idle(tuner.model):
-            raise ConfigError(f"{key_of(name)} would do nothing: {reason}")
-        if isinstance(regularizer, Term) and regularizer.of_distributions and not has_distributions:
-            raise ConfigError(
-                f"{key_of(name)}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
-                "Choose one that only needs the loss, such as fgm or l2_sp"
-            )
-        if isinstance(regularizer, Term) and regularizer.couples and spec.task.couples_rows:
-            raise ConfigError(
-                f"{key_of(name)}: it mixes rows of different examples, and the loss of task={spec.task.name} "
-                "compares the rows of each example. Leave one of them out"
-            )
-        if isinstance(regularizer, Term) and regularizer.couples and spec.task.packs:
-            raise ConfigError(
-                f"{key_of(name)}: it mixes rows, and task.packing lays several examples into a row. Set "
-                "task.packing=off, or leave the regulariser out"
-            )
-        if isinstance(regularizer, Term) and regularizer.couples and reads_targets:
-            raise ConfigError(
-                f"{key_of(name)}: it mixes two sources, and the decoder would read the target of one example "
-                "to predict that of the other. Leave it out"
-            )
-        pooling = spec.model.pooling
-        if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
-            raise ConfigError(
-                f"{key_of(name)}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
-                "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
-            )
-
-
-def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that a head can be fitted to the training split, and that examples can be trained on with partners of it.
+def check_trained(spec: RunSpec, tuner: Tuner) -> None:
+    """Check that something is to be trained, that a head can be fitted to the training split, and that examples can be
+    trained on with partners of it.
 
     Raises:
         ConfigError: something is in the way; says what to change.
     """
     task, name = spec.task, f"task={spec.task.name}"
+    parameters = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+    trained = [name for name in parameters if name.rpartition(".")[2] not in task.only_fitted]
+    if not trained and spec.budget.max_steps != 0:
+        raise ConfigError(
+            f"peft={spec.peft.name} with {name}: there is nothing to train. Choose a method that adds or frees "
+            "weights, such as lora, or score the model as it is: budget=zero_shot"
+        )
     if task.fits_head and spec.trainer.sharded:
         raise ConfigError(
             f"{name}: its head is fitted on each device, and trainer.strategy={spec.trainer.strategy} divides the "
@@ -228,34 +206,11 @@ def check_fitted_head(spec: RunSpec, tuner: Tuner) -> None:
             f"augment: {name} trains on texts together with others of the split, which would stay unchanged. Leave "
             f"out {', '.join(spec.augmenting)}"
         )
-    trained = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
     if all(is_of_head(each, tuner.context.head) for each in trained) and spec.budget.max_steps != 0:
         raise ConfigError(
             f"peft={spec.peft.name}: it trains the head alone, which {name} fits without training. Set "
             "budget=zero_shot for the classifier of the pretrained embeddings, or choose another method, such as lora"
         )
-
-
-def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str, Any]]:
-    """Show every regulariser the training examples, and return, by name, the options that it has made definite.
-
-    Raises:
-        UserError: one cannot work with them; names it.
-    """
-    train, task = data.splits["train"], spec.task
-
-    def weights() -> np.ndarray:
-        own = task.weights(train.examples, train.encoded, range(train.rows))
-        return own if train.factors is None else own * train.factors
-
-    def teacher(run: str) -> Teacher:
-        return Teacher(run, spec, data.processor, data.facts.sha256["train"])
-
-    material = Material(task, train.examples, weights, spec.data.format, teacher)
-    for name, regularizer in spec.acting.items():
-        with _named(name):
-            regularizer.prepare(material)
-    return {name: regularizer.resolved() for name, regularizer in spec.acting.items()}
 
 
 def divide_units(spec: RunSpec, data: DataModule) -> None:
@@ -297,26 +252,6 @@ def make_private(
     tuner.private = private = PrivateGradient(guarantee, secret, data, tuner)
     held_out = any(isinstance(source, float) for source in data.facts.files.values())
     return [KeepPrivacy(private, record, {"not_covered": not_covered(spec, held_out)})]
-
-
-def set_up_terms(tuner: Tuner) -> None:
-    """Let the terms of the objective load what they need beside the model.
-
-    Raises:
-        UserError: one cannot work with it; names it.
-    """
-    for name, term in tuner.objective.terms.items():
-        with _named(name):
-            term.set_up(tuner.model)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Name the regulariser in errors of this context."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"{key_of(name)}: {error}") from error
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
@@ -418,7 +353,7 @@ def make_trainer(
         deterministic=spec.trainer.deterministic,
         log_every_n_steps=1 if spec.in_rounds else spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
-        max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
+        max_steps=-1 if (most := spec.max_steps(data.steps_of_epoch())) is None else most,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
         callbacks=[Outputs(), *callbacks, *chosen, *last],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass as plain_dataclass
@@ -21,8 +20,9 @@ from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
 from peftlab.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
+from peftlab.methods.head import is_of_head
 from peftlab.methods.labels import Matched, labels_of_config, match
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.method import MethodContext
 from peftlab.model_files import deciding_files, files_of_task, has_safetensors
 from peftlab.pooling import Pooling, pool
 from peftlab.quantizing import Quantization
@@ -30,7 +30,7 @@ from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of, save_as_
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
-from peftlab.tasks.heads import model_class
+from peftlab.tasks.heads import head_in, model_class
 from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
 from peftlab.vocabulary import biases_of_output, missing_layers, note_on_missing
@@ -104,7 +104,8 @@ class Pretrained:
             SourceError: there is none of this kind.
         """
         if kind == "tokenizer":
-            return Processor(kind, self.tokenizer(), getattr(self._config(), "decoder_start_token_id", None))
+            config = self._config()
+            return Processor(kind, self.tokenizer(), getattr(config, "decoder_start_token_id", None), kind_of(config))
         loader = getattr(transformers, LOADERS[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
@@ -163,6 +164,8 @@ class Pretrained:
                 of attention.
         """
         _quiet()
+        if task.head.of_words:
+            task.bind(self.processor(task.processor))
         theirs = self._config()
         check_kind(theirs, task.head, task.name)
         theirs = of_words(theirs, task.head, {})
@@ -266,7 +269,7 @@ class Pretrained:
         layer = model.get_submodule(output)
         names = {f"{output}.{kind}" for kind, _ in layer.named_parameters()} if output else set()
         architecture = str((theirs.architectures or [""])[0])
-        differs = _kind(architecture) not in ("", _kind(type(model).__name__))
+        differs = head_in(architecture) not in ("", head_in(type(model).__name__))
         not_taken = f"it has the head of {architecture}, which is of another kind than this run's; not taken"
         weight = f"{output}.weight"
         if not output or weight in missing:
@@ -364,6 +367,8 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     Raises:
         ConfigError: the model has the pretrained head of a language model, or no head.
     """
+    if own := getattr(model, "head_modules", ()):
+        return tuple(own)
     if model.get_output_embeddings() is not None:
         raise ConfigError(
             f"{type(model).__name__} has the pretrained head of a language model, whose outputs are words; a task with "
@@ -416,12 +421,6 @@ def _begin_anew(model: PreTrainedModel, layer: Any) -> None:
     fresh = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
     draw_weights(model, fresh)
     layer.load_state_dict(fresh.state_dict())
-
-
-def _kind(architecture: str) -> str:
-    """Return the kind of head in the name of a transformers class, e.g. ``ForTokenClassification``."""
-    kind = re.search(r"For\w+$", architecture)
-    return kind[0] if kind else ""
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.adapter_files import AdapterSpec, resolve_adapter
+from peftlab.methods.continued import resolve_previous
 from peftlab.methods.method import Method
 from peftlab.privacy.refusals import refuse_uncounted
 from peftlab.privacy.spec import PrivacySpec
@@ -57,6 +58,7 @@ from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_o
 from peftlab.storage.entries import may_lead_out
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
+from peftlab.training.labels_used import refuse_stopping
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.validation import checked, explain, unknown_key
 
@@ -111,8 +113,9 @@ class RunSpec:
         self._check_directions()
         self._check_regularizers()
         self._check_augmentations()
+        refuse_stopping(self.budget, self.callbacks)
         self._check_quantization()
-        self._check_rows()
+        self._check_method()
         self._check_generation()
         if self.federated is not None and self.derived is None:
             refuse_in_rounds(self.federated, self)
@@ -165,7 +168,8 @@ class RunSpec:
                 raise ConfigError(
                     f"{key}: activations would be computed again without it: trainer.gradient_checkpointing=false"
                 )
-            if hardware.sharded and (changes or not isinstance(each, Term | RateRule)):
+            reads = isinstance(each, Term) and each.reads_weights
+            if hardware.sharded and (changes or reads or not isinstance(each, Term | RateRule)):
                 raise ConfigError(
                     f"{key}: needs the whole model on each device; use trainer=ddp, not {hardware.strategy}"
                 )
@@ -195,8 +199,11 @@ class RunSpec:
                 f"{self.trainer.strategy}"
             )
 
-    def _check_rows(self) -> None:
-        """Refuse rows of several texts with a method that needs rows of one."""
+    def _check_method(self) -> None:
+        """Refuse rows of several texts, or a sharded model, with a method that cannot work on it."""
+        if self.trainer.sharded and type(self.peft).conclude is not Method.conclude:
+            what = f"peft={self.peft.name}: it looks at the inputs of whole layers after the training"
+            raise ConfigError(f"{what}. Use trainer=ddp, not {self.trainer.strategy}")
         if self.task.packs and self.peft.needs_own_rows is not None:
             raise ConfigError(
                 f"peft={self.peft.name}: {self.peft.needs_own_rows}, and task.packing puts several into a row. Set "
@@ -242,7 +249,8 @@ class RunSpec:
 
     def steps(self, of_epoch: int) -> int:
         """Return the number of optimiser steps of the run, of so many an epoch, unless it stops early."""
-        return round(min((self.budget.max_epochs or math.inf) * of_epoch, self.max_steps(of_epoch) or math.inf))
+        most = self.max_steps(of_epoch)
+        return round(min((self.budget.max_epochs or math.inf) * of_epoch, math.inf if most is None else most))
 
     @property
     def may_cut_batches(self) -> bool:
@@ -305,6 +313,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = resolve_adapter(adapter)
+    resolve_previous(resolved.get("peft"))
     rounds_as_epochs(resolved)
     without_null_views(resolved)
     _resolve_directions(resolved)

@@ -25,9 +25,12 @@ NAMES_IN_WHOLE = {r"^(model\.)?language_model\.lm_head": "lm_head", r"^(model\.)
 def of_words(config: PretrainedConfig, head: Head, settings: Mapping[str, Any]) -> PretrainedConfig:
     """Return the configuration, with `settings`, of the decoder alone in a model of words and pictures with `config`.
 
-    Any other `config`, which has them already, is returned itself; so is that of a model whose decoder transformers has
-    no class with `head` for.
+    Any other `config`, which has those that transformers knows, is returned itself with the others; so is that of a
+    model whose decoder transformers has no class with `head` for.
     """
+    for name in settings:
+        if not hasattr(config, name):
+            setattr(config, name, settings[name])
     words = config.get_text_config()
     if words is config or kind_of(config) != "decoder" or not has_head(model_class(head), words):
         return config

@@ -16,7 +16,7 @@ from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.generation.options import Generation
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term, key_of
@@ -133,7 +133,7 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
     if budget.per_class is None and budget.train_examples is None:
         if budget.stratified:
             yield "budget.stratified=true: budget.train_examples=null takes all examples"
-        if budget.sample_seed and budget.half is None:
+        if budget.sample_seed and budget.half is None and budget.validation_per_class is None:
             yield f"budget.sample_seed={budget.sample_seed}: budget.train_examples=null takes all examples"
 
 

@@ -21,17 +21,14 @@ from peftlab.assembly import (
     adopt,
     build_tuner,
     calibrate,
-    check_fitted_head,
     check_monitors,
-    check_regularizers,
+    check_trained,
     divide_units,
     draw_batches,
     make_private,
     make_trainer,
-    prepared_regularizers,
     recording,
     refer,
-    set_up_terms,
     settle_privacy,
     store_and_compile,
 )
@@ -56,6 +53,7 @@ from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.positions import check_length, longest_row
 from peftlab.privacy.guarantee import Guarantee
+from peftlab.regularizing import check_regularizers, prepared_regularizers, set_up_terms
 from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
@@ -81,6 +79,7 @@ from peftlab.training.deciding import decide
 from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
+from peftlab.training.labels_used import begin
 from peftlab.training.memory import Memory
 from peftlab.training.non_finite import UNREAD
 from peftlab.training.outlook import Outlook
@@ -148,7 +147,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         if spec.augmenting
         else None
     )
-    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
+    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter, pretrained.backbone)
     data.keeps_rest = spec.semi is not None and spec.semi.off is None
     data.load()
     divide(spec.federated, data)
@@ -161,7 +160,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         read=data.resolved(),
         task=data.resolved_task(),
         augment=data.resolved_augment(),
-        regularizer=prepared_regularizers(spec, data),
+        regularizer=prepared_regularizers(spec, data, pretrained.weights_sha256),
         privacy={} if guarantee is None or spec.privacy is None else guarantee.settled(spec.privacy),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
@@ -188,7 +187,7 @@ def build(ready: Prepared) -> Tuner:
         ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
-    check_fitted_head(ready.spec, tuner)
+    check_trained(ready.spec, tuner)
     set_up_terms(tuner)
     return tuner
 
@@ -243,8 +242,7 @@ def run(
             attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
-            if data.augmenter is not None:
-                record.extend("augmentation", data.augmenter.counts)
+            begin(record, data, spec.callbacks.values(), spec.steps(data.steps_of_epoch()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
@@ -255,7 +253,7 @@ def run(
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
-            best = KeepBest(spec.task.selection, folder.best, record)
+            best = KeepBest(spec.task.selection, folder.best, record, spec.budget.select == "last")
             outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
             own: list[Callback] = [
                 *(cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook),
@@ -279,7 +277,7 @@ def run(
                 load_best(tuner, folder)
                 evaluate(trainer, tuner, data, folder, validated and spec.trainer.world_size == 1)
             if first:
-                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
+                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder, data)})
                 record.update(cost=cost.totals())
                 conclude(record)
     return record
@@ -347,7 +345,8 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
     """
     tuner.head_from = data if tuner.task.fits_head else None
     try:
-        trainer.fit(tuner, data, ckpt_path=checkpoint)
+        if trainer.max_steps:
+            trainer.fit(tuner, data, ckpt_path=checkpoint)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if checkpoint is None or has_begun(trainer):
             raise
@@ -407,12 +406,15 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
-def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:
-    """Save the trained parameters of the best checkpoint as an adapter, and return its size in bytes."""
+def save_adapter(
+    spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder, data: DataModule | None = None
+) -> int:
+    """Save the best checkpoint's trained parameters, which a method may try on `data` first; return their bytes."""
     if is_sharded(tuner.model):  # a method saves from an unsharded model
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
+    spec.peft.conclude(tuner.model, data.calibration_batches() if data else ())
     tuner.eval()  # parameters that a network computes, such as prompts, are saved without dropout
     with writing(folder.adapter):
         for entry in own_folder(folder.adapter).iterdir():

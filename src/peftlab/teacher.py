@@ -13,7 +13,7 @@ from peftlab.adapted_model import adapted_model
 from peftlab.config import RunSpec, validate
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
-from peftlab.regularizers.regularizer import Answering
+from peftlab.regularizers.answering import Answering
 from peftlab.runs.find import find
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
@@ -61,12 +61,17 @@ class Teacher(Answering):
         self.place = str(self.folder.path.absolute())
         """Its folder."""
         self.reads_alike = _reads(self.processor) == _reads(processor)
-        self._check(pupil)
+        self.check(pupil)
         self._check_fold(pupil, train_sha256)
         mine, theirs = pupil.task.labels, self.spec.task.labels
-        self._order = None if mine == theirs else [theirs.index(label) for label in mine]
+        self._order = None if mine == theirs else [theirs.index(label) for label in mine if label in theirs]
 
-    def _check(self, pupil: RunSpec) -> None:
+    def check(self, pupil: RunSpec) -> None:
+        """Check that this run can answer for another one.
+
+        Raises:
+            ConfigError: it cannot.
+        """
         where, task, own = self.folder.path, pupil.task, self.spec.task
         if type(own) is not type(task):
             raise ConfigError(f"{where} is a run of task={own.name}, and this one is of {task.name}")
@@ -92,22 +97,29 @@ class Teacher(Answering):
 
     @cached_property
     def model(self) -> nn.Module:
-        """The model in fp32 and in evaluation mode."""
+        """The model in fp32 and in evaluation mode, frozen."""
+        return self.loaded().requires_grad_(False)
+
+    def loaded(self) -> nn.Module:
+        """Return a new instance of the model in fp32 and in evaluation mode; trained weights require gradients."""
         with torch.random.fork_rng(devices=[]):  # the run is the same whether its teacher is loaded or not
-            model = adapted_model(self.spec, self.pretrained).model
+            model, self.context = adapted_model(self.spec, self.pretrained)
         self.spec.peft.load(model, self.folder.adapter)
         self.spec.task.bind(self.processor)
-        return model.eval().requires_grad_(False)
+        return model.eval()
 
     def outputs(self, batch: Batch) -> Any:
-        """Return what the model computes for a batch of the other run, its logits in the order of that run's labels."""
+        """Return what the model computes for a batch of the other run, its logits in the order of that run's labels.
+
+        Labels that it does not have are left out.
+        """
         own = batch if self.reads_alike else self._encoded(batch)
         model = self.model.to(batch.weights.device)
         with torch.no_grad():
             outputs = self.spec.task.outputs(model, own)
         if self._order is not None:
             for name, logits in logits_of(outputs).items():
-                if logits.shape[-1] == len(self._order):
+                if logits.shape[-1] == len(self.spec.task.labels):
                     outputs[name] = logits[..., self._order]
         return outputs if self.reads_alike else _filled(outputs, batch)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from transformers import PreTrainedModel
 
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 
 
 def missing_layers(model: PreTrainedModel, missing: Collection[str]) -> tuple[str, ...]:

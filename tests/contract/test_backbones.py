@@ -30,7 +30,8 @@ from peftlab.composing.compose import conf_dir
 from peftlab.config import build, resolve, validate
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import MethodContext
 from peftlab.methods.targets import blocks_of, target_modules
 from peftlab.one_run import run
 from peftlab.positions import check_length

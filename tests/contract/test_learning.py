@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import MethodContext
 
 STEPS = 40
 """In which a method must have learnt."""

@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import MethodContext
 
 VOCABULARY, LABELS = 40, 4
 SMALL = {"vocab_size": VOCABULARY, "num_labels": LABELS, "hidden_size": 32, "num_attention_heads": 2}

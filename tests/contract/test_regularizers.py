@@ -21,6 +21,8 @@ from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
+from peftlab.regularizers.earlier import Earlier, Importance
+from peftlab.regularizers.ewc import Ewc
 from peftlab.regularizers.regularizer import KINDS, Computed, Material, Term, WeightAverage
 from peftlab.regularizers.repeatable import RepeatablePass
 from peftlab.runs.folder import RunFolder
@@ -46,13 +48,16 @@ def all_chosen(compose_config, tiny_model, tiny_data, tmp_path_factory, made_onc
     """Return the configuration of a tiny run with every regulariser, composed once; teachers are a run without any."""
     tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
     cfg = compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
+    made = partial(made_once, "teacher", partial(_teach, cfg))
     terms = tmp_path_factory.mktemp("terms") / "terms.txt"
     terms.write_text(TERMS)
     for each in cfg.regularizer.values():
         if "terms" in each:
             each.terms = str(terms)
         if "teacher" in each:
-            each.teacher = str(made_once("teacher", partial(_teach, cfg)) / "run")
+            each.teacher = str(made() / "run")
+        if "previous" in each:
+            each.previous = str(made() / "run")
     return cfg
 
 
@@ -69,6 +74,9 @@ def chosen(all_chosen):
     def choose(options):
         cfg = copy.deepcopy(all_chosen)
         cfg.regularizer = {option: cfg.regularizer[option] for option in options}
+        if "der" in options:  # what it keeps the logits of
+            memory = [{"run": all_chosen.regularizer.distil.teacher, "per_class": 9}]
+            OmegaConf.update(cfg, "data.replay", memory, force_add=True)
         return cfg
 
     return choose
@@ -87,17 +95,27 @@ def test_it_is_of_one_kind(regularizer):
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
-class Teaching:
+class Teaching(Earlier):
     """A model, as a finished run that is learnt from has it."""
 
-    sha256 = place = ""
-    reads_alike = True
+    sha256 = place = weights_sha256 = ""
+    reads_alike = begun_with = True
+    model = None
 
-    def __init__(self, model, run):
-        self.model = model
+    def __init__(self, model, run, task=None, encoded=None):
+        self.model, self.task, self.encoded = model, task, encoded
 
     def outputs(self, batch):
         return self.model(**batch.inputs)
+
+    def importance(self, examples):
+        weights = dict(self.model.named_parameters())
+        return Importance(weights, {name: torch.ones_like(weight) for name, weight in weights.items()}, frozenset())
+
+    @torch.no_grad()
+    def logits(self, examples):
+        batches = [self.task.collate(examples, self.encoded, [place]) for place in range(len(examples))]
+        return [self.outputs(batch).logits.numpy() for batch in batches]
 
 
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
@@ -118,10 +136,14 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         other = model if regularizer.from_embeddings else other
         encoded = task.encode(examples, pretrained.processor(task.processor), Limits(128, "truncate"))
         everything = range(len(examples))
-        if hasattr(regularizer, "sha256"):
+        if isinstance(getattr(regularizer, "sha256", None), str):
             regularizer.sha256 = None  # these are other texts
         weights = partial(task.weights, examples, encoded, everything)
-        regularizer.prepare(Material(task, examples, weights, data.format, partial(Teaching, backbones(1, task))))
+        earlier = partial(Teaching, backbones(1, task), task=task, encoded=encoded)
+        material = Material(task, examples, weights, data.format, earlier, earlier, [("", examples)])
+        regularizer.prepare(material)
+        if isinstance(regularizer, Ewc):  # another reads hidden states from then on
+            regularizer.set_up(model)
         passes = []
 
         def forward(batch, other=other, passes=passes):
@@ -230,6 +252,8 @@ def test_turned_off_they_are_as_if_they_were_not_there(chosen, trained, trained_
         for option, regularizer in validate(resolve(chosen(group))).regularizer.items():
             name, value = next(iter(regularizer.neutral.items()))
             off[f"regularizer.{option}.{name}"] = value
+        if "der" in group:
+            off["data.replay"] = None
         assert equal(trained(f"off{number}", group, off).folder, without), group
 
 

@@ -12,7 +12,8 @@ from tests.method_files import METHODS, tiers
 from tests.tiny_models import DECODERS
 
 from peftlab.backbone import head_of
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import MethodContext
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
 from peftlab.use.differing.passes import Layer, observed

@@ -6,7 +6,7 @@ import pytest
 import transformers
 from transformers import AutoModel, AutoModelForMaskedLM
 
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 from peftlab.vocabulary import biases_of_output, missing_layers
 
 SIZES = {

@@ -22,7 +22,8 @@ from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
 from peftlab.data.poisson import Poisson, PoissonPlan
-from peftlab.data.reading import DataFacts, read_data_set, read_files
+from peftlab.data.reading import DataFacts, read_files
+from peftlab.data.replay import read_with_memory, replay_of, with_memory
 from peftlab.data.sampling import left_out, sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
@@ -30,6 +31,7 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
+from peftlab.tasks.from_examples import Study
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
@@ -75,12 +77,13 @@ class DataModule(L.LightningDataModule):
         seed: int,
         division: Division | None = None,
         augmenter: Augmenter | None = None,
+        load_model: Callable[[Task], Any] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
-        self.facts, self.augmenter = DataFacts(), augmenter
+        self.facts, self.augmenter, self.load_model = DataFacts(), augmenter, load_model
         self.recall: Mapping[str, Recall] = {}
         self.static: StaticShapes | None = None
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
@@ -109,12 +112,12 @@ class DataModule(L.LightningDataModule):
                 "Set budget.test=true"
             )
         self.task.bind(self.processor)
-        splits, self.facts = read_data_set(self.spec, self.task)
-        for split, members in splits.items():
-            used = sampled(split, members, self.task, self.budget)
+        splits, self.facts = read_with_memory(self.spec, self.task)
+        for split, members in _studied(self, splits).items():
+            used = with_memory(self.facts, split, members)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:
-                self.rest = left_out(members, used)
+                self.rest = left_out(splits[split], members)
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -162,7 +165,7 @@ class DataModule(L.LightningDataModule):
             resolved["clean"] = self.spec.clean.resolved()
         if self.spec.mask_pii is not None:
             resolved["mask_pii"] = self.spec.mask_pii.resolved()
-        return resolved
+        return resolved | replay_of(self.facts)
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
@@ -301,8 +304,15 @@ class DataModule(L.LightningDataModule):
         return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
 
 
+def _studied(data: DataModule, splits: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the examples of each split that the budget takes, after the task has seen those of the training split."""
+    taken = {split: sampled(split, members, data.task, data.budget) for split, members in splits.items()}
+    data.task.study(taken["train"], Study(data.seed, data.spec.limits, data.processor, data.load_model))
+    return taken
+
+
 def _described(data: DataModule) -> dict[str, Any]:
-    cleaned = {"cleaned": data.facts.cleaned} if data.facts.cleaned else {}
+    more = {"cleaned": data.facts.cleaned, "replay": [memory.describe() for memory in data.facts.memories]}
     return {
         "name": data.spec.name,
         "origin": data.facts.origin,
@@ -319,7 +329,7 @@ def _described(data: DataModule) -> dict[str, Any]:
         "labels": data.task.labels,
         "train_test_overlap": data.facts.train_test_overlap,
         "licence": data.facts.licence,
-        **cleaned,
+        **{key: what for key, what in more.items() if what},
     }
 
 

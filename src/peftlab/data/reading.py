@@ -20,6 +20,7 @@ from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
 from peftlab.data.masked.examples import ExampleMask, masked_examples
+from peftlab.data.memory import Recalled
 from peftlab.data.spec import DataSpec, takes_folders
 from peftlab.data.splits import Files, split_files
 from peftlab.data.views import View, chosen, mapped, renamed
@@ -56,6 +57,8 @@ class DataFacts:
     """Test examples whose text is also in the training split, ignoring case and white space."""
     factors: dict[str, float] = field(default_factory=dict)
     """By id of a training example, the factor on its weight in the loss; 1 for all others."""
+    memories: Sequence[Recalled] = ()
+    """What is remembered of earlier runs."""
     cleaned: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What cleaning the training split did, see `Cleaned.counts`."""
 

@@ -16,7 +16,10 @@ from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
 
-BY_KEYS = ("train_examples", "stratified", "per_class", "sample_seed", "half", "eval_examples", "overfit_batches")
+BY_KEYS = (
+    *("train_examples", "stratified", "per_class", "sample_seed", "half", "eval_examples", "validation_per_class"),
+    "overfit_batches",
+)
 """The keys of a budget that decide which examples a run uses."""
 
 Classes = Sequence[Mapping[str, int]]
@@ -91,7 +94,12 @@ def sampled(split: str, examples: Sequence[Any], task: Task, budget: BudgetSpec)
     Raises:
         ConfigError: the sample goes by classes, and the examples have none.
     """
-    places = _training_sample(examples, task, budget) if split == "train" else _some(examples, budget.eval_examples)
+    if split == "train":
+        places = _training_sample(examples, task, budget)
+    elif split == "validation" and budget.validation_per_class is not None:
+        places = _shots(examples, task, budget.validation_per_class, budget.sample_seed, "validation_per_class")
+    else:
+        places = _some(examples, budget.eval_examples)
     return examples if places is None or len(places) == len(examples) else chosen(examples, places)
 
 
@@ -121,19 +129,34 @@ def _whole_sample(examples: Sequence[Any], task: Task, budget: BudgetSpec) -> np
     size, per_class, seed = budget.train_examples, budget.per_class, budget.sample_seed
     if per_class is None and (size is None or not budget.stratified):
         return _some(examples, size, seed)
+    if per_class is not None:
+        return _shots(examples, task, per_class, seed, "per_class")
+    assert size is not None
+    return stratified_sample(_classes(examples, task, "stratified"), size, seed)
+
+
+def _shots(examples: Sequence[Any], task: Task, per_class: int, seed: int, key: str) -> np.ndarray:
+    """Return the positions of `shots`, which the budget's `key` wants."""
+    classes = _classes(examples, task, key)
+    if few := ", ".join(_fewer(_totals(classes), per_class)):
+        split = "validation" if key == "validation_per_class" else "training"
+        log.warning("budget.%s=%d: the %s split has fewer of %s", key, per_class, split, few)
+    return shots(classes, per_class, seed)
+
+
+def _classes(examples: Sequence[Any], task: Task, key: str) -> Classes:
+    """Return the classes of `examples`, by which the budget's `key` takes some of them.
+
+    Raises:
+        ConfigError: they have none.
+    """
     classes = [task.classes(example) for example in examples]
     if not any(classes):
-        key = "stratified" if per_class is None else "per_class"
+        instead = "budget.train_examples=N alone" if key != "validation_per_class" else "budget.eval_examples=N"
         raise ConfigError(
-            f"budget.{key}: the examples of task={task.name} have no classes to go by. Take a random sample: "
-            "budget.train_examples=N alone"
+            f"budget.{key}: the examples of task={task.name} have no classes to go by. Take a random sample: {instead}"
         )
-    if size is not None:
-        return stratified_sample(classes, size, seed)
-    assert per_class is not None
-    if few := ", ".join(_fewer(_totals(classes), per_class)):
-        log.warning("budget.per_class=%d: the training split has fewer of %s", per_class, few)
-    return shots(classes, per_class, seed)
+    return classes
 
 
 def _some(examples: Sequence[Any], size: float | None, seed: int = 0) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
 from peftlab.data.masked.option import MaskPii
+from peftlab.data.memory import Memory
 from peftlab.data.splits import Splits
 from peftlab.data.subset import Subset
 from peftlab.data.written import as_written
@@ -74,6 +75,8 @@ class DataSpec:
     fold: Fold | None = None
     """The fold of the training split that is held out and tested in place of the test split, such as ``2/5``; None: the
     whole split is trained on."""
+    replay: list[Memory] | None = None
+    """Training examples of earlier runs that follow the run's own; None: there are none."""
     subset: Subset | None = None
     """The examples that are used, in every split; None: all."""
     mask_pii: MaskPii | None = None
@@ -97,7 +100,9 @@ class DataSpec:
     """Number of processes that load batches; 0: the main process."""
 
     def __post_init__(self) -> None:
-        """Check that cleaning has something to act on."""
+        """Check that cleaning and replay have something to act on."""
+        if self.replay == []:
+            raise ValueError("replay: an empty list remembers nothing: name a run, or leave it out (null)")
         if self.duplicates == "drop" and self.clean is not None:
             for kind in ("duplicates", "conflicts"):
                 if getattr(self.clean, kind) is not None:
@@ -119,8 +124,9 @@ class BudgetSpec:
     """Name of the budget in run records."""
     max_epochs: int | None = Field(default=None, ge=1)
     """Passes over the training split."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps; whichever limit comes first ends the run."""
+    max_steps: int | None = Field(default=None, ge=0)
+    """Optimiser steps; whichever limit comes first ends the run. 0: nothing is trained, and the model is scored as it
+    begins."""
     max_passes: int | None = Field(default=None, ge=1)
     """Forward passes over the training split, those of regularisers included: runs of equal compute. One that passes
     over each batch twice trains for half as many epochs."""
@@ -139,6 +145,11 @@ class BudgetSpec:
     halves of one throw, as 0 and 1. None: the whole sample."""
     eval_examples: int | None = Field(default=None, ge=1)
     """Number of validation, and of test examples: a random sample; None: all of them."""
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """A validation split that holds each class this often, chosen as by `per_class`: selection by as few labels as the
+    training has; `eval_examples` then cuts the test alone. None: `eval_examples` cuts both."""
+    select: Literal["best", "last"] = "best"
+    """Whether the best checkpoint by the validation score is tested, or the last one, whatever the validation says."""
     overfit_batches: int | None = Field(default=None, ge=1)
     """Train and validate on this many batches of the training split."""
     validate_every: float = Field(default=1.0, gt=0)

@@ -65,6 +65,17 @@ class _Renamed(_Chosen[Any]):
         return replace(super().at(place), id=f"{self._split}:{int(self._places[place])}")
 
 
+class _Joined(View[T]):
+    def __init__(self, first: Sequence[T], second: Sequence[T]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def at(self, place: int) -> T:
+        return self._first[place] if place < len(self._first) else self._second[place - len(self._first)]
+
+
 def mapped(members: Sequence[Any], change: Callable[[Any], T]) -> Sequence[T]:
     """Return the results of `change`: a view of the members of a view, else a list."""
     return _Mapped(members, change) if isinstance(members, View) else [change(member) for member in members]
@@ -80,6 +91,11 @@ def renamed(members: Sequence[Any], places: Sequence[int] | np.ndarray, split: s
     if isinstance(members, View):
         return _Renamed(members, _array(places), split)
     return [replace(members[n], id=f"{split}:{n}") for n in places]
+
+
+def joined(first: Sequence[T], second: Sequence[T]) -> Sequence[T]:
+    """Return the members of both in order: a view if the first is one, else a list."""
+    return _Joined(first, second) if isinstance(first, View) else [*first, *second]
 
 
 def _array(places: Sequence[int] | np.ndarray) -> np.ndarray:

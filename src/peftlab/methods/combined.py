@@ -15,8 +15,9 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.methods.factors import Factors
 from peftlab.methods.generating import is_encoder_decoder
+from peftlab.methods.head import is_of_head
 from peftlab.methods.library import LibraryMethod
-from peftlab.methods.method import Method, MethodContext, is_of_head, spec
+from peftlab.methods.method import Method, MethodContext, spec
 from peftlab.tasks.heads import logits_of
 
 _COUNTS = 1e-6

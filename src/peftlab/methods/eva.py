@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import peft
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.methods.layer_inputs import real_tokens, rows_of
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import BESIDE_THE_FUNCTION
-
-_OF_SOURCE = re.compile(r"(EncDecAttention|encoder_attn|crossattention)\.(k|v|k_proj|v_proj|key|value|c_attn)$")
-"""Matches the layers of a decoder that read the encoder's output."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
@@ -55,7 +50,7 @@ class Eva(LibraryMethod):
             ConfigError: none of them has as many tokens as there are directions to find: the library would search on.
         """
         inputs = [dict(batch) for batch in islice(batches, self.batches)]
-        real = functools.partial(_real, model.config.pad_token_id)
+        real = functools.partial(real_tokens, model.config.pad_token_id)
         rank = int(self.options.get("r", 8))
         most = max(min(int(each.sum()) for each in real(batch, None) if each is not None) for batch in inputs)
         if most < rank:
@@ -67,48 +62,7 @@ class Eva(LibraryMethod):
             model,
             inputs,
             prepare_model_inputs_fn=real,
-            prepare_layer_inputs_fn=_rows,
+            prepare_layer_inputs_fn=rows_of,
             gather_distributed_inputs=False,
             show_progress_bar=False,
         )
-
-
-class Real(NamedTuple):
-    """Which tokens of a batch are not padding, (rows, tokens)."""
-
-    tokens: Tensor
-    targets: Tensor | None
-    """Those of an encoder-decoder's decoder; None: the model has one stack of blocks."""
-
-
-def _real(padding: int | None, batch: Mapping[str, Tensor], _config: Any) -> Real:
-    """Return which tokens of `batch` are real.
-
-    In rows of several texts, positions begin anew with each text, and with each token of padding.
-    """
-    ids, mask, numbers = batch["input_ids"], batch.get("attention_mask"), batch.get("position_ids")
-    targets = batch.get("decoder_input_ids")
-    if mask is None and numbers is not None:
-        begins = F.pad(numbers == 0, (0, 1), value=True)
-        mask = ~(begins[:, :-1] & begins[:, 1:])  # a text of one token, which predicts nothing, counts as padding
-    real = torch.ones_like(ids).bool() if mask is None else mask.bool()
-    if targets is None:
-        return Real(real, None)
-    first = torch.arange(targets.shape[1], device=targets.device) == 0  # which is T5's padding, and real
-    return Real(real, (targets != padding) | first)
-
-
-def _rows(inputs: Tensor | tuple[Tensor, ...], real: Real, name: str) -> Tensor:
-    """Return the inputs of a layer as rows, (rows, size), without padding and the leading virtual tokens.
-
-    Args:
-        inputs: of the layer, (batch, tokens, size), or shared by all texts, such as DeBERTa's relative positions.
-        real: see `_real`.
-        name: of the layer.
-    """
-    states = inputs if isinstance(inputs, Tensor) else inputs[0]
-    of_targets = real.targets is not None and "decoder." in name and not _OF_SOURCE.search(name)
-    mask = real.targets if real.targets is not None and of_targets else real.tokens
-    if states.ndim == 3 and len(states) == len(mask):
-        return states[:, -mask.shape[1] :][mask]
-    return states.reshape(-1, states.shape[-1])

@@ -24,7 +24,8 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.factors import Factors, products, why_not_averaged
-from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json, is_of_head
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.runs.identity import leaves
 from peftlab.storage.tensors import save

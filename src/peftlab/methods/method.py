@@ -10,7 +10,6 @@ from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from pydantic.fields import FieldInfo
@@ -20,9 +19,10 @@ from transformers import PreTrainedModel
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, plain_name, read_description, read_tensors
 from peftlab.methods.factors import Factors
-from peftlab.methods.labels import Matched, adapter_labels, match, shown
+from peftlab.methods.fitting import Fitting, notes_on_the_base, without_copies
+from peftlab.methods.labels import adapter_labels
 from peftlab.quantizing import quantized_parameters
-from peftlab.storage.tensors import is_of_another_kind, load_into, save
+from peftlab.storage.tensors import load_into, save
 from peftlab.tasks.heads import Outputs
 
 log = logging.getLogger("peftlab")
@@ -72,11 +72,6 @@ class MethodContext:
         return self.head + self.added
 
 
-def is_of_head(name: str, head: Iterable[str]) -> bool:
-    """Return whether a module or parameter belongs to the head, whatever a method has wrapped around it."""
-    return any(f".{module}." in f".{name}." for module in head)
-
-
 @spec
 class Method(ABC):
     """A way to fine-tune: after `apply`, ``requires_grad`` marks the parameters that are trained, counted and saved."""
@@ -106,6 +101,11 @@ class Method(ABC):
         """Number of positions that the method occupies before those of a text."""
         return 0
 
+    @property
+    def earlier(self) -> str | None:
+        """The digest of the earlier adapter that `begin` loads; None: it loads none."""
+        return None
+
     @abstractmethod
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
         """Change `model` in place or wrap it, and freeze untrained weights; the forward's signature stays the same."""
@@ -119,6 +119,20 @@ class Method(ABC):
 
         `batches` are collated lazily.
         """
+
+    def begin(self, model: nn.Module, context: MethodContext) -> list[str]:
+        """Load what the method goes on from, before the training begins or resumes.
+
+        Returns:
+            the names of the head's tensors that stay unchanged, as `adopt` does.
+
+        Raises:
+            ConfigError: it does not fit; or it is gone.
+        """
+        return []
+
+    def conclude(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:  # noqa: B027
+        """Look at training `batches`, inputs of the trained `model`, before it is saved; they are collated lazily."""
 
     def factors(self, model: nn.Module) -> list[Factors]:
         """Return the pairs among the tensors of `trained` that act as a product."""
@@ -216,9 +230,9 @@ class Method(ABC):
         """
         description = read_description(folder)
         self.check_description(description, model)
-        stored = self.with_plain_head(model, _without_copies(read_tensors(folder)), description, context)
+        stored = self.with_plain_head(model, without_copies(read_tensors(folder)), description, context)
         wanted = {name: tensor for name, tensor in self.saved(model).items() if plain_name(name) == name}
-        fitting = _Fitting(stored, wanted, context, description)
+        fitting = Fitting(stored, wanted, context, description)
         if cast := fitting.cast():
             name = cast[0]
             raise ConfigError(
@@ -231,7 +245,7 @@ class Method(ABC):
                 f"{odd[0]}, {fitting.where(odd[0])}; set the options of peft as the adapter was trained with, above "
                 "all which modules"
             )
-        notes = [*_notes_on_the_base(description, context), *fitting.notes()]
+        notes = [*notes_on_the_base(description, context), *fitting.notes()]
         if unknown := self.unknown_options(description):
             notes.append(f"some of its options are not known here, and not taken: {', '.join(unknown)}")
         notes += fitting.take_output(adapter_labels(folder) or None, description, folder)  # a regression has none
@@ -302,143 +316,3 @@ def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
         json.dumps(dict(options), default=lambda value: sorted(value) if isinstance(value, set) else str(value))
     )
     return plain
-
-
-class _Fitting:
-    """The tensors of an adapter's file, compared with those of a model."""
-
-    def __init__(
-        self,
-        stored: dict[str, Tensor],
-        wanted: dict[str, Tensor],
-        context: MethodContext,
-        description: Mapping[str, Any],
-    ) -> None:
-        self.stored, self.wanted, self.context = stored, wanted, context
-        theirs = description.get("modules_to_save")
-        is_of_another_task = description.get("task_type") != context.task_type
-        self.theirs = tuple(map(str, theirs)) if is_of_another_task and isinstance(theirs, list) else ()
-        """Names of the modules of its head if that is for another kind of task, where it may be called otherwise."""
-        self.output = [name for name in wanted if name in stored and context.output and self._is_output(name)]
-        """Names of the output layer's tensors that are in both."""
-        self.filled: set[str] = set()
-        """Names of the output tensors whose rows have been taken."""
-        self.kept: list[str] = []
-        """Names of the head's tensors that stay unchanged."""
-
-    def odd(self, parameters: Mapping[str, Tensor]) -> list[str]:
-        """Return the names of the tensors outside the head that are not in both with the same shape.
-
-        The file may also hold a frozen weight of the model with the same values, and a head that the model has not.
-        """
-        return sorted(
-            name
-            for name in self.stored.keys() | self.wanted.keys()
-            if not self._fits(name) and not is_of_head(name, self.context.head)
-            if name in self.wanted or not _is_same(self.stored[name], parameters.get(name))
-            if name in self.wanted or name in parameters or not is_of_head(name, self.theirs)
-        )
-
-    def cast(self) -> list[str]:
-        """Return the names of the tensors whose values would change in the dtype of the model's."""
-        types = {
-            name: (self.stored[name].dtype, self.wanted[name].dtype) for name in self.wanted if name in self.stored
-        }
-        return sorted(name for name, (stored, wanted) in types.items() if is_of_another_kind(stored, wanted))
-
-    def where(self, name: str) -> str:
-        """Describe how the tensor `name` does not fit."""
-        if name not in self.stored:
-            return "only in the model"
-        if name not in self.wanted:
-            return f"{tuple(self.stored[name].shape)}, only in the file"
-        return f"{tuple(self.stored[name].shape)} in the file, {tuple(self.wanted[name].shape)} in the model"
-
-    def notes(self) -> list[str]:
-        """Return a sentence on each group of tensors that are dropped or rounded."""
-        heads = (*self.context.head, *self.theirs)
-        spare = sorted(name for name in self.stored.keys() - self.wanted.keys() if is_of_head(name, heads))
-        others = [
-            name for name in self.wanted.keys() & self.stored.keys() if not (self._fits(name) or name in self.output)
-        ]
-        rounded = [name for name, tensor in self.stored.items() if tensor.dtype == torch.float64]
-        notes = [f"its head has layers that this model's has not; not taken: {shown(spare)}"] if spare else []
-        notes += [f"not taken: {name}, {self.where(name)}" for name in sorted(others)]
-        return notes + ([f"{len(rounded)} of its tensors are in double precision, and are rounded"] if rounded else [])
-
-    def take_output(self, labels: list[str] | None, description: Mapping[str, Any], folder: Path) -> list[str]:
-        """Take the rows of the output layer for the run's labels; return notes for the user.
-
-        Raises:
-            ConfigError: the numbers of labels and rows differ; nothing has been changed.
-        """
-        if not self.output:
-            return []
-        count, own = len(self.stored[self.output[0]]), self.context.labels
-        if labels is not None and len(labels) != count:
-            raise ConfigError(f"adapter = '{folder}': it names {len(labels)} labels, and its head has {count} rows")
-        if _is_of_another_kind(description, self.context):
-            matched = Matched({}, own, ())
-            notes = [
-                f"its head is for {description['task_type']}, and this run's for {self.context.task_type}; not taken"
-            ]
-        elif own:
-            matched, notes = match(own, labels, count)
-        else:
-            return []
-        if not matched.rows:
-            self.kept += self.output
-            return notes
-        for name in self.output:
-            matched.fill(self.wanted[name], self.stored[name])
-        self.filled.update(self.output)
-        return notes
-
-    def take_the_rest(self) -> None:
-        """Take every remaining tensor that fits."""
-        rest = self.wanted.keys() - self.filled - {*self.kept}
-        for name in rest:
-            if self._fits(name):
-                self.wanted[name].data.copy_(self.stored[name])
-        self.kept = sorted([*self.kept, *(name for name in rest if not self._fits(name))])
-
-    def _fits(self, name: str) -> bool:
-        stored, wanted = self.stored.get(name), self.wanted.get(name)
-        return stored is not None and wanted is not None and stored.shape == wanted.shape
-
-    def _is_output(self, name: str) -> bool:
-        """Return whether `name` is of the output layer and at most the number of rows differs in the file."""
-        same_rows = self.stored[name].shape[1:] == self.wanted[name].shape[1:] and self.stored[name].ndim > 0
-        return is_of_head(name, (self.context.output,)) and same_rows
-
-
-def _is_same(stored: Tensor, own: Tensor | None) -> bool:
-    return own is not None and own.shape == stored.shape and torch.equal(stored.to(own), own)
-
-
-def _is_of_another_kind(description: Mapping[str, Any], context: MethodContext) -> bool:
-    """Return whether the head of an adapter is for another kind of task, such as labels of texts instead of words."""
-    return description.get("task_type") not in (None, context.task_type)
-
-
-def _notes_on_the_base(description: Mapping[str, Any], context: MethodContext) -> list[str]:
-    theirs = description.get("base_model_name_or_path") or description.get("base_model")
-    if not theirs or _plain_origin(theirs) == _plain_origin(context.model_origin):
-        return []
-    return [
-        f"it was trained on the model '{theirs}', and this run's is '{context.model_origin}': unless their weights are "
-        "the same, it computes something else"
-    ]
-
-
-def _plain_origin(origin: Any) -> str:
-    """Return a model's origin as other programs write it: its folder, or the repository without a commit."""
-    kind, _, name = str(origin).partition(":")
-    return {"hub": name.partition("@")[0], "files": name}.get(kind, str(origin))
-
-
-def _without_copies(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an adapter without the copies that the library saves of some."""
-    return {
-        name: tensor for name, tensor in stored.items() if plain_name(name) == name or plain_name(name) not in stored
-    }

@@ -18,8 +18,9 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation
 from peftlab.methods.generating import has_decoder, is_encoder_decoder, seen_by, stack_of
+from peftlab.methods.head import is_of_head
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, is_of_head, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.targets import is_attention
 
 KeysValues = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
-from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, is_of_head, spec
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, spec
 from peftlab.methods.targets import Layers, block_of, blocks, check_layers
 
 

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.language_models import input_embeddings
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 
 GROUPS = ("all_linear", "attention", "mlp", "layer_norms")
 """Names of groups of modules that hold for every architecture."""

@@ -70,6 +70,8 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
             "data.batch_tokens fills batches by length, and each unit must join each batch on its own. "
             "Set data.batch_tokens=null; data.batch_size is the expected size"
         )
+    if data.replay is not None:
+        yield "data.replay: examples of another run are in no unit of this one's files. Leave it out"
     if data.clean is not None:
         yield "data.clean judges an example by others. Clean the files first, by rules that need no other example"
     if privacy.unit == "group" and data.duplicates == "drop":
@@ -157,7 +159,7 @@ def not_covered(spec: Sections, held_out: bool) -> list[str]:
     ]
     if held_out:
         lines.append("examples of the training file that are held out for validation or test")
-    if getattr(spec, "adapter", None) is not None:
+    if getattr(spec, "adapter", None) is not None or spec.peft.earlier is not None:
         lines.append("the initial adapter: what it was trained on")
     if spec.privacy is not None and spec.privacy.key_file is None:
         lines.append(

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.utils import ModelOutput
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.targets import blocks_of
-from peftlab.regularizers.regularizer import Answering, Computed, Material, Term, spec
+from peftlab.regularizers.answering import Answering
+from peftlab.regularizers.outputs import softened
+from peftlab.regularizers.regularizer import Computed, Material, Term, spec
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import logits_of
 
 STATES = "layer_states"
 """The entry of a model's outputs with the hidden states that its layers give, (rows, tokens, hidden) each."""
@@ -103,14 +103,10 @@ class Distil(Term):
         if not batch.examples:  # a filler, without weight
             return computed.task.losses(outputs, batch) * 0
         theirs = self._teacher.outputs(batch)
-        apart = task.divergences(self._softened(theirs), self._softened(outputs), batch) * self.temperature**2
+        their_answers, own_answers = (softened(each, self.temperature) for each in (theirs, outputs))
+        apart = task.divergences(their_answers, own_answers, batch) * self.temperature**2
         computed.tell(examples=batch.weights > 0)
         return self.alpha * apart + (self.hidden * self._distances(outputs, theirs, batch) if self.hidden else 0)
-
-    def _softened(self, outputs: Any) -> Any:
-        """Return the outputs with their logits divided by the temperature."""
-        softened = {name: logits / self.temperature for name, logits in logits_of(outputs).items()}
-        return ModelOutput(**{**outputs, **softened})
 
     def _distances(self, outputs: Any, theirs: Any, batch: Batch) -> Tensor:
         """Return the distance of the hidden states of each example, on the scale of the task's loss, (examples,)."""

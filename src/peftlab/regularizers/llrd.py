@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 from typing_extensions import override
 
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 from peftlab.methods.targets import LINEAR, block_of
 from peftlab.regularizers.regularizer import RateRule, spec
 

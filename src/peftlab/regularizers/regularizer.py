@@ -15,31 +15,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from peftlab.regularizers.answering import Answering
+from peftlab.regularizers.earlier import Earlier
 from peftlab.regularizers.repeatable import RepeatablePass
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
-
-
-class Answering(ABC):
-    """The model of a finished run that answers the batches of another."""
-
-    sha256: str
-    """The digest of all that it hangs on."""
-    place: str
-    """The folder of its run."""
-    reads_alike: bool
-    """Whether it reads the same tokens as the other."""
-
-    @property
-    @abstractmethod
-    def model(self) -> nn.Module:
-        """The model, in evaluation mode."""
-
-    @abstractmethod
-    def outputs(self, batch: Batch) -> Any:
-        """Return its outputs for `batch`, in the form of the other's, without a gradient."""
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -55,6 +37,12 @@ class Material:
     """What has read their files, an object of the section ``data.format``."""
     teacher: Callable[[str], Answering]
     """Returns the model of a finished run with the same task, by its folder or the start of its id."""
+    earlier: Callable[[str], Earlier] | None = None
+    """Returns a finished run, of whatever task, in the same way."""
+    memories: Sequence[tuple[str, Sequence[Any]]] = ()
+    """The folders of earlier runs, and what is remembered of their examples, each of them once."""
+    weights_sha256: str = ""
+    """The digest of the pretrained weights."""
 
 
 @spec
@@ -163,6 +151,10 @@ class Term(Regularizer, ABC):
     """Whether it changes the output of the input embeddings, see `peftlab.regularizers.repeatable`."""
     from_gradient: ClassVar[bool] = False
     """Whether it needs the gradient of the task's loss at the embeddings, `RepeatablePass.gradient`."""
+    reads_weights: ClassVar[bool] = False
+    """Whether it reads the trained weights, which must then be whole on each device."""
+    waits: ClassVar[bool] = False
+    """Whether it may be 0 in a step, as before the weights have moved: its action is then looked for in later ones."""
     learns: ClassVar[bool] = False
     """Whether it changes from step to step, by what it has told, see `after_step`."""
 

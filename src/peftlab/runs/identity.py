@@ -51,6 +51,7 @@ NOT_RESULT = (
     "privacy.key_file",  # the location of a key; its digest stands for it
     "data.path",  # the location of the user's files; the data digests stand for their content
     "model.path",  # the same; the weights digest stands for the content
+    "data.replay.run",  # the location of a run; the digest of its examples stands for it
     "data.source.path",  # the location of the user's files; the data digests stand for their content
     "data.source.licence",  # a note
     "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
@@ -58,10 +59,14 @@ NOT_RESULT = (
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
+    "regularizer.ewc.previous",  # the same, of several
+    "regularizer.lwf.previous",  # the same, of one
+    "peft.previous.path",  # the location of an adapter; its digest stands for its content
     "semi.teacher",  # the same
     "semi.unlabelled",  # the location of a file; its digest among those of the data stands for its content
 )
-"""Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
+"""Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity. In a
+list of groups, they are left out of each."""
 
 ADDED: dict[str, Any] = {
     "budget.half": None,
@@ -69,10 +74,13 @@ ADDED: dict[str, Any] = {
     "budget.stratified": False,
     "budget.per_class": None,
     "budget.sample_seed": 0,
+    "budget.select": "best",
+    "budget.validation_per_class": None,
     "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
     "data.mask_pii": None,
+    "data.replay": None,
     "data.subset": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
@@ -198,16 +206,18 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return `config` without the dotted `keys`."""
+    """Return `config` without the dotted `keys`, which go through lists."""
     split = [key.partition(".") for key in keys]
     dropped = {head for head, dot, _ in split if not dot}
-    return {
-        key: _without(value, [rest for head, dot, rest in split if dot and head == key])
-        if isinstance(value, Mapping)
-        else value
-        for key, value in config.items()
-        if key not in dropped
-    }
+
+    def inside(value: Any, key: str) -> Any:
+        if isinstance(value, list):
+            return [inside(item, key) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        return _without(value, [rest for head, dot, rest in split if dot and head == key])
+
+    return {key: inside(value, key) for key, value in config.items() if key not in dropped}
 
 
 def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
-from peftlab.regularizers.regularizer import Answering, Computed, Material, spec
+from peftlab.regularizers.answering import Answering
+from peftlab.regularizers.regularizer import Computed, Material, spec
 from peftlab.semi_supervised.companions import Read
 from peftlab.semi_supervised.consistency import Consistency, Judged, certain
 from peftlab.semi_supervised.predicted import sharpened

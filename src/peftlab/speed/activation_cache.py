@@ -64,7 +64,7 @@ def choose_border(
     Raises:
         ConfigError: `trainer.cache_activations` is true, and there is no border.
     """
-    if trainer.cache_activations is False:
+    if trainer.cache_activations is False or data.budget.max_steps == 0:
         return None
     try:
         if trainer.world_size > 1:

@@ -61,7 +61,7 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int, int, int]:
 
     lengths = {split: float(data.splits[split].encoded.lengths.sum()) for split in data.used}
     epoch = len(data.train_dataloader())
-    epochs = min(spec.budget.max_epochs or math.inf, (spec.max_steps(epoch) or math.inf) / epoch)
+    epochs = spec.steps(epoch) / epoch
     validations = math.ceil(epochs * epoch / data.validation_interval()) + 1
     trained_tokens = epochs * lengths["train"]
     evaluated_tokens = validations * lengths["validation"] + lengths.get("test", 0.0)

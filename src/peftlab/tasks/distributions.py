@@ -21,8 +21,13 @@ class Distributions:
     """The weight of each in the mean loss, shape (rows, ...), 0 where there is no gold."""
 
     def by_example(self, values: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted sum of `values`, shape (rows, ...), for each example, shape (examples,)."""
+        """Return the weighted sum of `values`, shape (rows, ...), for each example, shape (examples,).
+
+        Those of a task that makes one distribution of the rows of an example are returned as they are.
+        """
         weighted = values * self.weights
+        if weighted.shape == batch.weights.shape:
+            return weighted
         return batch.by_example(weighted) if weighted.ndim == 1 else batch.by_token(weighted)
 
 

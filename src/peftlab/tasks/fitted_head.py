@@ -17,6 +17,9 @@ class MayFitHead:
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` sets weights that gradients do not train."""
 
+    only_fitted: ClassVar[frozenset[str]] = frozenset()
+    """Last parts of the names of weights that `fit_head` alone sets, as no gradient reaches them."""
+
     def fit_head(self, model: nn.Module, seen: Iterable[tuple[Any, Batch]]) -> None:
         """Set the weights of `model` that are fitted to the training split; called before each validation in training.
 

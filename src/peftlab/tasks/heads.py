@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
@@ -38,6 +39,8 @@ class Head(NamedTuple):
     """The kind of models that have it pretrained; None: it may be put on any."""
     caches: bool = False
     """Whether its model keeps the keys and values of earlier tokens unless told not to; only generation needs them."""
+    of_words: bool = False
+    """Whether it reads words of the vocabulary, whose numbers the task takes from the tokenizer (`Task.bind`)."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
 
@@ -86,7 +89,20 @@ SEQ2SEQ_LM = Head(
     of="encoder-decoder",
     caches=True,
 )
+PROMPTED = Head(
+    "peftlab.tasks.prompting.model.Prompted",
+    None,
+    "text-classification",
+    problem_type="single_label_classification",
+    of_words=True,
+)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
+
+
+def head_in(architecture: str) -> str:
+    """Return the kind of head in the name of a transformers class, e.g. ``ForTokenClassification``; or nothing."""
+    kind = re.search(r"For\w+$", architecture)
+    return kind[0] if kind else ""
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Any]:

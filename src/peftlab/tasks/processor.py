@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from peftlab.seams.transformers import ModelKind
+
 ProcessorKind = Literal["tokenizer", "image_processor", "feature_extractor"]
 """The kind of processor that encodes a task's examples, in transformers' terms."""
 
@@ -30,6 +32,8 @@ class Processor:
     """The transformers object: a fast tokenizer, an image processor or a feature extractor."""
     decoder_start: int | None = None
     """The id of the token that the decoder of an encoder-decoder begins with; None: the model is none."""
+    model_kind: ModelKind | None = None
+    """The kind of the model; None where it is unknown."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -19,7 +19,7 @@ from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
-from peftlab.tasks.fitted_head import MayFitHead
+from peftlab.tasks.from_examples import FromExamples
 from peftlab.tasks.heads import Head
 from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
@@ -87,7 +87,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, MayFitHead, ComparesWithReference, ABC):
+class Task(KeptAnswers, FromExamples, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -195,17 +195,6 @@ class Task(KeptAnswers, MayFitHead, ComparesWithReference, ABC):
     def declared_labels(self) -> list[str]:
         """Return the `declared` argument of `learn_labels` that reproduces the same labels."""
         return list(self.labels)
-
-    def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:
-        """Set the options that depend on the training `examples`, such as class weights.
-
-        Raises:
-            ConfigError: an option does not fit the examples.
-        """
-
-    def settled(self) -> dict[str, Any]:
-        """Return the options of the configuration that `settle` has set, with their values."""
-        return {}
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return counts of what the model does not see of a split, by readable names."""

@@ -71,15 +71,15 @@ class Effects:
             log.warning("no effect: %s has not acted: the training ended with step %d", key_of(name), steps)
 
     def _of_term(self, name: str, term: Term, step: Step, strategy: Strategy) -> dict[str, float] | None:
-        """Return the figures of a term; None where no example of the step has weight, so that it could not act."""
+        """Return the figures of a term; None where it could not act: no example of the step has weight, or it waits."""
         sums = {"term": step.terms[name].double()}
         if not term.learns:  # else they are what it learns from
             sums |= step.figures[name]
         values = [float(step.counted), *(float(value) for value in sums.values())]
         own = torch.tensor(values, dtype=torch.float64, device=step.device)
-        counted, term, *told = strategy.reduce(own, reduce_op="sum").tolist()
-        if not counted:
+        counted, total, *told = strategy.reduce(own, reduce_op="sum").tolist()
+        if not counted or (term.waits and not total):
             return None
         # the parts of a term add up over ranks already; what it tells is a mean over examples
-        means = [term, *(value / counted for value in told)]
+        means = [total, *(value / counted for value in told)]
         return {key: value for key, value in zip(sums, means, strict=True) if math.isfinite(value)}

@@ -24,11 +24,12 @@ class KeepBest(Callback):
     """Writes the trained parameters to `path` after each validation better than all before, and records their digest.
 
     A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
-    checkpoint stays, with less training. Scores are over all ranks, so that every rank decides alike.
+    checkpoint stays, with less training. Scores are over all ranks, so that every rank decides alike. With `last`,
+    every validation counts as better, so that the last weights stay and no label of the split has chosen them.
     """
 
-    def __init__(self, selection: Selection, path: Path, record: RunRecord) -> None:
-        self.selection, self.path, self.record = selection, path, record
+    def __init__(self, selection: Selection, path: Path, record: RunRecord, last: bool = False) -> None:
+        self.selection, self.path, self.record, self.last = selection, path, record, last
         self.value: float | None = None
         self.validated_step = -1
         self.is_last = False
@@ -76,6 +77,6 @@ class KeepBest(Callback):
     def _better(self, value: float) -> bool:
         if math.isnan(value):
             return False
-        if self.value is None:
+        if self.value is None or self.last:
             return True
         return value > self.value if self.selection.mode == "max" else value < self.value

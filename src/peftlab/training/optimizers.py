@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from peftlab.errors import ConfigError
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 from peftlab.seams.pytorch import unscale_before_step
 
 

@@ -58,7 +58,7 @@ class Reference:
     ) -> None:
         self.begin, self.about, self.data, self.trainer = begin, about, data, trainer
         self.pieces, self.let_through = pieces, let_through
-        self.device = _device_of(trainer)
+        self.device = device_of(trainer)
         self._model: nn.Module | None = None
 
     def add(self, splits: Iterable[str]) -> list[str]:
@@ -136,7 +136,8 @@ class Reference:
         return self._model
 
 
-def _device_of(trainer: TrainerSpec) -> torch.device:
+def device_of(trainer: TrainerSpec) -> torch.device:
+    """Return the device of this process."""
     if trainer.accelerator != "gpu":
         return torch.device("cpu")
     environment = launcher()

@@ -21,6 +21,7 @@ from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
 from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, VERDICTS
 from peftlab.runs.identity import leaves
+from peftlab.runs.label_budget import label_budget_of
 from peftlab.runs.privacy import SECTION as PRIVACY
 from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
@@ -216,6 +217,7 @@ def _training(run: Run) -> list[str]:
         f"- **Precision**: {_plain(environment['precision'])}",
         f"- **Seed**: {_number(run.seed)}",
         f"- **Checkpoint**: {chosen}",
+        *([f"- **Labels**: {_plain(budget.said())}"] if (budget := label_budget_of(run.record)) is not None else []),
         "",
         "```",
         *map(_plain_code, settings[:_SETTINGS_SHOWN]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -266,7 +266,7 @@ class _Claims:
         elif recorded and recorded[0]["value"] != chosen["value"]:
             expected["value"] = recorded[0]["value"]
         if not after and values:
-            first = min(values, key=lambda one: one[1] if selected.mode == "min" else -one[1])
+            first = _selected(values, selected.mode, self.spec.budget.select)
             if not self.resumed or (step, chosen["value"]) not in values:
                 expected["step"] = first[0]
                 if expected["value"] == chosen["value"]:
@@ -365,6 +365,11 @@ class _Claims:
         if logged is None:
             return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         return value in logged if value is not None else any(not math.isfinite(one) for one in logged)
+
+
+def _selected(values: Sequence[tuple[int, float]], mode: str | None, select: str) -> tuple[int, float]:
+    """Return the step and the score of the selected validation: the first of the best, or the last."""
+    return values[-1] if select == "last" else min(values, key=lambda one: one[1] if mode == "min" else -one[1])
 
 
 def _is_rate(a_second: float, total: int, seconds: float, digits: int) -> bool:

@@ -178,12 +178,13 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
     read, fault = _read_trail(folder.trail)
     splits = data.budget.scored
-    expected = _expected(splits, data.task, spec.derived is None)
+    course = _course(spec, data)
+    expected = _expected(splits, data.task, spec.derived is None, course.steps)
     has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
     return Evidence(
         expected=[*expected, *(_logged_files(spec, splits) if has_csv else ())],
         data=data.describe(),
-        course=_course(spec, data),
+        course=course,
         answers=[_answers(folder, data, split, model) for split in splits],
         environment=_environment(config),
         augments=spec.task.draws_partners
@@ -287,11 +288,11 @@ def _logged(file: Path) -> dict[str, set[float]]:
     return logged
 
 
-def _expected(splits: Sequence[str], task: Task, is_trained: bool) -> list[str]:
+def _expected(splits: Sequence[str], task: Task, is_trained: bool, steps: int) -> list[str]:
     decisions = (DECISIONS,) if task.decides else ()
     adapter = [f"adapter/{name}" for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, LABELS, *decisions)]
     predictions = [f"predictions/{split}.jsonl" for split in splits]
-    of_training = ["checkpoints/best.safetensors", "trail.jsonl"] if is_trained else []
+    of_training = ["checkpoints/best.safetensors", *(["trail.jsonl"] if steps else [])] if is_trained else []
     return [CONFIG, PACKAGES, *adapter, *of_training, *predictions]
 
 
@@ -308,7 +309,6 @@ def _is_of(node: Mapping[str, Any], module: str) -> bool:
 
 def _course(spec: RunSpec, data: DataModule) -> Course:
     of_epoch = data.steps_of_epoch()
-    limits = [spec.max_steps(of_epoch), spec.budget.max_epochs and spec.budget.max_epochs * of_epoch]
     tokens = data.splits["train"].encoded.tokens
 
     def seen(steps: int) -> tuple[int, int]:
@@ -323,7 +323,7 @@ def _course(spec: RunSpec, data: DataModule) -> Course:
         return epochs * len(tokens) + len(begun), int(epochs * tokens.sum() + tokens[begun].sum())
 
     return Course(
-        steps=min(limit for limit in limits if limit),
+        steps=spec.steps(of_epoch),
         steps_of_epoch=of_epoch,
         interval=data.validation_interval(),
         seen=seen,

@@ -17,8 +17,9 @@ from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.combined import Combined
+from peftlab.methods.head import is_of_head
 from peftlab.methods.library import LibraryMethod
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.method import MethodContext
 
 PAIRS = [
     ("bitfit", "lora"),

@@ -5,7 +5,8 @@ import torch
 
 from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
-from peftlab.methods.eva import Eva, Real, _real, _rows
+from peftlab.methods.eva import Eva
+from peftlab.methods.layer_inputs import Real, real_tokens, rows_of
 from peftlab.methods.method import MethodContext
 
 
@@ -48,20 +49,20 @@ def test_batches_that_are_too_small_do_not_make_it_search_for_ever(pretrained, n
 def test_it_does_not_look_at_virtual_tokens():
     real = torch.tensor([[True, True, False], [True, True, True]])
     states = torch.arange(2 * 5 * 4.0).reshape(2, 5, 4)  # the first two are virtual
-    rows = _rows((states,), Real(real, None), "layer")
+    rows = rows_of((states,), Real(real, None), "layer")
     assert torch.equal(rows, torch.stack([states[0, 2], states[0, 3], states[1, 2], states[1, 3], states[1, 4]]))
 
 
 def test_of_rows_of_several_texts_it_leaves_out_what_follows_the_last():
     numbers = torch.tensor([[0, 1, 2, 0, 1, 0, 0], [0, 1, 0, 1, 0, 1, 2]])
-    real = _real(0, {"input_ids": numbers + 5, "position_ids": numbers}, None)
+    real = real_tokens(0, {"input_ids": numbers + 5, "position_ids": numbers}, None)
     assert real.targets is None
     assert real.tokens.int().tolist() == [[1, 1, 1, 1, 1, 0, 0], [1] * 7]
 
 
 def test_a_decoder_has_padding_of_its_own():
     source, target = torch.tensor([[1, 1, 1], [1, 0, 0]]), torch.tensor([[0, 7, 8, 0], [0, 9, 0, 0]])
-    real = _real(0, {"input_ids": source, "attention_mask": source, "decoder_input_ids": target}, None)
+    real = real_tokens(0, {"input_ids": source, "attention_mask": source, "decoder_input_ids": target}, None)
     encoded, written = torch.rand(2, 3, 4), torch.rand(2, 4, 4)
     for name, states, tokens in (
         ("encoder.block.0.layer.0.SelfAttention.k", encoded, 4),
@@ -71,6 +72,6 @@ def test_a_decoder_has_padding_of_its_own():
         ("model.decoder.layers.1.encoder_attn.v_proj", encoded, 4),
         ("model.decoder.layers.1.encoder_attn.out_proj", written, 5),
     ):
-        rows = _rows((states,), real, name)
+        rows = rows_of((states,), real, name)
         assert len(rows) == tokens, name
         assert torch.equal(rows[-1], states[1, 1] if states is written else states[1, 0]), name

@@ -13,8 +13,9 @@ from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Bottleneck, Houlsby, Parallel, Pfeiffer
 from peftlab.methods.compacter import Compacter, PHMLinear
+from peftlab.methods.head import is_of_head
 from peftlab.methods.mam import MixAndMatch
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.method import MethodContext
 from peftlab.methods.prefix import Prefix
 from peftlab.methods.prompts import PrefixTuning, PromptTuning, PTuning
 from peftlab.methods.reft import LoReFT, LowRankIntervention

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from peftlab.errors import UserError
-from peftlab.methods.method import Method, MethodContext, is_of_head
+from peftlab.methods.head import is_of_head
+from peftlab.methods.method import Method, MethodContext
 from peftlab.methods.sliced import Sliced
 from peftlab.methods.targets import block_of
 from peftlab.quantizing import dequantize

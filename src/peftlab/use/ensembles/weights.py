@@ -14,7 +14,7 @@ from torch import Tensor
 
 from peftlab.backbone import head_of, output_of
 from peftlab.errors import UserError
-from peftlab.methods.method import is_of_head
+from peftlab.methods.head import is_of_head
 from peftlab.quantizing import dequantize
 from peftlab.storage.tensors import save
 

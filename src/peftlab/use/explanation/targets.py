@@ -54,6 +54,12 @@ def target_of(task: Task, processor: Processor, batch: Batch, outputs: Any, want
         UserError: there is no such target; says which there are.
     """
     kind = task.head.outputs
+    if task.head.of_words and len(batch.rows) > 1:
+        raise UserError(
+            f"explain: task={task.name} asks for this text in {len(batch.rows)} rows, for words of several tokens or "
+            "several templates, and the words of one row are explained. Train with words of one token, or "
+            "task.multi_token=first, and one template"
+        )
     if kind == "token":
         return _of_words(task, batch, outputs, wanted)
     if kind == "span":
