@@ -16,7 +16,7 @@ from peftlab.composing.compose import compose
 from peftlab.data.reading import read_data_set
 from peftlab.one_run import settle
 
-SIZES = {"train": 400, "validation": 100, "test": 300}
+SIZES = {"train": 200, "validation": 50, "test": 200}
 TASKS = {
     "tweets": ["data=tweet_sentiment"],
     "topics": ["data=bbc_topics"],

@@ -3,7 +3,7 @@
 #   experiments/continual/run.sh DATA [key=value ...]       DATA holds the folders banking77 and vader
 # STUDIES="four_tasks four_classes stream_banking77 rates": only these. PYTHON: the interpreter.
 # REHEARSAL=1: one seed and one order, into other folders.
-# Two studies at a time, one thread each. About 40 minutes on two idle cores; see README.md for how that was estimated.
+# Two studies at a time, one thread each: about 50 minutes on two idle cores, see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -33,7 +33,7 @@ study() {
 rates() {
   for rates in "peft=full optimizer.lr=3e-5,1e-4,3e-4" "peft=lora optimizer.lr=5e-4,1.5e-3,5e-3"; do
     # shellcheck disable=SC2086 # two overrides
-    "$python" -m peftlab train -m --config-dir "$here/conf" +experiment=four_classes stream=none $rates seed=100,101 \
+    "$python" -m peftlab train -m --config-dir "$here/conf" +experiment=four $rates seed=100,101 \
       "data.path=$PWD/$streams/data" budget.test=false "sweep.name=continual_rates" hydra.launcher.trials_at_once=1 \
       > "$streams/rates.log" 2>&1 || { echo "rates failed, see $streams/rates.log"; return 1; }
   done

@@ -119,18 +119,23 @@ def continued(
         config["peft"]["previous"] = filled(None, [run.folder.path.absolute()])
     else:
         config["adapter"] = str(run.folder.adapter.absolute())
-    return _kept(config, run.folder.path.absolute(), method, per_class), new_labels
+    return _kept(config, run, method, per_class), new_labels
 
 
-def _kept(config: Config, run: Path, method: Method, per_class: int) -> Config:
-    """Return the configuration with what keeps the old."""
+def _kept(config: Config, run: FinishedRun, method: Method, per_class: int) -> Config:
+    """Return the configuration with what keeps the old: for replay, also what `run` itself has replayed."""
+    place = run.folder.path.absolute()
     if method == "replay":
-        config["data"]["replay"] = [{"run": str(run), "per_class": per_class}]
+        earlier = run.config["data"].get("replay") or []
+        config["data"]["replay"] = [*earlier, {"run": str(place), "per_class": per_class}]
     elif method != "none":
         if not (conf_dir() / "regularizer" / f"{method}.yaml").is_file():
             raise ConfigError(f"method = {method}: there is no such regulariser")
         node = plain_values(compose(f"regularizer=[{method}]"))["regularizer"][method]
-        config["regularizer"] = {**config["regularizer"], method: node | {"previous": filled(node["previous"], [run])}}
+        config["regularizer"] = {
+            **config["regularizer"],
+            method: node | {"previous": filled(node["previous"], [place])},
+        }
     return config
 
 
