@@ -90,6 +90,12 @@ def reader(
     rows = (tiny_texts / "train.csv").read_text().splitlines()
     dialects = [f"{row},{'north' if n % 2 else 'south'}" for n, row in enumerate(rows[1:])]
     (tmp_path / "my_dialects.csv").write_text("\n".join([f"{rows[0]},dialect", *dialects]))
+    labelled = [
+        {"text": f"{word} {n}", "label": word, "weight": 0.5 + n / 100} for n in range(20) for word in ("a", "b")
+    ]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    sentences = [{"tokens": ["In", f"Rome{n}"], "ner_tags": ["O", "B-LOC"], "weight": 0.5 + n / 100} for n in range(40)]
+    (tmp_path / "labelled_sentences.jsonl").write_text("\n".join(map(json.dumps, sentences)))
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
     new_key(tmp_path / "secret.key")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
@@ -151,7 +157,7 @@ def test_every_command_runs(command, tiny_run, data_for, language_model, monkeyp
         tiny = [*tiny_run, *data_for(task), "data.max_tokens=64"]
         if kind := OF_HEADS.get(task.head.model):
             tiny.append(f"model.path={language_model(kind)}")
-        if "budget.per_class" in given:  # or a sample of so many, as the smallest budget has
+        if composed.budget.per_class is not None:  # or a sample of so many, as the smallest budget has
             tiny.append("budget.train_examples=null")
         arguments = [word for word in arguments if not re.match("model=(?!folder)", word)]  # no weights are fetched
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
