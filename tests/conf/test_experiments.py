@@ -7,14 +7,13 @@ import itertools
 import pytest
 import yaml
 from hydra.utils import get_class
+from tests.tiny_models import OF_HEADS
 
 from peftlab.composing.compose import conf_dir
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import resolve
 from peftlab.one_run import run
 
-LANGUAGE_MODELS = {"AutoModelForCausalLM": "llama", "AutoModelForSeq2SeqLM": "t5"}
-"""By the class that loads a model, the tiny one, where it is not the tiny BERT."""
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
 
 
@@ -63,7 +62,7 @@ def test_it_composes_under_its_own_name_and_the_command_line_wins_over_it(compos
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_runs_two_steps(compose_config, tiny_run, data_for, language_model, name):
     task = get_class(compose_config(f"+experiment={name}").task._target_)
-    kind = LANGUAGE_MODELS.get(task.head.model)
+    kind = OF_HEADS.get(task.head.model)
     tiny = [*tiny_run, *data_for(task), *([f"model.path={language_model(kind)}"] if kind else [])]
     cfg = compose_config(f"+experiment={name}", *tiny, "budget.max_steps=2", "data.max_tokens=64")
     record = run(plain_values(cfg) | {"stream": None}).data

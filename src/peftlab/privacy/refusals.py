@@ -100,6 +100,8 @@ def _of_task(task: Task) -> Iterator[str]:
             "the mean and the standard deviation of the targets would be computed from the training examples. Give "
             "values that are known to everybody: task.mean=... task.sd=..."
         )
+    for option in task.reading_options:
+        yield f"{option} reads training examples, without noise. Leave it out"
     if task.fits_head:
         yield f"task={task.name} fits its head to the training examples, without noise. Choose task=classification"
     if task.packs:
