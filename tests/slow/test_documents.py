@@ -168,6 +168,9 @@ def test_every_command_runs(command, tiny_run, data_for, language_model, monkeyp
             assert all(message in ended.err for message in lacking), ended.err
             return
         assert ended.code == 0, ended.err
+        if composed.stream is not None:
+            assert len(list(Path("streams").glob("*/stream.json"))) == 1
+            return
         (record,) = Path("runs").glob("*/*/record.json")
         assert RunRecord.load(record.parent).data["status"] == "completed"
     assert ended.code == 0, ended.err
