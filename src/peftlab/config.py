@@ -32,6 +32,7 @@ from peftlab.backbone import ModelSpec
 from peftlab.composing.compose import explain_composition
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.data.augmentation.augmentation import Augmentation
+from peftlab.data.named_files import resolve_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
@@ -315,6 +316,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["adapter"] = resolve_adapter(adapter)
     resolve_previous(resolved.get("peft"))
     rounds_as_epochs(resolved)
+    resolve_files(resolved)
     without_null_views(resolved)
     _resolve_directions(resolved)
     return resolved

@@ -89,6 +89,12 @@ def reader(
     rows = (tiny_texts / "train.csv").read_text().splitlines()
     dialects = [f"{row},{'north' if n % 2 else 'south'}" for n, row in enumerate(rows[1:])]
     (tmp_path / "my_dialects.csv").write_text("\n".join([f"{rows[0]},dialect", *dialects]))
+    labelled = [
+        {"text": f"{word} {n}", "label": word, "weight": 0.5 + n / 100} for n in range(20) for word in ("a", "b")
+    ]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(map(json.dumps, labelled)))
+    sentences = [{"tokens": ["In", f"Rome{n}"], "ner_tags": ["O", "B-LOC"], "weight": 0.5 + n / 100} for n in range(40)]
+    (tmp_path / "labelled_sentences.jsonl").write_text("\n".join(map(json.dumps, sentences)))
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
     new_key(tmp_path / "secret.key")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))

@@ -21,6 +21,7 @@ from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
+from peftlab.data.listed import of_list
 from peftlab.data.poisson import Poisson, PoissonPlan
 from peftlab.data.reading import DataFacts, read_files
 from peftlab.data.replay import read_with_memory, replay_of, with_memory
@@ -113,11 +114,12 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_with_memory(self.spec, self.task)
-        for split, members in _studied(self, splits).items():
+        taken = _studied(self, splits)
+        for split, members in taken.items():
             used = with_memory(self.facts, split, members)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:
-                self.rest = left_out(splits[split], members)
+                self.rest = left_out(splits[split], [*members, *taken["validation"]])
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -306,7 +308,8 @@ class DataModule(L.LightningDataModule):
 
 def _studied(data: DataModule, splits: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """Return the examples of each split that the budget takes, after the task has seen those of the training split."""
-    taken = {split: sampled(split, members, data.task, data.budget) for split, members in splits.items()}
+    members_of = of_list(splits, data.budget.listed)
+    taken = {split: sampled(split, members, data.task, data.budget) for split, members in members_of.items()}
     data.task.study(taken["train"], Study(data.seed, data.spec.limits, data.processor, data.load_model))
     return taken
 

@@ -15,10 +15,11 @@ from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.duplicates import repeated
-from peftlab.data.form import has_groups
+from peftlab.data.form import has_groups, weight_of
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
+from peftlab.data.labelled import read_labelled
 from peftlab.data.masked.examples import ExampleMask, masked_examples
 from peftlab.data.memory import Recalled
 from peftlab.data.spec import DataSpec, takes_folders
@@ -93,8 +94,14 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
             sha256["label_errors"] = file_sha256(listing)
     if spec.mask_pii is not None and (key := spec.mask_pii.key_digest()) is not None:
         sha256["mask_pii"] = key
+    if spec.labelled is not None:
+        further = read_labelled(spec.labelled, task, [example.id for example in splits["train"]])
+        if spec.mask_pii is not None:
+            further = list(masked_examples(further, ExampleMask(spec.mask_pii.masker()))[0])
+        splits["train"] = [*splits["train"], *further]
     test, train = (hashes(plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
     overlap = int(among(test, train).sum())
+    weight = weight_of(spec.format)
     if has_groups(spec.format):
         _warn_of_shared_groups(splits)
     return splits, DataFacts(
@@ -106,7 +113,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         counts=counts,
         dropped=dropped,
         train_test_overlap=overlap,
-        factors=cleaned.factors,
+        factors=cleaned.factors if weight is None else _weights(splits["train"], weight, cleaned.factors),
         cleaned=cleaned.counts,
     )
 
@@ -265,6 +272,18 @@ def _clean(spec: DataSpec, splits: Examples, dropped: Counts, task: Task, ids: M
     if not splits["train"]:
         raise DataError("data.clean: it drops every training example. Report or downweight them instead")
     return cleaned
+
+
+def _weights(train: Sequence[Any], column: str | int, factors: Mapping[str, float]) -> dict[str, float]:
+    """Return the factor on the weight of each training example: its own weight times that of cleaning.
+
+    Raises:
+        DataError: none has a weight in that column.
+    """
+    own = {example.id: example.weight for example in train}
+    if not any(weight is not None for weight in own.values()):
+        raise DataError(f"data.format: the column '{column}' of weights is empty, or missing, in the training split")
+    return {id: factors.get(id, 1.0) * (1.0 if weight is None else weight) for id, weight in own.items()}
 
 
 def _empty(split: str, files: Files, train: Sequence[Any], grouped: bool) -> DataError:

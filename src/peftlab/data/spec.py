@@ -14,6 +14,7 @@ from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
 from peftlab.data.masked.option import MaskPii
 from peftlab.data.memory import Memory
+from peftlab.data.named_files import NamedFile
 from peftlab.data.splits import Splits
 from peftlab.data.subset import Subset
 from peftlab.data.written import as_written
@@ -81,6 +82,8 @@ class DataSpec:
     """The examples that are used, in every split; None: all."""
     mask_pii: MaskPii | None = None
     """The personal data that is masked in every text as it is read, at prediction too; None: none is looked for."""
+    labelled: NamedFile | None = None
+    """Further training examples that people have labelled one by one, see `peftlab.data.labelled`; None: no others."""
     labels: Annotated[list[str] | None, BeforeValidator(as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
@@ -139,6 +142,8 @@ class BudgetSpec:
     sentences with 16 entities of each type ("16 shots")."""
     sample_seed: int = Field(default=0, ge=0, lt=2**32)
     """Chooses the sample; of one seed, a larger sample contains the smaller ones."""
+    listed: NamedFile | None = None
+    """In place of a sample: the examples that a file names by their ids, see `peftlab.data.listed`."""
     half: int | None = Field(default=None, ge=0)
     """Train on a random half of the sample only, so that the other half tells how much a model reveals of what it was
     trained on, see `peftlab audit`. A fair coin decides on each example; an even number and the next one are the two
@@ -165,6 +170,8 @@ class BudgetSpec:
             raise ValueError("per_class and train_examples both choose the sample: set one of them to null")
         if self.per_class is not None and self.stratified:
             raise ValueError("per_class takes equally many of each class: set stratified=false")
+        if self.listed is not None and (self.train_examples, self.per_class, self.stratified) != (None, None, False):
+            raise ValueError("listed names the examples: set train_examples=null, per_class=null, stratified=false")
 
     @property
     def scored(self) -> tuple[str, ...]:

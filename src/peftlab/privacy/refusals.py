@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from peftlab.data.form import has_groups
+from peftlab.data.form import has_groups, weight_of
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
@@ -74,6 +74,8 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         yield "data.replay: examples of another run are in no unit of this one's files. Leave it out"
     if data.clean is not None:
         yield "data.clean judges an example by others. Clean the files first, by rules that need no other example"
+    if weight_of(data.format) is not None:
+        yield f"data={data.name} weights examples, and each is to count alike. Leave the column of weights out"
     if privacy.unit == "group" and data.duplicates == "drop":
         yield (
             "data.duplicates=drop: a group that comes or goes changes which examples of other groups are kept. Set "
@@ -81,7 +83,7 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         )
     if privacy.unit == "group" and not has_groups(data.format):
         yield (f"privacy.unit=group: data={data.name} names no group. Set data.format.group, or privacy.unit=example")
-    for key in ("stratified", "per_class", "overfit_batches"):
+    for key in ("stratified", "per_class", "listed", "overfit_batches"):
         if getattr(budget, key):
             yield f"budget.{key} chooses examples by the others. Take a random sample: budget.train_examples=N alone"
     for name, each in spec.augment.items():

@@ -58,6 +58,8 @@ NOT_RESULT = (
     "data.mask_pii.key",  # the location of a secret; its digest among those of the data stands for it
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
+    "budget.listed.path",  # the location of a list; its digest stands for it
+    "data.labelled.path",  # the location of further examples; the digest of the file stands for them
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
     "regularizer.ewc.previous",  # the same, of several
     "regularizer.lwf.previous",  # the same, of one
@@ -70,6 +72,7 @@ list of groups, they are left out of each."""
 
 ADDED: dict[str, Any] = {
     "budget.half": None,
+    "budget.listed": None,
     "budget.max_passes": None,
     "budget.stratified": False,
     "budget.per_class": None,
@@ -79,6 +82,7 @@ ADDED: dict[str, Any] = {
     "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
+    "data.labelled": None,
     "data.mask_pii": None,
     "data.replay": None,
     "data.subset": None,
@@ -86,6 +90,8 @@ ADDED: dict[str, Any] = {
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
     "data.format.rows.skip_empty": False,
+    "data.format.rows.weight": None,
+    "data.format.weight": None,
     "model.pooling": None,
     "model.quantize": "none",
     "task.class_weights": None,

@@ -230,7 +230,7 @@ class _Looker:
         from peftlab.storage.digests import canonical_json, sha256_of
 
         resolved, spec = settle(OmegaConf.create(config))
-        budget = {key: resolved["budget"][key] for key in BY_KEYS}
+        budget = {key: resolved["budget"].get(key) for key in BY_KEYS}
         # the seed affects the data only if overfit_batches draws a subset
         seed = resolved["seed"] if budget["overfit_batches"] else None
         of_the_data = ("model", "data", "task", "augment", "semi", "allow")

@@ -44,11 +44,12 @@ def text_of(findings: Sequence[Finding]) -> str:
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows_of(findings):
-        writer.writerow({key: _as_cell(value) for key, value in row.items()})
+        writer.writerow({key: as_cell(value) for key, value in row.items()})
     return out.getvalue()
 
 
-def _as_cell(value: str | float | int | None) -> str | float | int | None:
+def as_cell(value: str | float | int | None) -> str | float | int | None:
+    """Return a value as a cell, with an apostrophe before what a spreadsheet would take for a formula."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
