@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from filelock import FileLock
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tests.tiny_models import make_language_model
 
 from peftlab.composing.compose import conf_dir, config_groups
@@ -45,11 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
     Before pytest turns to logs and warnings, which forks would inherit. The first of pytest-xdist's runs no test.
     """
     from hypothesis import HealthCheck, settings
+    from hypothesis.configuration import set_hypothesis_home_dir
     from tests.forks import serve
 
     # no test of hypothesis is to fail because the machine has other work: it times what it does
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
+    # its tables of characters, which take seconds, are read where tests left them: each works in a folder of its own
+    set_hypothesis_home_dir(config.rootpath / ".hypothesis")
     if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
         with without_collecting():
             import peftlab.one_run  # noqa: F401
@@ -602,14 +607,52 @@ def split_choices(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
     return choices, [parsed(override)[0] for override in overrides if not parsed(override)[1]]
 
 
+def composed_by(*choices: str) -> DictConfig:
+    """Return the configuration with these choices as Hydra composes it, which takes its time."""
+    with own_hydra(conf_dir()):
+        return compose("config", overrides=list(choices))
+
+
+@functools.cache
+def plain_sections() -> dict[str, Any]:
+    return dict(composed_by().items_ex(resolve=False))
+
+
+@functools.cache
+def section_by(choice: str) -> dict[str, Any] | None:
+    """Return the section that a choice names as it decides it, if at all; None where it decides more than that."""
+    group = choice.partition("=")[0]
+    if group not in config_groups():
+        return None
+    try:
+        sections = dict(composed_by(choice).items_ex(resolve=False))
+    except HydraException:  # whose message is to be that about all choices
+        return None
+    section = {group: sections.pop(group)} if group in sections else {}
+    others = {key: value for key, value in plain_sections().items() if key != group}
+    as_they_stand = [OmegaConf.to_container(OmegaConf.create(each)) for each in (sections, others)]
+    return section if as_they_stand[0] == as_they_stand[1] else None
+
+
 @functools.cache
 def with_choices(*choices: str) -> bytes:
-    """Return the configuration with these options of groups, which Hydra takes its time for, pickled.
+    """Return the configuration with these choices, pickled: to read it costs a sixth of a deep copy.
 
-    To read it costs a sixth of a deep copy.
+    A section that one choice decides is composed once for all configurations with that choice.
     """
-    with own_hydra(conf_dir()):
-        return pickle.dumps(compose("config", overrides=list(choices)))
+    sections = dict(plain_sections())
+    for choice in choices:
+        section = section_by(choice)
+        if section is None:
+            return pickle.dumps(composed_by(*choices))
+        sections.pop(choice.partition("=")[0], None)
+        sections |= section
+    defaults = yaml.safe_load((conf_dir() / "config.yaml").read_text("utf-8"))["defaults"]
+    order = [group for entry in defaults if isinstance(entry, dict) for group in entry]
+    in_order = sorted(sections, key=lambda key: order.index(key) if key in order else len(order))
+    config = DictConfig({key: sections[key] for key in in_order})
+    OmegaConf.set_struct(config, True)
+    return pickle.dumps(config)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Queries on a frozen encoder: MiniLM reads every question once, and a logistic regression learns the labels.
 
 Run `python experiments/active_learning/frozen.py DATA [--query random breaking_ties ...] [--one-of-each]`; DATA is the
-folder of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training questions, the
-score is the accuracy on their test questions. Each seed begins with a random sample, or with one question of each
+folder of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training questions,
+the score is the accuracy on their test questions. Each seed begins with a random sample, or with one question of each
 intent. Prints the table of `peftlab active`: the area under the curve, and its paired difference from random.
 """
 

@@ -163,6 +163,11 @@ def calibrate(spec: RunSpec, tuner: Tuner, data: DataModule) -> None:
         spec.peft.calibrate(tuner.model, data.calibration_batches())
 
 
+def counts_activations(spec: RunSpec) -> bool:
+    """Return whether the memory of activations can be measured, see `Outlook`."""
+    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy is not None)
+
+
 def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
     """Check that the metrics that callbacks monitor are logged, unless the user's own classes may log more.
 

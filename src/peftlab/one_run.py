@@ -23,6 +23,7 @@ from peftlab.assembly import (
     calibrate,
     check_monitors,
     check_trained,
+    counts_activations,
     divide_units,
     draw_batches,
     make_private,
@@ -329,11 +330,6 @@ def seed_everything(spec: RunSpec) -> None:
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
     set_products(spec.trainer.tf32)
-
-
-def counts_activations(spec: RunSpec) -> bool:
-    """Return whether the memory of activations can be measured, see `Outlook`."""
-    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy is not None)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

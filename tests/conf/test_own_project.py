@@ -31,6 +31,7 @@ def tiny(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return [*model, "budget=smoke", "budget.max_steps=2", "run_dir=run"]
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("line", [line for line in COMMANDS.splitlines() if "--help" not in line])
 def test_every_command_of_its_readme_runs(command, tiny, line):
     words = shlex.split(line)

@@ -88,7 +88,9 @@ def check_static_shapes(run, batch) -> None:
     assert predicted[0] == predicted[1]
 
 
-@pytest.mark.parametrize("peft", ["lora", pytest.param("houlsby", marks=pytest.mark.slow), "prompt_tuning"])
+@pytest.mark.parametrize(
+    "peft", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("houlsby", "prompt_tuning"))]
+)
 def test_spans(run, tiny_model, tmp_path, peft):
     context = "paris is larger than rome and the warsaw report"
     pairs = [("what is larger ?", "paris"), ("than what ?", "rome"), ("which report ?", "warsaw report")]

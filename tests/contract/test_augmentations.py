@@ -181,6 +181,7 @@ def spans_of(text: EditableText) -> list[tuple]:
     return [(span.label, text.words[span.start : span.end]) for span in text.spans]
 
 
+@pytest.mark.one_in(3, "slow")
 def test_it_is_a_pure_function_of_seed_epoch_and_id(option, augmenter):
     made, examples = augmenter(option)
     again, _ = augmenter(option)
@@ -215,6 +216,7 @@ def test_entities_keep_their_words_and_types(option, augmenter):
                 assert spans_of(after) == spans_of(before)
 
 
+@pytest.mark.one_in(3, "slow")
 def test_a_label_of_the_whole_text_stays(option, augmenter):
     if option in ON_MENTIONS:
         with pytest.raises(ConfigError, match=rf"augment\.{option}: no effect: no training text has (a )?mention"):
@@ -227,6 +229,7 @@ def test_a_label_of_the_whole_text_stays(option, augmenter):
         assert new.text.strip()
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("label", ["LOC", None], ids=["mentions", "protected"])
 def test_spans_of_random_texts_stay(option, label, augmenter):
     made, _ = augmenter(option)

@@ -95,6 +95,7 @@ def test_packed_and_unpacked_runs_learn_the_same(train):
         torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_proof_compares_what_can_share_a_row_and_in_full_precision(train):
     """Among long texts, the short ones alone share rows; and answers of two tokens are rounded by more than others."""
     file, rows = Path("conversations/train.jsonl"), [{"prompt": "the river " * 28, "answer": "rome"}] * 30

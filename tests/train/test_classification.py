@@ -142,6 +142,7 @@ class TestRun:
         assert cached.data["cost"]["activation_cache"]["layers"] == 2
         assert recorded(cached)["loss"] == pytest.approx(recorded(whole)["loss"], rel=1e-4)
 
+    @pytest.mark.slow
     def test_one_file_without_splits_and_of_pairs(self, run_tiny, tmp_path):
         towns = ["rome", "paris"]
         rows = [f"{towns[n % 2]},{towns[n % 3 % 2]} {n},{n % 2}" for n in range(80)]

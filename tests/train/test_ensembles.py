@@ -77,6 +77,7 @@ def test_the_command_shows_members_gain_and_cost(members, peftlab):
         assert (code, "--best: invalid positive whole number value" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_members_run_in_one_pass_as_in_several_and_share_frozen_weights(members):
     run = average([members[0]] * 2 + [members[1]], temperature=1.0)
     model = run.model
@@ -100,6 +101,7 @@ def test_members_run_in_one_pass_as_in_several_and_share_frozen_weights(members)
     assert "share too few" in model.together.apart
 
 
+@pytest.mark.slow
 def test_labels_in_another_order_are_matched_and_others_are_refused(members, run_once, tiny_data):
     types = list(reversed(members[0].parts.task.types))
     other = load(run_once("other-order", f"data.labels=[{','.join(types)}]", "budget.max_steps=40", "seed=3").folder)

@@ -94,6 +94,7 @@ def test_fedprox_holds_clients_back_and_half_a_step_goes_half_the_way(federated)
         torch.testing.assert_close(tensor, (start[name] + whole[name]) / 2, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_client_alone_trains_on_its_own_examples(federated, run_tiny):
     alone = run_tiny(*LABELS, "federated=local", "federated.clients=3", "federated.only=1", "budget.max_steps=4")
     together = federated(rounds=1).extensions["federated"]["clients"]

@@ -68,6 +68,7 @@ def test_a_run_keeps_nothing(run):
     assert (answer["text"], answer["masked"]) == ("Mail [EMAIL] from [IP]", {"email": 1, "ip": 1})
 
 
+@pytest.mark.slow
 def test_surrogates_belong_to_their_key(run):
     for name in ("a", "b"):
         Path(name).write_text(KEY.replace("k", name))

@@ -40,7 +40,7 @@ type."""
 _PATH_WITHIN = re.compile(r"""([:,\[{]\s*)(?:(['"])[/~].*?\2|(?:/(?!/)|~)[^,\]}]*)""")
 """An absolute path in a list or in keys and values."""
 
-_TRAINED_BY = ("optimizer", "scheduler", "regularizer", "augment", "task", "peft")
+_TRAINED_BY = ("optimizer", "scheduler", "regularizer", "augment", "semi", "task", "peft")
 """The sections of the configuration that say how it was trained."""
 
 

@@ -90,6 +90,7 @@ def test_it_follows_torchs_threads(model):
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="says where memory is mapped on Linux alone")
 def test_the_stack_for_signals_outlives_sessions(method, file):
     """OpenVINO replaces it: had it gone with the second session, the next signal would end the process."""

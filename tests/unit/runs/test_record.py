@@ -705,6 +705,7 @@ class TestEnvironment:
         assert (section["isa"], section["threads"], section["seeds"]) == ("AVX2", 2, {"global": 0})
 
 
+@pytest.mark.slow
 def test_the_room_imports_nothing_heavy() -> None:
     """What lists and compares runs is there at once."""
     heavy = {"torch", "transformers", "hydra", "lightning"}

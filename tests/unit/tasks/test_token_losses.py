@@ -162,6 +162,7 @@ def test_a_loss_without_a_label_is_zero_and_has_no_gradient(language_model):
     assert not any(weight.grad.any() for weight in model.parameters() if weight.grad is not None)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_returns_the_logits(language_model):
     model = load(language_model("llama"), "llama")
     inputs, labels = inputs_and_labels(model)

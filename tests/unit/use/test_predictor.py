@@ -171,6 +171,7 @@ def needed_by(*modules: str) -> set[str]:
     return needed
 
 
+@pytest.mark.slow
 def test_neither_lightning_nor_a_run_is_needed():
     assert not HEAVY & needed_by("peftlab.use.finished", "peftlab.use.predictor")
     assert HEAVY & needed_by("peftlab.one_run") >= {"lightning", "hydra", "peftlab.config"}

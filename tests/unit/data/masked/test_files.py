@@ -119,6 +119,7 @@ def test_what_cannot_be_done_is_said(mask, tmp_path):
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported(tmp_path):
     """In a process of its own: modules that are imported anew would have other classes than those of other tests."""
     (tmp_path / "a.csv").write_text("text\nx\n")

@@ -89,6 +89,7 @@ def test_a_server_that_runs_has_the_numbers_of_its_processes(tmp_path, monkeypat
         assert b"peftlab_requests_total" in exposition()
 
 
+@pytest.mark.slow
 def test_observing_needs_no_torch():
     code = (
         "import sys, peftlab.serving.observing.running, peftlab.serving.observing.observers\n"

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The study of this folder; run it again to resume, elsewhere too, for the records of what is done lie beside this file:
+#   experiments/semi_supervised/run.sh [key=value ...]
+#   experiments/semi_supervised/run.sh keep
+# Settings are of all runs: budget.max_steps=3 budget.eval_examples=30 seed=0,1 SWEEP=sweeps/try for a rehearsal.
+# keep: trains nothing, writes records.tar.xz and results.md from the runs that there are.
+# An hour of one core, half an hour of two (TRIALS_AT_ONCE=2).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+export OMP_NUM_THREADS=1
+sweep=${SWEEP:-sweeps/semi_supervised}
+kept=${KEPT:-$here}
+python=${PYTHON:-.venv/bin/python}
+draws=${DRAWS:-0 1 2 3 4}
+
+keep() {
+  (cd "$sweep" && find . -name record.json -exec grep --files-with-matches '"status": "completed"' {} + | sort |
+    sed 'p;s/record.json$/config.yaml/') |
+    tar --create --xz --file "$kept/records.tar.xz.new" --directory "$sweep" --files-from - --mtime @0 --owner 0 --group 0
+  mv "$kept/records.tar.xz.new" "$kept/records.tar.xz"
+  "$python" "$here/table.py" "$sweep" "$kept/results.md"
+}
+
+mkdir -p "$sweep"
+if [ -e "$kept/records.tar.xz" ]; then tar --extract --skip-old-files --file "$kept/records.tar.xz" --directory "$sweep"; fi
+trap keep EXIT
+if [ "${1:-}" = keep ]; then exit; fi
+
+train() { "$python" -m train logger=[csv] callbacks=[] "$@"; }
+# Of each draw, the labelled texts and the initial weights are those of all arms. Here, $@ are the user's settings.
+for draw in $draws; do
+  one=(+experiment=semi_tweets "seed=$draw" "budget.sample_seed=$draw" existing=skip)
+  train "${one[@]}" semi=none "run_dir=$sweep/supervised-$draw" "$@"
+  train "${one[@]}" semi=self_training semi.ramp_up=0 semi.mu=4 semi.at_most=5000 "semi.teacher=$sweep/supervised-$draw" \
+    "run_dir=$sweep/teacher-$draw" "$@"
+done
+if [ ! -d "$sweep/tapt/adapter" ]; then
+  train +experiment=tapt_tweets "run_dir=$sweep/tapt" existing=auto ${TAPT:-}
+fi
+all=(-m +experiment=semi_tweets "seed=${draws// /,}" 'budget.sample_seed=${seed}'
+  "hydra.launcher.trials_at_once=${TRIALS_AT_ONCE:-2}" sweep.probe_seconds=0)
+train "${all[@]}" semi=none "adapter=$sweep/tapt/adapter" "sweep_dir=$sweep/after_tapt" "$@"
+train "${all[@]}" semi=self_training,fixmatch,adamatch,softmatch,uda,mixtext semi.mu=4 semi.at_most=5000 \
+  "sweep_dir=$sweep/methods" "$@"
