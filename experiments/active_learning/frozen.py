@@ -1,9 +1,9 @@
 """Queries on a frozen encoder: MiniLM reads every question once, and a logistic regression learns the labels.
 
-Run `python experiments/active_learning/frozen.py DATA [--seeds 10] [--query random breaking_ties ...]`; DATA is the folder
-of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training questions, the score
-is the accuracy on their test questions. Each seed begins with 20 questions, one of each intent or a random sample. Prints
-the table of `peftlab active`: the area under the curve, and its paired difference from random.
+Run `python experiments/active_learning/frozen.py DATA [--query random breaking_ties ...] [--one-of-each]`; DATA is the
+folder of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training questions,
+the score is the accuracy on their test questions. Each seed begins with a random sample, or with one question of each
+intent. Prints the table of `peftlab active`: the area under the curve, and its paired difference from random.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--inverse-regularization", type=float, default=1.0)
+    parser.add_argument("--inverse-regularization", type=float, default=10.0)
     parser.add_argument(
         "--query",
         nargs="+",
         default=["random", "breaking_ties", "entropy", "least_confidence", "badge", "cal", "coreset"],
     )
+    parser.add_argument("--one-of-each", action="store_true")
     options = parser.parse_args()
     texts, labels = {}, {}
     for split in ("train", "test"):
@@ -52,7 +53,9 @@ def main() -> None:
     facts = []
     for seed in range(options.seeds):
         for name in options.query:
-            known = list(np.random.default_rng(seed).permutation(len(labels["train"]))[: options.batch])
+            order = np.random.default_rng(seed).permutation(len(labels["train"]))
+            firsts = {int(labels["train"][place]): place for place in order[::-1]}
+            known = list(firsts.values()) if options.one_of_each else list(order[: options.batch])
             for number in range(options.rounds + 1):
                 model = LogisticRegression(C=options.inverse_regularization, max_iter=1000)
                 model.fit(embeddings["train"][known], labels["train"][known])
