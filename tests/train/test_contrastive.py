@@ -59,6 +59,16 @@ def test_a_run_has_the_classifier_that_fits_its_best_checkpoint(train):
     assert answer["probabilities"][answer["predicted"]] == answer["probability"]
 
 
+def test_without_training_it_is_the_classifier_of_the_pretrained_embeddings(train):
+    record = train("peft=head", "budget.max_steps=0", "task.classifier=prototype")
+    assert record.data["cost"]["steps"] == 0
+    run = peftlab.load("run")
+    embeddings, labels = embeddings_of(run, "train")
+    means = np.stack([embeddings[labels == n].mean(axis=0) for n in range(5)])
+    np.testing.assert_allclose(head_of("run")[0] * 0.1, means, atol=1e-5)
+    assert run.evaluate().equal
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

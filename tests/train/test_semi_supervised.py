@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
 
 TASKS = {
     "classification": ["tiny_texts", "data=csv", "semi=fixmatch", "semi.threshold=0.1"],
-    "ner": ["tiny_data", "data=files", "semi=softmatch", "semi.lambda_u=2"],
+    "ner": ["tiny_data", "data=files", "semi=softmatch", "+augment@semi.weak.insert=insert"],
     "multilabel": ["tiny_label_sets", "data=several_labels", "semi=adamatch", "semi.threshold=0.5"],
     "regression": ["tiny_numbers", "data=csv", "semi=uda", "semi.threshold=0", "semi.temperature=1"],
     "relation": ["tiny_relations", "data=relations", "semi=mixtext"],
@@ -201,6 +201,15 @@ def test_tasks_with_labels_of_texts_or_words_learn_from_others(run_tiny, request
     assert semi(record)["edited"]["strong.delete"]["examples"] > 0
     assert record.extensions["regularizers"]["semi"]["term"] > 0
     assert check(RunFolder(record)).causes == []
+
+
+@pytest.mark.slow
+def test_a_prompt_learns_from_others(run_texts, language_model):
+    words = "{compare: a, hire: b, move: c, nothing: d, report: e}"
+    prompt = ["task=prompt", r'task.template="{text} :{answer}"', f"task.label_words={words}"]
+    model = [f"model.path={language_model('llama')}", "model.dropout=null", "model.head_dropout=null"]
+    record = run_texts("semi=fixmatch", *PLAIN, "semi.threshold=0.2", *prompt, *model)
+    assert semi(record)["used"] > 0
 
 
 def test_other_tasks_are_refused(run_tiny, tiny_headlines):

@@ -15,7 +15,7 @@ from typing import Any
 
 from peftlab.data.cleaning.listing import as_cell
 from peftlab.data.delimited_rows import delimiter_of, likelier, rows_of
-from peftlab.data.json_lines import read_object
+from peftlab.data.json_objects import read_object
 from peftlab.data.labelled import check_labels, gold_name, labelled_example
 from peftlab.data.text_files import read_text
 from peftlab.errors import DataError, did_you_mean

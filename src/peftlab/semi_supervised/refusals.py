@@ -29,6 +29,11 @@ def refuse(semi: SemiSupervised, spec: Any) -> None:
             f"trainer.strategy={hardware.strategy}: its devices compute every pass together, and each has certain "
             "guesses in steps of its own. Use trainer=ddp",
         ),
+        (
+            spec.task.draws_partners,
+            f"task={spec.task.name}: its head is fitted at validations, and guesses nothing in between. Set "
+            "task=classification",
+        ),
         (spec.task.packs, "task.packing lays several examples into a row. Set task.packing=off"),
         (
             semi.unlabelled == REST and spec.budget.half is not None,

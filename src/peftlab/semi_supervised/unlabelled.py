@@ -12,7 +12,7 @@ import numpy as np
 
 from peftlab.data.hashes import among, hashes
 from peftlab.data.indexed_examples import LinesOfFile
-from peftlab.data.json_lines import read_object
+from peftlab.data.json_objects import read_object
 from peftlab.data.masked.examples import ExampleMask, masked_examples
 from peftlab.data.module import DataModule
 from peftlab.data.reading import plain

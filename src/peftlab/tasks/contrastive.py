@@ -19,6 +19,7 @@ from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.embeddings import EMBEDDING_CLASSIFICATION
 from peftlab.tasks.fitted_classifiers import Labelled, logistic, prototypes
 from peftlab.tasks.heads import Head
+from peftlab.tasks.partners import Pool
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 from peftlab.tasks.texts import Text
 
@@ -46,6 +47,9 @@ class Contrastive(Classification):
     partners: int = Field(default=7, ge=3, le=255)
     """Texts beside each training example. The group has half as many classes as texts, as far as there are so many, so
     that 7 partners make four classes of two texts each."""
+    negatives: Literal["near", "any"] = "near"
+    """The further classes of a group. ``near``: mostly those whose training texts share words with the example's class,
+    which are the hardest to tell from it (hard negatives); ``any``: all alike."""
     temperature: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """Divides similarities in the softmax of ``supcon``, and distances in the logits of ``prototype``."""
     classifier: Literal["logistic", "prototype"] = "logistic"
@@ -60,8 +64,7 @@ class Contrastive(Classification):
     couples_rows: ClassVar[bool] = True
     fits_head: ClassVar[bool] = True
     acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"inverse_regularization": ("task.classifier", "logistic")}
-    _pool: tuple[Any, dict[str, np.ndarray]] | None = field(default=None, init=False, repr=False)
-    """A training split, and the positions of the examples of each label in it."""
+    _pool: Pool | None = field(default=None, init=False, repr=False)
 
     @override
     def settle(self, examples: Sequence[Text], encoded: Encoded) -> None:
@@ -78,7 +81,7 @@ class Contrastive(Classification):
         """Return one row a text; with `random`, each example's group of texts as its rows, and their ``classes``."""
         if random is None:
             return super().collate(examples, encoded, indices)
-        groups = [self._group(examples, i, random(i)) for i in indices]
+        groups = [self._group(examples, encoded, i, random(i)) for i in indices]
         batch = super().collate(examples, encoded, [member for group in groups for member in group])
         return replace(
             batch,
@@ -148,34 +151,11 @@ class Contrastive(Classification):
             if layer == "classifier" and parameter.requires_grad:
                 parameter.data.copy_(torch.from_numpy(getattr(fitted, kind)))
 
-    def _group(self, examples: Sequence[Text], index: int, random: np.random.Generator) -> list[int]:
+    def _group(self, examples: Sequence[Text], encoded: Encoded, index: int, random: np.random.Generator) -> list[int]:
         """Return the positions of the texts of a group: the example at `index`, and the partners drawn for it."""
-        pool, texts = self._places(examples), 1 + self.partners
-        if (own := examples[index].label) is None:  # it has no weight
+        if self._pool is None or self._pool.examples is not examples:
+            self._pool = Pool.of(examples, encoded)
+        texts = 1 + self.partners
+        if (label := examples[index].label) is None:  # it has no weight
             return [index] * texts
-        further = [label for label in pool if label != own]
-        ways = min(len(pool), texts // 2)
-        labels = [own, *(further[n] for n in random.choice(len(further), ways - 1, replace=False))]
-        group = [index]
-        for place, label in enumerate(labels):
-            number = texts // ways + (place < texts % ways) - (label == own)
-            members = pool[label] if label != own else pool[label][pool[label] != index]
-            # of one shot, the text itself: dropout makes two embeddings of it (Gao et al. 2021)
-            group += _drawn(members if len(members) else np.asarray([index]), number, random)
-        return group
-
-    def _places(self, examples: Sequence[Text]) -> dict[str, np.ndarray]:
-        if self._pool is None or self._pool[0] is not examples:
-            places: dict[str, list[int]] = {}
-            for place, example in enumerate(examples):
-                if example.label is not None:
-                    places.setdefault(example.label, []).append(place)
-            self._pool = examples, {label: np.asarray(own) for label, own in sorted(places.items())}
-        return self._pool[1]
-
-
-def _drawn(members: np.ndarray, number: int, random: np.random.Generator) -> list[int]:
-    """Return `number` of the `members`, all of them before any comes again."""
-    chosen = random.choice(members, min(number, len(members)), replace=False)
-    drawn: list[int] = np.resize(chosen, number).tolist()
-    return drawn
+        return self._pool.group(index, label, texts, self.negatives == "near", random)

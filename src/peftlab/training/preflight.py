@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from peftlab.data.batching import generator_of
 from peftlab.data.module import DataModule
 from peftlab.devices.free_memory import free_memory
 from peftlab.tasks.batch import Batch
@@ -43,7 +45,8 @@ def largest_batch(data: DataModule) -> Batch:
     lengths = members.encoded.lengths
     sizes = [int(lengths[part.examples].max()) * len(part.examples) for part in parts]
     tried = {int(np.argmax(sizes)), int(np.argmax([lengths[part.examples].sum() for part in parts]))}
-    batches = (data.task.collate(members.examples, members.encoded, parts[n].examples) for n in sorted(tried))
+    random = partial(generator_of, data.seed, 0)  # a task may draw further rows for each example
+    batches = (data.task.collate(members.examples, members.encoded, parts[n].examples, random) for n in sorted(tried))
     return max(batches, key=lambda batch: batch.positions)
 
 
