@@ -552,7 +552,10 @@ def trains(line: str) -> bool:
 def takes_long(line: str) -> bool:
     """Return whether a command trains a run to its end, attacks one, or makes it smaller."""
     words = line.split()
-    return words[1] in ("resume", "robustness", "reproduce", "audit", "compress") and "--check-only" not in words
+    return (
+        words[1] in ("continue", "resume", "robustness", "reproduce", "audit", "compress")
+        and "--check-only" not in words
+    )
 
 
 LACKING = {

@@ -114,7 +114,7 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_with_memory(self.spec, self.task)
-        taken = _studied(self, splits)
+        taken = _studied(self, of_list(splits, self.budget.listed))
         for split, members in taken.items():
             used = with_memory(self.facts, split, members)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
@@ -308,8 +308,7 @@ class DataModule(L.LightningDataModule):
 
 def _studied(data: DataModule, splits: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """Return the examples of each split that the budget takes, after the task has seen those of the training split."""
-    members_of = of_list(splits, data.budget.listed)
-    taken = {split: sampled(split, members, data.task, data.budget) for split, members in members_of.items()}
+    taken = {split: sampled(split, members, data.task, data.budget) for split, members in splits.items()}
     data.task.study(taken["train"], Study(data.seed, data.spec.limits, data.processor, data.load_model))
     return taken
 

@@ -227,7 +227,7 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
         spec.subset.check_found(splits["train"], task, spec.format)
     for split, members in splits.items():
         if not members and spec.subset is not None:
-            raise DataError(f"data.subset: the {split} split has no example of it; choose more, or hold out more")
+            raise DataError(f"the {split} split has no example that data.subset chooses; choose more, or hold out more")
         if not members:
             raise _empty(split, files, examples["train"], has_groups(spec.format))
     return splits, dropped

@@ -17,8 +17,8 @@ from peftlab.tasks.task import Task
 log = logging.getLogger("peftlab")
 
 BY_KEYS = (
-    *("train_examples", "stratified", "per_class", "sample_seed", "listed", "half", "eval_examples"),
-    *("validation_per_class", "overfit_batches"),
+    *("train_examples", "stratified", "per_class", "sample_seed", "listed", "half"),
+    *("eval_examples", "validation_per_class", "overfit_batches"),
 )
 """The keys of a budget that decide which examples a run uses."""
 
