@@ -215,13 +215,13 @@ def _sentence(text: Unlabelled, votes: Votes, probabilities: np.ndarray, begin: 
     votes on or that are no O.
     """
     of_words, voted = probabilities[begin:end], votes.voted[begin:end]
+    if not voted.any():
+        return {"unlabelled": {"words": list(text.words)}}  # as `Task.from_input` takes it
     best = of_words.argmax(axis=1)
     tags = repaired_bio([votes.labels[tag] for tag in best])
     counted = voted | (best > 0)
     own = of_words.max(axis=1)
-    weight = _rounded((own[counted] if counted.any() else own).mean())
-    row = {"tokens": list(text.words), "ner_tags": tags, "weight": weight}
-    return row if voted.any() else {"unlabelled": row}
+    return {"tokens": list(text.words), "ner_tags": tags, "weight": _rounded(own[counted].mean())}
 
 
 def _rounded(probability: float) -> float:
