@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
+from peftlab.active_learning import observing
 from peftlab.backbone import ModelSpec, fetch
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import FilesSource
@@ -303,6 +304,15 @@ def test_calibration_bears_labels_of_no_probability(decoder):
     head.forward = lambda *args: forward(*args) - torch.tensor([0.0, 1e4])
     case.task.fit_head(case.model, ())
     assert head.shift.isfinite().all()
+
+
+def test_queries_of_embeddings_see_all_places_of_an_answer(decoder):
+    case = Case(decoder)
+    batch = case.batch()
+    with torch.no_grad(), observing._reading(case.model) as read:
+        logits = case.task.outputs(case.model, batch).logits
+    size, places = case.model.get_output_embeddings().weight.shape[1], len(case.model.verbalizer.places)
+    assert observing._embeddings(read, logits, batch).shape == (4, places * size)
 
 
 def test_an_explanation_is_of_one_row(decoder):
