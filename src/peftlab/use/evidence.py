@@ -31,11 +31,12 @@ from peftlab.methods.head import is_of_head
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
 from peftlab.regularizers.regularizer import WeightAverage
-from peftlab.runs.decisions import DECISIONS
+from peftlab.runs import label_budget
+from peftlab.runs.decisions import DECISIONS, SECTION
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into
 from peftlab.tasks.task import Task
-from peftlab.training import trail
+from peftlab.training import labels_used, trail
 from peftlab.training.trail import TrailOf, hashes
 from peftlab.training.tuner import Tuner
 from peftlab.use.decisions import contradicting, evident
@@ -106,8 +107,16 @@ class Evidence:
     cannot."""
     logged: dict[str, set[float]]
     """All values in ``metrics.csv``, by metric."""
+    labels: dict[str, Any] | None
+    """The section `label_budget` of the record; None: it cannot be told."""
     decisions: dict[str, Any] | None
     """The section of the record, empty if the task learns none; None: there are no predictions to learn from."""
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The sections of capabilities in the record, as far as they follow from what is here."""
+        found = {SECTION: self.decisions, label_budget.SECTION: self.labels}
+        return {name: section for name, section in found.items() if section is not None}
 
 
 @dataclass(frozen=True)
@@ -198,8 +207,14 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         broken_trail=fault,
         best=None if read is None or spec.allow or _averages(config) else _best(folder, read, config, tuner),
         logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+        labels=None if spec.allow or spec.derived is not None else _labels(data, config, course.steps),
         decisions=decisions,
     )
+
+
+def _labels(data: DataModule, config: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    callbacks = {name: node for name, node in config["callbacks"].items() if node is not None}
+    return labels_used.label_budget(data, build(callbacks, "callbacks").values(), steps)
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
