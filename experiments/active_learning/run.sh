@@ -8,11 +8,12 @@ cd "$(dirname "$0")/../.."
 export OMP_NUM_THREADS=1
 data=$1
 shift
-# the first 20 intents in the order of the alphabet
-labels=Refund_not_showing_up,activate_my_card,age_limit,apple_pay_or_google_pay,atm_support,automatic_top_up
-labels+=,balance_not_updated_after_bank_transfer,balance_not_updated_after_cheque_or_cash_deposit,beneficiary_not_allowed
-labels+=,cancel_transfer,card_about_to_expire,card_acceptance,card_arrival,card_delivery_estimate,card_linking
-labels+=,card_not_working,card_payment_fee_charged,card_payment_not_recognised,card_payment_wrong_exchange_rate,card_swallowed
+# the first 20 intents in the order of the file
+labels=card_arrival,card_linking,exchange_rate,card_payment_wrong_exchange_rate,extra_charge_on_statement
+labels+=,pending_cash_withdrawal,fiat_currency_support,card_delivery_estimate,automatic_top_up
+labels+=,card_not_working,exchange_via_app,lost_or_stolen_card,age_limit,pin_blocked,contactless_not_working
+labels+=,top_up_by_bank_transfer_charge,pending_top_up,cancel_transfer,top_up_limits
+labels+=,wrong_amount_of_cash_received
 "${PYTHON:-.venv/bin/python}" -m peftlab active +experiment=banking77_lora "data.path=$data" "data.subset={labels:[$labels]}" \
   "logger=[]" "callbacks=[progress]" model.pooling=mean budget.max_epochs=null budget.max_steps=40 data.batch_size=16 \
   budget.eval_examples=400 --query random --query breaking_ties --query entropy --query badge \
