@@ -1,9 +1,9 @@
 """Queries on a frozen encoder: MiniLM reads every question once, and a logistic regression learns the labels.
 
-Run `python experiments/active_learning/frozen.py DATA [--seeds 10] [--rounds 7] [--batch 20] [--query random ...]`, DATA
-being the folder of banking77. Of its intents the first 20 in the order of the alphabet; the pool are their training
-questions, the score is the accuracy on their test questions. Each seed draws the first 20 questions at random. Prints the
-table of `peftlab active`: the area under the curve, and its paired difference from random. One minute on one core.
+Run `python experiments/active_learning/frozen.py DATA [--query random breaking_ties ...] [--one-of-each]`; DATA is the
+folder of banking77. Of its intents the first 20 in the order of the file; the pool are their training questions,
+the score is the accuracy on their test questions. Each seed begins with a random sample, or with one question of each
+intent. Prints the table of `peftlab active`: the area under the curve, and its paired difference from random.
 """
 
 from __future__ import annotations
@@ -40,19 +40,22 @@ def main() -> None:
         nargs="+",
         default=["random", "breaking_ties", "entropy", "least_confidence", "badge", "cal", "coreset"],
     )
+    parser.add_argument("--one-of-each", action="store_true")
     options = parser.parse_args()
-    texts, labels = {}, {}
+    texts, labels, intents = {}, {}, []
     for split in ("train", "test"):
         with (options.data / f"{split}.csv").open(encoding="utf-8", newline="") as file:
             questions = list(csv.DictReader(file))
-        intents = sorted({one["category"] for one in questions})[:INTENTS]
+        intents = list(dict.fromkeys(one["category"] for one in questions))[:INTENTS] if split == "train" else intents
         texts[split] = [one["text"] for one in questions if one["category"] in intents]
         labels[split] = np.asarray([intents.index(one["category"]) for one in questions if one["category"] in intents])
     embeddings = {split: embedded(texts[split], options.data) for split in texts}
     facts = []
     for seed in range(options.seeds):
         for name in options.query:
-            known = list(np.random.default_rng(seed).permutation(len(labels["train"]))[: options.batch])
+            order = np.random.default_rng(seed).permutation(len(labels["train"]))
+            firsts = {int(labels["train"][place]): place for place in order[::-1]}
+            known = list(firsts.values()) if options.one_of_each else list(order[: options.batch])
             for number in range(options.rounds + 1):
                 model = LogisticRegression(C=options.inverse_regularization, max_iter=1000)
                 model.fit(embeddings["train"][known], labels["train"][known])
@@ -90,7 +93,7 @@ def ask(
 
 
 def embedded(texts: list[str], data: Path) -> np.ndarray:
-    """Return the mean of the last hidden states of each text, of length 1."""
+    """Return the mean of the last hidden states of each text."""
     _, spec = settle(compose("+experiment=banking77_lora", f"data.path={data}", "logger=[]"))
     pretrained = backbone.fetch(spec.model, spec.task)
     tokenizer = pretrained.processor("tokenizer").tokenizer
@@ -104,7 +107,7 @@ def embedded(texts: list[str], data: Path) -> np.ndarray:
             )
             mask = inputs["attention_mask"].unsqueeze(-1)
             means.append((encoder(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1))
-    return torch.nn.functional.normalize(torch.cat(means)).numpy().astype(np.float64)
+    return torch.cat(means).numpy().astype(np.float64)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 #   experiments/semi_supervised/run.sh keep
 # Settings are of all runs: budget.max_steps=3 budget.eval_examples=30 seed=0,1 SWEEP=sweeps/try for a rehearsal.
 # keep: trains nothing, writes records.tar.xz and results.md from the runs that there are.
-# An hour of one core, half an hour of two (TRIALS_AT_ONCE=2).
+# About 70 minutes of one core, half of that on two (TRIALS_AT_ONCE=2, which is the default).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."

@@ -552,7 +552,10 @@ def trains(line: str) -> bool:
 def takes_long(line: str) -> bool:
     """Return whether a command trains a run to its end, attacks one, or makes it smaller."""
     words = line.split()
-    return words[1] in ("resume", "robustness", "reproduce", "audit", "compress") and "--check-only" not in words
+    return (
+        words[1] in ("continue", "resume", "robustness", "reproduce", "audit", "compress")
+        and "--check-only" not in words
+    )
 
 
 LACKING = {
@@ -614,17 +617,28 @@ def test_every_documented_command_works(
         Path(words[words.index("--out") + 1] if "--out" in words else "none").unlink(missing_ok=True)
     if words[0] == "clean" and "=" in words[1]:  # data, read with the tokenizer of a model
         words += ["model=folder", f"model.path={tiny_model}", "data.max_tokens=64"]
+    if "--shadows" in words:
+        words += ["--shadows", "6"]  # the fewest there may be; of an option that is given twice, the last one counts
+    if words[0] == "fairness" and "names" in words:
+        words += ["--names", "4"]
     if words[0] == "active":  # a round on tiny data, whatever the configuration
         data = ["files", tiny_data] if "ner" in line else ["csv", tiny_texts, "task=classification"]
         words = [word for word in words if "=" not in word] + [f"data={data[0]}", f"data.path={data[1]}", *data[2:]]
         words += ["model=folder", f"model.path={tiny_model}", "budget.max_steps=1", "logger=[]", "trainer=cpu"]
         words += ["--rounds", "1", *(["--seeds", "1"] if "--seeds" in line else [])]
         Path("pool.csv").write_text("text\nParis\n")
-    if "--shadows" in words:  # as few as there may be: each is trained
-        words[words.index("--shadows") + 1] = "6"
     if words[0] == "data":  # without a network
         here = {"conll2003": [tiny_data, "data=files"], "minilm": [tiny_model]}
         words = [other for word in words for other in here.get(word, [word])]
+    if words[0] == "label":
+        Path("my_rules.yaml").write_text("move: {any: [moved]}\nhire: {any: [hired]}\nreport: {any: [said]}\n")
+        Path("my_names.yaml").write_text("LOC: {any: [Paris, Rome]}\nPER: {any: [Anna]}\n")
+        Path("my_rules.py").write_text(
+            "from peftlab.weak_supervision import labelling_function\n"
+            "@labelling_function\ndef shouting(text):\n    return 'report' if text.text.isupper() else None\n"
+        )
+        Path("my_sentences.jsonl").write_text('{"tokens": ["Anna", "saw", "Paris"]}\n' * 3)
+        shutil.copy(tiny_texts / "dev.csv", "dev.csv")
     if words[0] == "mask":
         shutil.copy("my_texts.csv", "tickets.csv")
         shutil.copytree(tiny_texts, "texts")

@@ -45,7 +45,7 @@ def test_one_run_against_its_start(peftlab, copy, finished):
 @pytest.fixture
 def other(run_once, capsys) -> RunRecord:
     """A finished run with another seed."""
-    record = run_once("finished_seed_1", "seed=1")
+    record = run_once("finished_1", "seed=1")
     capsys.readouterr()  # what the training printed
     return record
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,8 @@ from safetensors.torch import load_file
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.one_run import prepare
+from peftlab.terminal.signals import Interrupted
+from peftlab.training.interruption import Interruption
 from peftlab.use.finished import load
 
 SHORT = ["task=classification", "budget.max_steps=4", "optimizer.lr=1e-2"]
@@ -205,3 +209,29 @@ def test_runs_go_on_from_each_other(method, after):
     assert load(third.folder).predict(["Ada moved"]) == answers
     with pytest.raises(UserError):
         after("fourth", *chosen, f"peft.previous={second.folder}", adapter=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["o_lora", "inflora"])
+def test_a_killed_run_beside_frozen_updates_goes_on_to_the_same_bits(method, after, monkeypatch):
+    chosen = [f"peft={method}", "peft.r=4", "trainer.checkpoint_every=1"]
+    first = after("first", *chosen, adapter=False)
+    chosen.append(f"peft.previous={first.folder}")
+    whole = after("whole", *chosen, adapter=False)
+    let_through = Interruption.on_train_batch_start
+
+    def signalling(self, trainer, *rest):
+        if trainer.global_step == 2:
+            monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
+            os.kill(os.getpid(), signal.SIGTERM)
+        let_through(self, trainer, *rest)
+
+    monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
+    with pytest.raises(Interrupted):
+        after("parts", *chosen, adapter=False)
+    resumed = after("parts", *chosen, adapter=False)
+    assert resumed.resumed_at == 2
+    files = ["adapter_model.safetensors", *(["input_subspaces.safetensors"] if method == "inflora" else [])]
+    for file in files:
+        one, other = (weights(record, f"adapter/{file}") for record in (whole, resumed))
+        assert all(torch.equal(one[name], other[name]) for name in one)

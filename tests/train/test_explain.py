@@ -87,13 +87,13 @@ def test_faithfulness_is_kept_beside_the_record(peftlab, copy, finished):
 
 @pytest.mark.slow
 def test_runs_of_other_seeds_are_explained_alike(peftlab, run_tiny, capsys):
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         run_tiny(f"seed={seed}", f"run_dir=seeds/{seed}")
     capsys.readouterr()
     code, out, err = peftlab("explain", "seeds/1", "--faithfulness", "--seeds", *FEW, "--how", "ig", "--json")
     assert code == 0, err
     (stable,) = json.loads(out)["stability"]
-    assert sorted(stable["seeds"]) == [1, 2, 3]
+    assert sorted(stable["seeds"]) == [1, 2]
     assert 0 < stable["correlation"]["value"] <= 1
     code, out, _ = peftlab("explain", "seeds/1", "--faithfulness", *FEW, "--how", "ig,occlusion")
     assert "above random" in out.splitlines()[-4]
@@ -156,24 +156,24 @@ def planted(count, seed):
 
 @pytest.mark.slow
 def test_a_planted_word_is_found_first(run_tiny):
-    for seed, (name, count) in enumerate({"train": 400, "dev": 40, "test": 160}.items()):
+    for seed, (name, count) in enumerate({"train": 400, "dev": 40, "test": 64}.items()):
         Path(f"{name}.csv").write_text(planted(count, seed))
     data = ["task=classification", "data=csv", f"data.path={Path.cwd()}", "data.batch_size=16"]
     record = run_tiny(*data, "peft=full", "optimizer.lr=3e-3", "budget.max_steps=150")
     run = package.load(record.folder)
     rows = [row.split(",") for row in Path("test.csv").read_text().splitlines()[1:]]
     found = []
-    for text, label in [row for row in rows if row[1] != "d"][:100]:
+    for text, label in [row for row in rows if row[1] != "d"][:40]:
         one = run.explain(text, label, baseline="mask")
         first = one.words[max(range(len(one.words)), key=one.maps[0].values.__getitem__)]
         found.append(first.text == DECIDING["abc".index(label)])
-    assert len(found) == 100
-    assert sum(found) >= 95
+    assert len(found) == 40
+    assert sum(found) >= 38
 
 
 @pytest.mark.slow
-def test_an_ensemble_is_explained_as_one_model(run_tiny):
-    members = [package.load(run_tiny(f"seed={seed}", f"run_dir=seeds/{seed}").folder) for seed in (1, 2)]
+def test_an_ensemble_is_explained_as_one_model(finished, run_once):
+    members = [package.load(record.folder) for record in (finished, run_once("finished_1", "seed=1"))]
     ensemble = average(members, temperature=1.0)
     one = ensemble.explain(TEXT, "PER@0", how=("ig", "occlusion", "shapley", "attention"), baseline="pad")
     assert [each.how for each in one.maps] == ["ig", "occlusion", "shapley"]
@@ -186,7 +186,7 @@ def test_an_ensemble_is_explained_as_one_model(run_tiny):
 @pytest.mark.parametrize("method", ["prefix_tuning", "prompt_tuning"])
 @pytest.mark.slow
 def test_virtual_tokens_are_no_words(peftlab, run_once, method, capsys):
-    run = run_once(f"explained_{method}", f"peft={method}")
+    run = run_once(f"explained_{method}", f"peft={method}", "budget.max_steps=12")
     capsys.readouterr()
     code, out, err = peftlab(
         "explain", run.folder, TEXT, "--target", "PER@0", "--how", "ig,shapley,attention", "--json"

@@ -73,6 +73,7 @@ def test_a_run_that_trains_words_of_several_tokens(train):
     assert {name.rpartition("verbalizer.")[2] for name in names} == {"shift", "vectors.weight"}
 
 
+@pytest.mark.slow
 def test_shots_are_those_of_a_classification_and_nested(train):
     few, ids = {}, {}
     for task in ("prompt", "classification"):
@@ -88,7 +89,8 @@ def test_shots_are_those_of_a_classification_and_nested(train):
     assert few["prompt", 1] == 5
 
 
-def test_validation_labels_are_labels(train, capsys):
+@pytest.mark.slow
+def test_validation_labels_are_labels(train):
     record = train(*ONE_ROW, "budget.max_steps=2", "budget.per_class=1", "budget.validation_per_class=1")
     assert record.data["data"]["splits"]["validation"]["rows"] == 5
     assert label_budget_of(record)._asdict() == {
@@ -104,6 +106,7 @@ def test_validation_labels_are_labels(train, capsys):
         train("peft=head", "task.calibration=batch", run_dir="other")
 
 
+@pytest.mark.slow
 def test_a_template_is_chosen_once_and_kept(train):
     several = r'task.template=["{text} :{answer}","{text} is {answer}"]'
     record = train(several, "task.choose=mdl", "budget=zero_shot", "peft=lora", "task.calibration=domain")

@@ -40,7 +40,7 @@ def test_rows_that_are_read_at_their_entities_are_not_mixed(run_relations):
 
 @pytest.mark.slow
 def test_what_reads_the_first_token_is_exported(run_relations):
-    record = run_relations("peft=full", "model.pooling=cls")
+    record = run_relations("peft=full", "model.pooling=cls", "budget.max_steps=6")
     exported = load(record.folder).export("exported")
     AutoModelForSequenceClassification.from_pretrained(exported.folder)
     mark, _, other, _ = load(record.folder).predictor.task.marks
@@ -51,13 +51,14 @@ def test_what_reads_the_first_token_is_exported(run_relations):
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["prompt_tuning", "prefix_tuning", "houlsby", "ia3", "adalora", "bitfit", "full"])
 def test_methods_of_every_kind_are_saved_with_the_layer_of_the_entities(run_relations, peft):
-    record = run_relations(f"peft={peft}", "model.pooling=entity_mean", "trainer.accumulate=2")
+    record = run_relations(f"peft={peft}", "model.pooling=entity_mean", "trainer.accumulate=2", "budget.max_steps=6")
     assert load(record.folder).evaluate().equal
 
 
 @pytest.mark.slow
 def test_frozen_layers_are_cached_and_shapes_may_be_static(run_relations):
     options = ["peft=head", "model.pooling=entity_mean", "model.dropout=0", "model.attention_dropout=0", "seed=3"]
+    options += ["budget.max_steps=12"]
     plain = run_relations(*options, "trainer.cache_activations=false", "run_dir=plain")
     cached = run_relations(*options, "trainer.cache_activations=true", "run_dir=cached")
     static = run_relations(*options, "trainer.cache_activations=false", "trainer.static_shapes=true", "run_dir=static")

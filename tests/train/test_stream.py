@@ -121,3 +121,32 @@ def test_what_cannot_be_says_so(stream, tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             learn(stream(*more), tmp_path / str(number))
+
+
+@pytest.mark.slow
+def test_what_keeps_a_model_from_forgetting_is_told_of_the_stages_before(stream, tmp_path):
+    """Every such option in a stream of three stages, of which the last has two before it."""
+    more = (
+        "stream=classes",
+        "stream.stages=[[hire,move],[nothing,report],[compare]]",
+        "stream.controls=[joint]",
+        "stream.methods={"
+        "none: [], replay: ['stream.memory={per_class: 2}'], ewc: ['regularizer=[ewc]'], lwf: ['regularizer=[lwf]'], "
+        "der: ['regularizer=[der]', 'stream.memory={per_class: 2}'], "
+        "o_lora: ['peft=o_lora'], inflora: ['peft=inflora']}",
+    )
+    result = learn(stream(*more), tmp_path / "s")
+    walks = {walk.contender: walk for walk in result.walks}
+    runs = {run["name"]: run for run in result.runs}
+    first = {name: walk.runs[0] for name, walk in walks.items()}
+    assert {first[name] for name in ("none", "replay", "ewc", "lwf", "der")} == {first["none"]}
+    assert all(len({walk.runs[-1] for walk in result.walks} - {walks[name].runs[-1]}) == 6 for name in walks)
+    assert [runs[run]["remembered"] for run in walks["replay"].runs] == [0, 4, 8]
+    configs = {
+        name: RunFolder(RunRecord.load(tmp_path / "s" / walk.runs[2])).read_config() for name, walk in walks.items()
+    }
+    places = [str((tmp_path / "s" / run).absolute()) for run in walks["ewc"].runs[:2]]
+    assert configs["ewc"]["regularizer"]["ewc"]["previous"] == places
+    assert configs["lwf"]["regularizer"]["lwf"]["previous"] == str(tmp_path / "s" / walks["lwf"].runs[1])
+    assert "adapter" not in configs["o_lora"]
+    assert len([walk for walk in result.controls if walk.runs[0] == result.controls[0].runs[0]]) == 1

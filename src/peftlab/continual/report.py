@@ -77,7 +77,8 @@ def tabled(walks: Sequence[Walk], measure: str) -> np.ndarray | None:
 
 def document(result: Result) -> dict[str, Any]:
     """Return all results as JSON values."""
-    by_name, base = _by_contender(result.walks), _by_contender(result.walks)[result.walks[0].contender]
+    by_name = _by_contender(result.walks)
+    base = by_name[result.walks[0].contender]
     return {
         "schema_version": 1,
         "scenario": result.spec.scenario,

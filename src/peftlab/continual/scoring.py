@@ -20,6 +20,7 @@ from peftlab.methods.head import is_of_head
 from peftlab.one_run import settle
 from peftlab.positions import check_length
 from peftlab.storage.tensors import save
+from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 from peftlab.use.evaluate import computing_as, trainer_for, tuner_of
 from peftlab.use.finished import FinishedRun
@@ -42,8 +43,13 @@ class StageModel:
         store_and_compile(self.tuner.model, self.run.spec.trainer)
 
     @restored()
-    def score(self, config: Config, metric: str) -> float:
+    def score(self, config: Config, metric: str, out: Path | None = None) -> float:
         """Return the score on the test split that `config` describes, among the labels that the head knows.
+
+        Args:
+            config: the configuration of a run on that data.
+            metric: the name of the score.
+            out: the folder for predictions, ``test.jsonl``; None: they are not kept.
 
         Raises:
             UserError: the data cannot be read, or has a label that the head does not know.
@@ -59,7 +65,7 @@ class StageModel:
             data.static = StaticShapes(run.max_tokens(self.tuner.model))
         with computing_as(spec, run.record.data["environment"]["threads"]):
             refer(spec, run.pretrained, data, ["test"])
-            trainer = trainer_for(spec, [])
+            trainer = trainer_for(spec, [] if out is None else [Predictions(out)])
             trainer.test(self.tuner, data, verbose=False)
         scores = self.tuner.metric("test").details() | {"loss": float(trainer.callback_metrics["test/loss"])}
         return scores[known_metric(metric, scores)]

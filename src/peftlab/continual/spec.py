@@ -84,7 +84,9 @@ class StreamSpec:
     """The contenders of a study, by name: what is different in each, in Hydra's grammar. None: one, as configured."""
 
     def __post_init__(self) -> None:
-        """Check that the stages say what they consist of."""
+        """Check that the stages say what they consist of, and that a memory has a head to go to."""
+        if self.scenario == "task" and self.memory is not None:
+            raise ValueError("memory: the head of a task knows no label of the others; use scenario=class, or null")
         if isinstance(self.stages, int):
             if self.scenario == "domain":
                 raise ValueError("stages: a number divides labels, and domains share theirs: list stages, by values")

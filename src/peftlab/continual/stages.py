@@ -142,8 +142,8 @@ class Plan:
         config["data"]["subset"] = subset or None
         if stage.labels:
             config["data"]["labels"] = list(labels or stage.labels)
-        if forgetful and config.get("regularizer"):
-            config["regularizer"] = {name: node for name, node in config["regularizer"].items() if not _keeps(node)}
+        regularizers = config.get("regularizer") or {}
+        config["regularizer"] = {name: node for name, node in regularizers.items() if not (forgetful and _keeps(node))}
         return config
 
     def config(self, place: int, earlier: Sequence[Path]) -> Config:
@@ -151,12 +151,12 @@ class Plan:
         labels = self.seen(place) if self.spec.scenario == "class" else None
         config = self.alone(place, labels, forgetful=not earlier)
         if "previous" in config["peft"]:
-            config["peft"]["previous"] = _filled(config["peft"]["previous"], earlier)
+            config["peft"]["previous"] = filled(config["peft"]["previous"], earlier)
         elif earlier:
             config["adapter"] = str(earlier[-1] / "adapter")
-        for node in (config.get("regularizer") or {}).values():
+        for node in config["regularizer"].values():
             if isinstance(node, dict) and "previous" in node:
-                node["previous"] = _filled(node["previous"], earlier)
+                node["previous"] = filled(node["previous"], earlier)
         if self.spec.memory is not None and earlier:
             config["data"]["replay"] = [{"run": str(run), **self.spec.memory} for run in earlier]
         return config
@@ -197,7 +197,7 @@ def _keeps(node: Any) -> bool:
     return node.get("_target_") == OF_MEMORY or ("previous" in node and node["previous"] in (None, []))
 
 
-def _filled(previous: Any, earlier: Sequence[Path]) -> Any:
+def filled(previous: Any, earlier: Sequence[Path]) -> Any:
     """Return the earlier runs that an option asks for: null stands for the last one, an empty list for all."""
     if previous not in (None, []) or not earlier:
         return previous

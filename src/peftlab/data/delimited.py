@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
@@ -58,6 +59,8 @@ class Delimited:
     """The column of the second text, for pairs."""
     group: str | int | None = None
     """The column of the text's group, such as its document or author: groups are held out whole."""
+    weight: str | int | None = None
+    """The column of the text's weight in the loss of the training split, a number above 0; rows without count as 1."""
     header: bool = True
     """Whether the first row has the names of the columns; without it, columns are numbered."""
     delimiter: Annotated[Separator, Field(min_length=1)] = "auto"
@@ -79,6 +82,7 @@ class Delimited:
     @property
     def _columns(self) -> dict[str, str | int]:
         columns = {"text": self.text, "pair": self.pair, "label": self.label, "group": self.group}
+        columns["weight"] = self.weight
         return {key: column for key, column in columns.items() if column is not None}
 
     @property
@@ -191,11 +195,11 @@ class Delimited:
             )
 
     def _find_columns(self, path: Path, first: Row) -> dict[str, int]:
-        """Return the positions of the columns of text, pair, label and group."""
+        """Return the positions of the columns of text, pair, label, group and weight."""
         width = len(first.fields)
         names = [name.strip() for name in first.fields] if self.header else []
         positions = {key: self._position(path, first.line, key, names, width) for key in self._columns}
-        for key in [key for key, column in positions.items() if column is None]:
+        for key in [key for key, column in positions.items() if column is None and key != "weight"]:
             left = set(range(width)) - {column for column in positions.values() if column is not None}
             if width != 2 or len(left) != 1:
                 raise DataError(
@@ -231,7 +235,7 @@ class Delimited:
             )
         if name in names:
             return names.index(name)
-        if wanted == "auto":
+        if wanted == "auto" or key == "weight":  # only the training file needs weights, see `read_data_set`
             return None
         raise DataError(
             f"{path}:{line}: there is no column '{name}'.{did_you_mean(name, names)} Columns: {', '.join(names)}. Set "
@@ -250,7 +254,7 @@ def _text(id: str, path: Path, columns: Mapping[str, int], row: Row) -> Text:
     """Return the text of a row; raises DataError if a cell of it is empty."""
     values = {key: row.fields[column] for key, column in columns.items()}
     for key, value in values.items():
-        if not value.strip():
+        if not value.strip() and key != "weight":
             raise DataError(f"{path}:{row.line}: the {key} is empty. Write one, or remove the row.")
     group = values.get("group")
     return Text(
@@ -261,7 +265,21 @@ def _text(id: str, path: Path, columns: Mapping[str, int], row: Row) -> Text:
         str(path),
         row.line,
         None if group is None else group.strip(),
+        _weight(values.get("weight"), path, row.line),
     )
+
+
+def _weight(written: str | None, path: Path, line: int) -> float | None:
+    """Return the weight in a cell, None if it is empty; raises DataError if it is no number above 0."""
+    if written is None or not written.strip():
+        return None
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise DataError(f"{path}:{line}: the weight is '{written}'; expected a number above 0. Mend or remove the row.")
+    return weight
 
 
 def _counts(split: str, path: Path, rows: int, over_lines: int) -> dict[str, int]:

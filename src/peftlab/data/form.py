@@ -64,6 +64,12 @@ def has_groups(format: Any) -> bool:
     return getattr(columns, "group", None) is not None or getattr(columns, "groups", False)
 
 
+def weight_of(format: Any) -> str | int | None:
+    """Return the column that the format reads the weights of examples from; None: it reads none."""
+    column: str | int | None = getattr(columns_of(format), "weight", None)
+    return column
+
+
 def columns_of(format: Any) -> Any:
     """Return what names the columns: the row reader of a format that has one, else the format itself."""
     return getattr(format, "rows", format)

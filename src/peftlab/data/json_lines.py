@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from peftlab.data.indexed_examples import Index, LinesOfFile
+from peftlab.data.json_objects import read_object
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
 
@@ -34,6 +35,8 @@ class JsonLines:
     """The key of the second text, for pairs."""
     group: str | None = None
     """The key of the text's group, such as its document or author: groups are held out whole."""
+    weight: str | None = None
+    """The key of the text's weight in the loss of the training split, a number above 0; texts without count as 1."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
@@ -92,71 +95,20 @@ class JsonLines:
         group = None
         if self.group is not None:
             group = _name(_value(one, self.group, "group", where), self.group, "group", where)
-        return Text(id, text, label, pair, str(path), number, group)
+        return Text(id, text, label, pair, str(path), number, group, self._weight(one, where))
+
+    def _weight(self, one: dict[str, Any], where: str) -> float | None:
+        if self.weight is None or (weight := one.get(self.weight)) is None:
+            return None
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise DataError(
+                f"{where}: '{self.weight}' is {json.dumps(weight)}; a weight is a number above 0. Write one, or remove "
+                "the line."
+            )
+        return float(weight)
 
 
 _KINDS: Mapping[type, str] = {str: "a text", int: "a number", bool: "true or false"}
-
-
-class _Object(dict[str, Any]):
-    """A JSON object with a list of its `repeated` keys, of which the last one counts."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.repeated: list[str] = []
-        if len(self) < len(pairs):
-            keys = [key for key, _ in pairs]
-            self.repeated = sorted({key for key in keys if keys.count(key) > 1})
-
-
-def read_object(line: str, where: str, expected: str, following: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON object in a line.
-
-    Args:
-        line: the line.
-        where: its file and number, at the start of messages.
-        expected: description of the expected object, for messages.
-        following: the lines after it, to explain an object that spans several; read only if this one is invalid.
-
-    Raises:
-        DataError: it is not JSON, not an object, or has a repeated key.
-    """
-    try:
-        one = json.loads(line, object_pairs_hook=_Object)
-    except RecursionError:
-        raise DataError(f"{where}: is JSON that is nested too deeply. Write flat objects.") from None
-    except ValueError as error:
-        raise DataError(f"{where}: is not JSON ({error}). {_way_out(line, following)}") from None
-    if isinstance(one, list) and one and all(isinstance(each, dict) for each in one):
-        raise DataError(f"{where}: is an array of {len(one)} objects. {_ARRAY}")
-    if not isinstance(one, _Object):
-        raise DataError(f"{where}: is not a JSON object. Write one a line, {expected}.")
-    if one.repeated:
-        raise DataError(f"{where}: the key '{one.repeated[0]}' appears twice. Remove one of them.")
-    return one
-
-
-_ARRAY = "Write one object a line: `jq -c '.[]' FILE` does."
-_SEVERAL = "Write one object a line: `jq -c . FILE` does."
-
-
-def _way_out(line: str, following: Iterable[str]) -> str:
-    """Return advice on a line that is not JSON by itself."""
-    begun = "\n".join([line, *itertools.islice(following, _FOLLOWING)]).lstrip()
-    try:
-        one, end = json.JSONDecoder().raw_decode(begun)
-    except (ValueError, RecursionError):
-        return "Write one object a line."
-    lines = begun.count("\n", 0, end) + 1
-    if lines > 1:
-        what = "array" if isinstance(one, list) else "object"
-        return f"The {what} that begins here goes over {lines} lines. {_ARRAY if isinstance(one, list) else _SEVERAL}"
-    rest = line.lstrip()[end:].strip()
-    return "Leave out the comma after the object." if rest == "," else f"There is more than one value in it. {_SEVERAL}"
-
-
-_FOLLOWING = 1_000_000
-"""Lines read after an invalid one."""
 
 
 def _value(one: dict[str, Any], name: str, key: str, where: str) -> Any:

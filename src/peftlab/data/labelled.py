@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peftlab.data.json_lines import read_object
+from peftlab.data.json_objects import read_object
 from peftlab.data.named_files import NamedFile
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.bio import TagError, to_bio

@@ -114,11 +114,12 @@ class DataModule(L.LightningDataModule):
             )
         self.task.bind(self.processor)
         splits, self.facts = read_with_memory(self.spec, self.task)
-        for split, members in _studied(self, of_list(splits, self.budget.listed)).items():
+        taken = _studied(self, of_list(splits, self.budget.listed))
+        for split, members in taken.items():
             used = with_memory(self.facts, split, members)
             self.splits[split] = self._encode(used, self.facts.dropped[split])
             if split == "train" and self.keeps_rest:
-                self.rest = left_out(splits[split], members)
+                self.rest = left_out(splits[split], [*members, *taken["validation"]])
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)

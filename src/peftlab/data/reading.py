@@ -15,7 +15,7 @@ from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.duplicates import repeated
-from peftlab.data.form import has_groups
+from peftlab.data.form import has_groups, weight_of
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
@@ -101,6 +101,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         splits["train"] = [*splits["train"], *further]
     test, train = (hashes(plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
     overlap = int(among(test, train).sum())
+    weight = weight_of(spec.format)
     if has_groups(spec.format):
         _warn_of_shared_groups(splits)
     return splits, DataFacts(
@@ -112,7 +113,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         counts=counts,
         dropped=dropped,
         train_test_overlap=overlap,
-        factors=cleaned.factors,
+        factors=cleaned.factors if weight is None else _weights(splits["train"], weight, cleaned.factors),
         cleaned=cleaned.counts,
     )
 
@@ -226,7 +227,7 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
         spec.subset.check_found(splits["train"], task, spec.format)
     for split, members in splits.items():
         if not members and spec.subset is not None:
-            raise DataError(f"data.subset: the {split} split has no example of it; choose more, or hold out more")
+            raise DataError(f"the {split} split has no example that data.subset chooses; choose more, or hold out more")
         if not members:
             raise _empty(split, files, examples["train"], has_groups(spec.format))
     return splits, dropped
@@ -271,6 +272,18 @@ def _clean(spec: DataSpec, splits: Examples, dropped: Counts, task: Task, ids: M
     if not splits["train"]:
         raise DataError("data.clean: it drops every training example. Report or downweight them instead")
     return cleaned
+
+
+def _weights(train: Sequence[Any], column: str | int, factors: Mapping[str, float]) -> dict[str, float]:
+    """Return the factor on the weight of each training example: its own weight times that of cleaning.
+
+    Raises:
+        DataError: none has a weight in that column.
+    """
+    own = {example.id: example.weight for example in train}
+    if not any(weight is not None for weight in own.values()):
+        raise DataError(f"data.format: the column '{column}' of weights is empty, or missing, in the training split")
+    return {id: factors.get(id, 1.0) * (1.0 if weight is None else weight) for id, weight in own.items()}
 
 
 def _empty(split: str, files: Files, train: Sequence[Any], grouped: bool) -> DataError:

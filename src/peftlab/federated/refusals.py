@@ -33,6 +33,8 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
             f"task={spec.task.name}: the mean and the standard deviation of its targets {_NEEDS_ALL}. Give values that "
             "are known to everybody: task.mean=... task.sd=..."
         )
+    if options := spec.task.reading_options:
+        raise ConfigError(f"{options[0]}: it {_NEEDS_ALL}. Leave it out")
     if spec.data.replay is not None:
         raise ConfigError("data.replay: examples of another run are no client's. Leave it out")
     if spec.task.fits_head:

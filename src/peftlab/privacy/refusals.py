@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from peftlab.data.form import has_groups
+from peftlab.data.form import has_groups, weight_of
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
@@ -74,6 +74,8 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         yield "data.replay: examples of another run are in no unit of this one's files. Leave it out"
     if data.clean is not None:
         yield "data.clean judges an example by others. Clean the files first, by rules that need no other example"
+    if weight_of(data.format) is not None:
+        yield f"data={data.name} weights examples, and each is to count alike. Leave the column of weights out"
     if privacy.unit == "group" and data.duplicates == "drop":
         yield (
             "data.duplicates=drop: a group that comes or goes changes which examples of other groups are kept. Set "
@@ -98,6 +100,8 @@ def _of_task(task: Task) -> Iterator[str]:
             "the mean and the standard deviation of the targets would be computed from the training examples. Give "
             "values that are known to everybody: task.mean=... task.sd=..."
         )
+    for option in task.reading_options:
+        yield f"{option} reads training examples, without noise. Leave it out"
     if task.fits_head:
         yield f"task={task.name} fits its head to the training examples, without noise. Choose task=classification"
     if task.packs:

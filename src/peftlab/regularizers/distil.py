@@ -100,12 +100,12 @@ class Distil(Term):
     @override
     def losses(self, computed: Computed) -> Tensor:
         task, batch, outputs = computed.task, computed.batch, computed.outputs
+        computed.tell(examples=batch.weights > 0)  # of a filler too: ranks sum what all of them have told
         if not batch.examples:  # a filler, without weight
             return computed.task.losses(outputs, batch) * 0
         theirs = self._teacher.outputs(batch)
         their_answers, own_answers = (softened(each, self.temperature) for each in (theirs, outputs))
         apart = task.divergences(their_answers, own_answers, batch) * self.temperature**2
-        computed.tell(examples=batch.weights > 0)
         return self.alpha * apart + (self.hidden * self._distances(outputs, theirs, batch) if self.hidden else 0)
 
     def _distances(self, outputs: Any, theirs: Any, batch: Batch) -> Tensor:

@@ -68,6 +68,7 @@ class Lwf(Term):
     @override
     def losses(self, computed: Computed) -> Tensor:
         task, batch, outputs = computed.task, computed.batch, computed.outputs
+        computed.tell(examples=batch.weights > 0)  # of a filler too: ranks sum what all of them have told
         if not batch.examples:  # a filler, without weight
             return task.losses(outputs, batch) * 0
         assert self.earlier is not None, "`prepare` has been called"
@@ -75,5 +76,4 @@ class Lwf(Term):
         if self.places is not None:
             kept = {name: logits[..., self.places] for name, logits in logits_of(mine).items()}
             mine = ModelOutput(**{**mine, **kept})
-        computed.tell(examples=batch.weights > 0)
         return self.alpha * self.temperature**2 * task.divergences(theirs, mine, batch)

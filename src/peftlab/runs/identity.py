@@ -90,6 +90,8 @@ ADDED: dict[str, Any] = {
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
     "data.format.rows.skip_empty": False,
+    "data.format.rows.weight": None,
+    "data.format.weight": None,
     "model.pooling": None,
     "model.quantize": "none",
     "task.class_weights": None,

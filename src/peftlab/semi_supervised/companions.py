@@ -12,6 +12,7 @@ from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.module import DataModule
 from peftlab.semi_supervised.unlabelled import Unlabelled
 from peftlab.tasks.batch import Batch, Part
+from peftlab.tasks.task import Encoded
 
 Drawn = Sequence[tuple[int, int]]
 """Unlabelled texts, each with the turn in which it is drawn: in a turn, every text is drawn once."""
@@ -58,9 +59,8 @@ class Companions:
 
     def weak(self, drawn: Drawn) -> Read:
         """Return the texts that pseudo-labels are made for."""
-        examples = [self._weak.example(self.unlabelled.examples[place], turn) for place, turn in drawn]
         hidden = self.unlabelled.hidden
-        encoded = self.task.encode(examples, self._processor, self._limits)
+        examples, encoded = self._edited(self._weak, drawn, [self.unlabelled.examples[place] for place, _ in drawn])
         everything = range(len(examples))
         batch = self.task.collate(examples, encoded, everything)
         if hidden is None:
@@ -68,26 +68,33 @@ class Companions:
         return Read(examples, batch, self.task.collate([hidden[place] for place, _ in drawn], encoded, everything))
 
     def strong(self, drawn: Drawn, weak: Read) -> Batch:
-        """Return the texts that learn the pseudo-labels of `weak`.
+        """Return the texts that learn the pseudo-labels of `weak`."""
+        examples, encoded = self._edited(self._strong, drawn, weak.examples)
+        return self.task.collate(examples, encoded, range(len(examples)))
+
+    def _edited(self, augmenter: Augmenter, drawn: Drawn, others: Sequence[Any]) -> tuple[list[Any], Encoded]:
+        """Return the drawn texts edited, and encoded.
 
         One that has lost or gained a word that counts, such as a deleted word of a sentence whose words are tagged,
-        would not fit them: it stays as it is in `weak`.
+        would not fit what is known or guessed of `others`, the same texts otherwise: that one takes its place.
         """
-        examples = [self._strong.example(self.unlabelled.examples[place], turn) for place, turn in drawn]
-        everything = range(len(examples))
-        encoded = self.task.encode(examples, self._processor, self._limits)
-        counted = self.task.weights(examples, encoded, everything)
-        if odd := np.flatnonzero(counted != weak.batch.weights.cpu().numpy()).tolist():
+        examples = [augmenter.example(self.unlabelled.examples[place], turn) for place, turn in drawn]
+        encoded, everything = self._encoded(examples), range(len(examples))
+        if augmenter.augmentations or self._weak.augmentations:
+            wanted = self.task.weights(others, self._encoded(others), everything)
+            odd = np.flatnonzero(self.task.weights(examples, encoded, everything) != wanted).tolist()
             for n in odd:
-                examples[n] = weak.examples[n]
-            encoded = self.task.encode(examples, self._processor, self._limits)
-        return self.task.collate(examples, encoded, everything)
+                examples[n] = others[n]
+            encoded = self._encoded(examples) if odd else encoded
+        return examples, encoded
+
+    def _encoded(self, examples: Sequence[Any]) -> Encoded:
+        return self.task.encode(examples, self._processor, self._limits)
 
     def with_labelled(self, labelled: Sequence[Any], *others: Sequence[Any]) -> Batch:
         """Return one batch of labelled examples and others."""
         examples = [*labelled, *(example for some in others for example in some)]
-        encoded = self.task.encode(examples, self._processor, self._limits)
-        return self.task.collate(examples, encoded, range(len(examples)))
+        return self.task.collate(examples, self._encoded(examples), range(len(examples)))
 
     def _order_of(self, turn: int) -> np.ndarray:
         random = np.random.default_rng([self.seed, turn, 3])  # the last number separates it from other streams

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from peftlab.semi_supervised.averages import Average
 from peftlab.semi_supervised.companions import Companions
 from peftlab.semi_supervised.predicted import classes_of, predicts_classes
 from peftlab.semi_supervised.tally import Seen, Tally
+from peftlab.semi_supervised.unlabelled import REST
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
@@ -35,7 +37,7 @@ class SemiSupervised(Term):
     not; so the term is the mean over all the unlabelled texts of a step, and does not depend on how that is divided.
     """
 
-    unlabelled: str = "rest"
+    unlabelled: str = REST
     """The texts: the training texts that the budget's sample leaves out, ``rest``, or a file, see `read_unlabelled`."""
     at_most: int | None = Field(default=None, ge=1)
     """The size of a random sample of the texts; None: all."""
@@ -97,7 +99,9 @@ class SemiSupervised(Term):
     @override
     def resolved(self) -> dict[str, Any]:
         views = {"weak": self.weak, "strong": self.strong}
-        return {view: {name: each.resolved() for name, each in own.items()} for view, own in views.items()}
+        place = self.unlabelled if self.unlabelled == REST else str(Path(self.unlabelled).absolute())
+        settled = {view: {name: each.resolved() for name, each in own.items()} for view, own in views.items()}
+        return {"unlabelled": place, **settled}
 
     @property
     def weight(self) -> float:

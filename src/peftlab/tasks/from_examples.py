@@ -31,6 +31,11 @@ class Study:
 class FromExamples(MayFitHead):
     """What a task takes from the training examples: before they are encoded, after that, and from trained outputs."""
 
+    @property
+    def reading_options(self) -> list[str]:
+        """The options, as overrides, that have the task read training examples before or beside the training."""
+        return []
+
     def study(self, examples: Sequence[Any], about: Study) -> None:
         """Set what the encoding needs to know of the training `examples`, such as demonstrations.
 

@@ -23,7 +23,7 @@ from peftlab.tasks.heads import PROMPTED, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.mixing import like
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.prompting.calibration import Calibration, reference_texts
+from peftlab.tasks.prompting.calibration import FITTED_ON, Calibration, reference_texts
 from peftlab.tasks.prompting.choosing import Choice, best, qualities, recorded
 from peftlab.tasks.prompting.demonstrations import Shown, drawn
 from peftlab.tasks.prompting.model import SETTINGS
@@ -116,6 +116,16 @@ class Prompt(Classification):
         """Whether `fit_head` has something to do: to calibrate."""
         return self.calibration != "none"
 
+    @property
+    @override
+    def reading_options(self) -> list[str]:
+        reads = {
+            "demonstrations": self.demonstrations > 0,
+            "choose": self.choose in ("cv", "mdl"),
+            "calibration": self.calibration in ("domain", "batch"),
+        }
+        return [f"task.{name}={getattr(self, name)}" for name, does in reads.items() if does]
+
     @override
     def bind(self, processor: Processor) -> None:
         """Keep the tokenizer.
@@ -189,24 +199,13 @@ class Prompt(Classification):
                 task, model.verbalizer = single[number], heads[number]
                 count = min(self.demonstrations, len(rest))
                 task.shown = drawn(rest, self.labels, count, about.seed) if count else None
-                log_p = task._scored(model, block, about).log_softmax(-1)
+                log_p = _scored(task, model, block, about).log_softmax(-1)
                 gold = self.targets(block)
                 return (log_p.argmax(-1) == gold).numpy(), log_p.gather(-1, gold.unsqueeze(-1))[:, 0].double().numpy()
 
             found = qualities(judge, len(listed), labelled, self.choose, about.seed)
         self.chosen = best(found, self.choose)
         self._facts["choice"] = recorded(found, listed, len(labelled))
-
-    def _scored(self, model: Any, examples: Sequence[Text], about: Study) -> Tensor:
-        """Return the scores of the labels for `examples`, (examples, labels), in their order."""
-        encoded = self.encode(examples, about.processor, about.limits)
-        order = np.argsort(-encoded.lengths, kind="stable")
-        found = list[Tensor]()
-        device = next(model.parameters()).device
-        for start in range(0, len(order), _AT_ONCE):
-            batch = self.collate(examples, encoded, order[start : start + _AT_ONCE].tolist()).to(device)
-            found.append(self.outputs(model, batch).logits.float().cpu())
-        return torch.cat(found)[torch.from_numpy(np.argsort(order))]
 
     @torch.no_grad()
     def fit_head(self, model: Any, outputs: Iterable[Any]) -> None:
@@ -218,7 +217,7 @@ class Prompt(Classification):
         for head in heads:
             head.shift.zero_()
         texts = reference_texts(self.calibration, self._seen, self._about.seed)
-        shift = self._scored(model, texts, self._about).softmax(-1).mean(0).log()
+        shift = _scored(self, model, texts, self._about).softmax(-1).mean(0).log()
         for head in heads:
             head.shift.copy_(shift)
 
@@ -241,16 +240,12 @@ class Prompt(Classification):
     @override
     def facts(self) -> dict[str, Any]:
         """Return the templates in use, how one was chosen, and what calibrates."""
-        calibrated = {"calibration": {"kind": self.calibration, "fitted_on": self._fitted_on}} if self.fits_head else {}
+        calibrated = (
+            {"calibration": {"kind": self.calibration, "fitted_on": FITTED_ON[self.calibration]}}
+            if self.fits_head
+            else {}
+        )
         return {"templates": self.used, "shown": len(self.shown or ()), **calibrated, **self._facts}
-
-    @property
-    def _fitted_on(self) -> str:
-        return {
-            "contextual": "texts without content",
-            "domain": "random words of training texts",
-            "batch": "training texts without their labels",
-        }[self.calibration]
 
     @override
     def encode(self, examples: Sequence[Text], processor: Processor, limits: Limits) -> Encoded:
@@ -290,6 +285,18 @@ class Prompt(Classification):
     @override
     def distributions(self, outputs: Any, batch: Batch) -> Distributions:
         return super().distributions(_of_all(outputs, batch), batch)
+
+
+@torch.no_grad()
+def _scored(task: Prompt, model: Any, examples: Sequence[Text], about: Study) -> Tensor:
+    """Return the scores of the labels that `model` gives `examples`, (examples, labels), in their order."""
+    encoded = task.encode(examples, about.processor, about.limits)
+    order = np.argsort(-encoded.lengths, kind="stable")
+    found, device = list[Tensor](), next(model.parameters()).device
+    for start in range(0, len(order), _AT_ONCE):
+        batch = task.collate(examples, encoded, order[start : start + _AT_ONCE].tolist()).to(device)
+        found.append(task.outputs(model, batch).logits.float().cpu())
+    return torch.cat(found)[torch.from_numpy(np.argsort(order))]
 
 
 def _of_all(outputs: Any, batch: Batch) -> Any:

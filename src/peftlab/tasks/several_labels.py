@@ -25,6 +25,8 @@ class LabelledText(Placed):
     """The line, or the row, of the text in `file`, from 1."""
     group: str | None = None
     """The group it belongs to, such as a document or an author."""
+    weight: float | None = None
+    """The factor on its weight in the loss, if it is trained on; None: it has none of its own, and counts as 1."""
 
     def mapped(self, change: Callable[[str], str]) -> LabelledText:
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""

@@ -37,6 +37,8 @@ class Sentence:
     """The start and end of each word in `text`, in characters."""
     group: str | None = None
     """The group it belongs to, such as a document."""
+    weight: float | None = None
+    """The factor on its weight in the loss, if it is trained on; None: it has none of its own, and counts as 1."""
 
     @property
     def place(self) -> str:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from peftlab.data.json_lines import read_object
+from peftlab.data.json_objects import read_object
 from peftlab.data.text_files import lines_from
 from peftlab.errors import DataError
 from peftlab.storage.entries import oddity

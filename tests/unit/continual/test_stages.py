@@ -68,7 +68,7 @@ def test_an_order_is_a_permutation_of_listed_stages_and_of_labels_where_stages_a
 
 def test_memory_and_what_keeps_a_model_from_forgetting_begin_with_the_second_stage(plan, monkeypatch):
     memory = plan("stream.stages=3", "stream.memory={per_class: 5}")
-    assert "replay" not in memory.config(0, [])["data"]
+    assert memory.config(0, [])["data"]["replay"] is None
     replay = memory.config(2, RUNS)["data"]["replay"]
     assert replay == [{"run": "one", "per_class": 5}, {"run": "two", "per_class": 5}]
     kinds = {
@@ -103,6 +103,7 @@ def test_an_override_takes_the_place_of_an_earlier_one(plan):
         ({"stages": [["a", "b"], {"name": "x"}]}, "says nothing"),
         ({"stages": [{"values": ["x"]}, {"values": ["y"]}]}, "of which column"),
         ({"scenario": "domain", "stages": 3}, "domains share theirs"),
+        ({"scenario": "task", "stages": 3, "memory": {"per_class": 5}}, "knows no label of the others"),
         ({"stages": [{"name": "a/b", "labels": ["a"]}, ["b"]]}, "names a folder"),
         ({"stages": 3, "seeds": [1, 1]}, "listed twice"),
         ({"stages": 3, "methd": "x"}, "Did you mean"),

@@ -326,5 +326,14 @@ class TestGroups:
         assert "label and group are the same column" in told(read, tmp_path, self.CONTENT, group="label")
 
 
+def test_weights(read, tmp_path):
+    rows = "text,label,w\na,x,0.5\nb,y,\n"
+    assert [text.weight for text in read(rows, weight="w")] == [0.5, None]
+    assert [text.weight for text in read(rows, weight=-1)] == [0.5, None]
+    assert [text.weight for text in read("text,label\na,x\n", weight="w")] == [None]  # labelled by hand
+    wrong = told(read, tmp_path, "text,label,w\na,x,0\n", weight="w")
+    assert wrong == "train.csv:2: the weight is '0'; expected a number above 0. Mend or remove the row."
+
+
 def test_nul_characters_end_no_file(read):
     assert pairs(read("text,label\na\0b,1\n\0,2\nc,1\n")) == [("a\0b", "1"), ("\0", "2"), ("c", "1")]

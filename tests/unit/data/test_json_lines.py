@@ -129,3 +129,12 @@ def test_groups(read, tmp_path):
             read(f'{{"text": "a", "label": 1, "doc": {value}}}', group="doc")
     with pytest.raises(DataError, match=r"there is no key 'docs'. Did you mean 'doc'\?.* data\.format\.group to one"):
         read('{"text": "a", "label": 1, "doc": 1}', group="docs")
+
+
+def test_weights(read):
+    lines = ['{"text": "a", "label": 1, "w": 0.5}', '{"text": "b", "label": 1}', '{"text": "c", "label": 1, "w": null}']
+    assert [text.weight for text in read("\n".join(lines), weight="w")] == [0.5, None, None]
+    assert [text.weight for text in read("\n".join(lines))] == [None] * 3
+    for wrong in ("0", "-1", "true", '"1"', "NaN", "Infinity"):
+        with pytest.raises(DataError, match="a weight is a number above 0"):
+            read(f'{{"text": "a", "label": 1, "w": {wrong}}}', weight="w")

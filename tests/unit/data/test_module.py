@@ -594,6 +594,33 @@ class TestDeclaredLabels:
             spec_of(Path(), labels=typed)
 
 
+class TestWeightsOfRows:
+    def test_examples_weigh_what_their_rows_say_in_training_alone(self, tmp_path, processor):
+        rows = [
+            {"text": f"{word} {n}", "label": "ab"[n % 2], "w": (n + 1) / 10}
+            for n, word in enumerate(["one", "two", "three", "four"])
+        ]
+        del rows[2]["w"]
+        rows.append({**rows[1], "w": 0.9})
+        for split in ("train", "validation", "test"):
+            (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
+        options = {"clean": Cleaning(duplicates="downweight", weight=0.5), "long": "truncate"}
+
+        def loaded(**columns) -> DataModule:
+            spec = replace(spec_of(tmp_path, **options), format=JsonLines(**columns))
+            data = DataModule(spec, task, processor, BudgetSpec(name="b", max_steps=1), 0)
+            data.load()
+            return data
+
+        data = loaded(weight="w")
+        assert data.splits["train"].factors == pytest.approx([0.1, 0.2, 1, 0.4, 0.45])
+        assert data.splits["validation"].factors is None
+        assert loaded().splits["train"].factors == pytest.approx([1, 1, 1, 1, 0.5])
+        with pytest.raises(DataError, match="the column 'W' of weights is empty, or missing, in the training split"):
+            loaded(weight="W")
+
+
 class TestCleaning:
     CONTENT = "".join(f"{word} {tag}\n\n" for word, tag in zip("abcadba", "OOOOXOO", strict=True)).replace("X", "B-LOC")
     """The texts a, b, c, a, d, b, a: duplicates 3 (of 0), 5 (of 1) and 6 (of 0)."""

@@ -12,7 +12,7 @@ from typing import Any
 from peftlab.data.containers.container import Make
 from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import Index, LinesOfFile
-from peftlab.data.json_lines import read_object
+from peftlab.data.json_objects import read_object
 from peftlab.data.rows.row_reader import Place
 
 

@@ -76,6 +76,15 @@ def number(row: Mapping[str, Any], column: str, setting: str, place: Place) -> f
     return result
 
 
+def weight(row: Mapping[str, Any], column: str | None, place: Place) -> float | None:
+    """Return the weight of an example in the loss, a finite number above 0; None where there is none."""
+    if column is None or row.get(column) is None:
+        return None
+    if (result := number(row, column, "weight", place)) <= 0:
+        raise _unfit(place, column, value(row, column, "weight", place), "a number above 0")
+    return result
+
+
 def integer(row: Mapping[str, Any], column: str, setting: str, place: Place) -> int:
     """Return a whole number, also one that is written as text or as 2.0."""
     return _integer(value(row, column, setting, place), column, place)

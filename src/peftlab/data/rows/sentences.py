@@ -29,6 +29,9 @@ class SentenceRows(RowReader):
     """The column of the tags."""
     group: str | None = None
     """The column of the sentence's group, such as its document: groups are held out whole."""
+    weight: str | None = None
+    """The column of the sentence's weight in the loss of the training split, a number above 0; rows without count
+    as 1."""
     scheme: Literal["iob1", "bio", "bioes", "bilou", "bmes", "bmewo", "ioe1", "ioe2"] = "bio"
     """The scheme of the tags, see `peftlab.scores.bio`; it cannot be detected, as rows are read one at a time."""
     invalid_tags: Literal["error", "repair"] = "error"
@@ -70,4 +73,5 @@ class SentenceRows(RowReader):
                 "does."
             ) from None
         group = None if self.group is None else cells.name(row, self.group, "group", place)
-        return Sentence(id, words, tags, place.file, [place.line] * len(words), group=group)
+        weight = cells.weight(row, self.weight, place)
+        return Sentence(id, words, tags, place.file, [place.line] * len(words), group=group, weight=weight)

@@ -37,11 +37,13 @@ class SeveralLabelRows(RowReader):
     """The column of the second text, for pairs."""
     group: str | None = None
     """The column of the text's group, such as its document or author: groups are held out whole."""
+    weight: str | None = None
+    """The column of the text's weight in the loss of the training split, a number above 0; rows without count as 1."""
 
     @property
     def columns(self) -> dict[str, str]:
         """The names of the columns; of several columns of labels, each is under a setting of its own."""
-        own = {"text": self.text, "pair": self.pair, "group": self.group}
+        own = {"text": self.text, "pair": self.pair, "group": self.group, "weight": self.weight}
         if isinstance(self.labels, str):
             own["labels"] = self.labels
         else:
@@ -58,6 +60,7 @@ class SeveralLabelRows(RowReader):
             place.file,
             place.line,
             None if self.group is None else cells.name(row, self.group, "group", place),
+            cells.weight(row, self.weight, place),
         )
 
     def _labels(self, row: Mapping[str, Any], place: Place) -> list[str]:

@@ -27,6 +27,8 @@ class TextRows(RowReader):
     """The column of the second text, for pairs."""
     group: str | None = None
     """The column of the text's group, such as its document or author: groups are held out whole."""
+    weight: str | None = None
+    """The column of the text's weight in the loss of the training split, a number above 0; rows without count as 1."""
 
     def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Text:
         """Return the text in a row; raises DataError."""
@@ -38,6 +40,7 @@ class TextRows(RowReader):
             place.file,
             place.line,
             None if self.group is None else cells.name(row, self.group, "group", place),
+            cells.weight(row, self.weight, place),
         )
 
     def _label(self, row: Mapping[str, Any], place: Place) -> str:

@@ -32,4 +32,6 @@ class UtteranceRows(SentenceRows):
         if (one := super().example_of(row, id, place)) is None:
             return None
         intent = cells.name(row, self.intent, "intent", place)
-        return Utterance(one.id, one.words, one.tags, one.file, one.lines, group=one.group, intent=intent)
+        return Utterance(
+            one.id, one.words, one.tags, one.file, one.lines, group=one.group, weight=one.weight, intent=intent
+        )

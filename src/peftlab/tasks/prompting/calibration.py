@@ -17,6 +17,13 @@ Calibration = Literal["none", "contextual", "domain", "batch"]
 """The texts that are taken: none; texts without content (Zhao et al. 2021); random words of the training texts (Fei et
 al. 2023); or the training texts themselves, whose labels play no part (Zhou et al. 2024)."""
 
+FITTED_ON = {
+    "contextual": "texts without content",
+    "domain": "random words of training texts",
+    "batch": "training texts without their labels",
+}
+"""The texts of each kind in words, for the record."""
+
 CONTENT_FREE = ("N/A", "[MASK]", "")
 """The texts without content of Zhao et al. 2021, section 4."""
 

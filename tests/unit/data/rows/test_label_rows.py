@@ -9,7 +9,10 @@ import pytest
 from peftlab.data.rows.numbers import NumberRows
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.row_reader import Place
+from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.several_labels import SeveralLabelRows
+from peftlab.data.rows.texts import TextRows
+from peftlab.data.rows.utterances import UtteranceRows
 from peftlab.errors import DataError
 from peftlab.tasks.regression import number_of
 from peftlab.tasks.several_labels import LabelledText
@@ -84,3 +87,15 @@ def test_files_of_label_sets_and_of_numbers(tmp_path):
 def test_what_is_no_number_is_refused():
     with pytest.raises(DataError, match=r"f\.jsonl:3: 'label' is \"high\"; expected a finite number"):
         NumberRows().example_of({"text": "a", "label": "high"}, "train:0", PLACE)
+
+
+@pytest.mark.parametrize("rows", [TextRows, NumberRows, SeveralLabelRows, SentenceRows, UtteranceRows])
+def test_weights(rows):
+    row = {"text": "a", "label": 1, "labels": [], "tokens": ["a"], "ner_tags": ["O"], "words": ["a"], "tags": ["O"]}
+    row |= {"intent": "i", "w": 0.5, "none": None, "zero": 0}
+    weights = [
+        rows(weight=column).example_of(row, "train:0", PLACE).weight for column in ("w", "none", "missing", None)
+    ]
+    assert weights == [0.5, None, None, None]
+    with pytest.raises(DataError, match="'zero' is 0; expected a number above 0"):
+        rows(weight="zero").example_of(row, "train:0", PLACE)

@@ -223,6 +223,12 @@ def scored_on_a_sample(sweep: Sweep) -> None:
         run.config["budget"]["eval_examples"] = len(sweep.gold["test"])
 
 
+@fault("label_budget")
+def selected_on_more_labels_than_trained_on(sweep: Sweep) -> None:
+    for run in of_last(sweep):
+        laid_over(run, "label_budget", trained_on=32, selected_on=1000, selects=["checkpoint"])
+
+
 @fault("partial_evaluation")
 def trained_to_memorise(sweep: Sweep) -> None:
     for run in sweep.finals:

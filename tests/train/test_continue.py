@@ -1,0 +1,52 @@
+"""``peftlab continue``: new data for a finished run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peftlab.cli import main
+from peftlab.continual.continuing import continue_run, continued
+from peftlab.errors import ConfigError, DataError, UserError
+from peftlab.python_api import run as train
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
+
+
+@pytest.fixture
+def finished(tiny_run, tiny_texts):
+    subset = "data.subset={labels: [hire,move,report]}"
+    overrides = ["task=classification", "data=csv", f"data.path={tiny_texts}", "logger=[]", "peft.r=2", subset]
+    return train(*tiny_run, *overrides, "budget.max_steps=2", "callbacks=[]").folder
+
+
+def test_new_data_with_new_labels_is_learnt_from_where_the_run_ended(finished, tiny_texts, tmp_path, capsys):
+    main(["continue", str(finished), "--data", str(tiny_texts), "--method", "none", "--json", "budget.max_steps=1"])
+    document = json.loads(capsys.readouterr().out)
+    record = RunRecord.load(document["run"])
+    assert record.data["status"] == "completed"
+    assert record.data["data"]["labels"] == ["hire", "move", "report", "compare", "nothing"]
+    assert document["new_labels"] == ["compare", "nothing"]
+    config = RunFolder(record).read_config()
+    assert config["adapter"]["path"] == str(finished.absolute() / "adapter")
+    assert (config["budget"]["max_steps"], config["data"]["subset"]) == (1, None)
+    assert document["old"]["before"] == RunRecord.load(finished).score("test", document["metric"])
+    assert document["old"]["low"] <= document["old"]["after"] - document["old"]["before"] <= document["old"]["high"]
+    assert document["new"]["before"] is None
+    assert document["new"]["after"] == record.score("test", document["metric"])
+    assert load(document["run"]).predict(["Anna moved to Rome"])[0]["predicted"] in record.data["data"]["labels"]
+
+
+def test_what_cannot_be_continued_says_so(finished, tiny_texts, tmp_path):
+    run = load(finished)
+    with pytest.raises(DataError, match="no such file or folder"):
+        continue_run(run, tmp_path / "missing")
+    with pytest.raises(ConfigError, match=r"Did you mean 'optimizer.lr'"):
+        continued(run, tiny_texts, "none", 5, ["optimizer.lrr=1"])
+    with pytest.raises(ConfigError, match="no such single value"):
+        continued(run, tiny_texts, "none", 5, ["peft=full"])
+    run.record.extend("derived", {"by": "ensemble", "how": {}, "parents": []})
+    with pytest.raises(UserError, match="continue"):
+        continued(run, tiny_texts, "none", 5)
