@@ -165,8 +165,8 @@ def _embeddings(read: Sequence[tuple[Tensor, Tensor]], logits: Tensor, batch: Ba
     """
     for inputs, output in read:
         if output.shape == logits.shape and torch.equal(output, logits):
-            if logits.ndim == 2:
-                return inputs.float().flatten(1).cpu().numpy()
+            if logits.ndim == 2:  # of a prompt, those of the one token that it is answered at, (examples, 1, hidden)
+                return inputs.flatten(1).float().cpu().numpy()
             words = batch.targets["labels"] != IGNORED
             return _means(inputs.float(), words, batch)
         if output.ndim == 3 and logits.ndim == 2 and output.shape[::2] == logits.shape:
