@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from peftlab.data.listed import write_list
 from peftlab.errors import ConfigError, UserError
 from peftlab.one_run import prepare
 from peftlab.terminal.signals import Interrupted
@@ -121,6 +122,15 @@ class TestReplay:
         with pytest.raises(ConfigError, match=r"data\.replay\.0: the examples of .* are not those that this run began"):
             after("changed", memory(old, sha256="abc"))
         assert not Path("changed").exists()
+
+    def test_of_a_run_on_listed_examples_only_these_are_remembered(self, run_tiny, data, module):
+        """The labels of the others were hidden from it."""
+        write_list(Path("list.json"), ["train:0", "train:2"], ["train:1"])
+        of_list = ["budget.listed=list.json", "budget.train_examples=null"]
+        declared = f"data.labels=[{','.join(OLD.split())}]"
+        listed = run_tiny(*SHORT, *data(OLD), declared, *of_list, "run_dir=listed")
+        (memory,) = module(listed, per_class="null").facts.memories
+        assert [example.id for example in memory.examples] == ["replay0:train:0", "replay0:train:2"]
 
     def test_what_cannot_be_remembered(self, old, after, finished, run_tiny):
         with pytest.raises(ConfigError, match="an empty list remembers nothing"):
