@@ -201,6 +201,12 @@ def test_old_answers_are_kept(old, after):
         after("c", "regularizer=[der]")
 
 
+def test_logits_of_tokens_are_those_of_texts_as_this_run_cuts_them(finished, run_tiny):
+    shorter = ["data.max_tokens=8", "regularizer=[der]", "budget.max_steps=2", f"adapter={finished.folder}/adapter"]
+    record = run_tiny(*shorter, memory(finished, per_class=2), "run_dir=shorter")
+    assert record.extensions["regularizers"]["der"]["term"] > 0
+
+
 @pytest.mark.parametrize("method", ["o_lora", pytest.param("inflora", marks=pytest.mark.slow)])
 def test_runs_go_on_from_each_other(method, after):
     chosen = [f"peft={method}", "peft.r=4"]

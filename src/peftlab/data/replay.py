@@ -142,7 +142,7 @@ def _places(entry: Memory, members: Sequence[Any], task: Task) -> Sequence[int]:
     if not any(classes):
         raise ConfigError(
             f"per_class={entry.per_class}: the examples of task={task.name} have no classes to go by. Remember all of "
-            "them, per_class=null"
+            "them: per_class=null, or `peftlab continue --replay all`"
         )
     places: list[int] = shots(classes, entry.per_class, entry.seed).tolist()
     return places

@@ -52,8 +52,8 @@ class Subset:
             golds = mapped(examples, task.gold)
             if odd := [gold for gold in golds if not isinstance(gold, str | None)]:
                 raise ConfigError(
-                    f"data.subset.labels: an example of task={task.name} has not one label ({str(odd[0])[:60]}); choose "
-                    "by column and values instead"
+                    f"data.subset.labels: an example of task={task.name} has not one label ({str(odd[0])[:60]}); "
+                    "choose by column and values instead"
                 )
             inside &= _is_among(golds, self.labels)
         if self.values is not None:
