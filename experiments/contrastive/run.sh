@@ -20,9 +20,9 @@ train() {
 
 for draw in ${DRAWS:-1 2 3}; do
   for shots in ${SHOTS:-1 5 10}; do
-    train frozen "$shots" "$draw" peft=head budget.max_steps=0 "$@"
+    train frozen "$shots" "$draw" "$@" peft=head budget.max_steps=0
   done
   train contrastive 10 "$draw" "$@"
-  train classifier 10 "$draw" task=classification budget.max_epochs=20 "$@"
+  train classifier 10 "$draw" "$@" task=classification budget.max_epochs=20 budget.validate_every=20
 done
 "$python" experiments/contrastive/table.py "$out"/*/record.json > experiments/contrastive/results.md

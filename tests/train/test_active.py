@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from peftlab.active_learning.loop import Settings, study
 from peftlab.active_learning.observing import observe
 from peftlab.active_learning.pool import without_gold
 from peftlab.chains.chain import read_chain
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, DataError
 from peftlab.runs.label_budget import label_budget_of
 from peftlab.runs.record import RunRecord
 from peftlab.use.examples import data_of
@@ -41,7 +42,9 @@ def bits(folder):
     return {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("adapter/*.safetensors"))}
 
 
-def test_a_study_is_paired_found_again_and_extended(classify, tmp_path):
+def test_a_study_is_paired_found_again_and_extended(classify, tiny_texts, tmp_path):
+    moved = shutil.copytree(tiny_texts, tmp_path / "texts")
+    classify = tuple(text.replace(str(tiny_texts), str(moved)) for text in classify)
     settings = Settings(classify, batch=6, initial=10)
     folder = tmp_path / "loop"
     facts = study(folder, settings, ["random", "breaking_ties"], rounds=1, seeds=1)
@@ -66,6 +69,10 @@ def test_a_study_is_paired_found_again_and_extended(classify, tmp_path):
     assert {name: content for name, content in bits(folder).items() if name in before} == before
     with pytest.raises(ConfigError, match=r"begun with other settings .*batch=6, now 7"):
         study(folder, Settings(classify, batch=7, initial=10), ["random"], rounds=1, seeds=1)
+    with (moved / "test.csv").open("a") as file:
+        file.write("nothing more ,nothing\n")
+    with pytest.raises(DataError, match=r"the data have changed \(test\) since .*seed-0-start was trained"):
+        study(folder, settings, ["random"], rounds=1, seeds=1)
 
 
 def _number(id):
@@ -112,6 +119,12 @@ def test_a_share_of_the_labels_may_choose_the_checkpoint(classify, tmp_path):
     assert run.record.data["data"]["splits"]["validation"]["rows"] == 3
     assert label_budget_of(run.record)[:2] == (13, 3)
     assert run.config["adapter"]["path"] == str(folder / "seed-0-start/adapter")
+
+
+def test_the_last_round_costs_what_is_left_of_the_pool(classify, tmp_path):
+    """The pool has 48 texts, which a curve cannot go beyond."""
+    facts = study(tmp_path / "loop", Settings(classify, batch=90, initial=10), ["random"], rounds=3, seeds=1)
+    assert [(one["budget"], one["asked"]) for one in facts] == [(10, 10), (48, 48)]
 
 
 def test_what_a_loop_refuses(classify, tag, tmp_path):
@@ -268,7 +281,8 @@ class TestAsking:
         assert "begun with other settings (pool=" in peftlab(*command)[2]
 
     def test_words_are_labelled_in_json_lines(self, peftlab, tag, tmp_path):
-        (tmp_path / "pool.jsonl").write_text('{"words": ["ada", "moved", "."]}\n{"id": "x", "words": ["rome"]}\n')
+        pool = ['{"text": "ada moved ."}', '{"id": "x", "words": ["rome", "and", "rome", "and", "paris"]}']
+        (tmp_path / "pool.jsonl").write_text("\n".join(pool))
         command = [
             "active",
             "budget.train_examples=null",
@@ -276,25 +290,27 @@ class TestAsking:
             "--query",
             "random",
             "--batch-tokens",
-            "2",
-            "--rounds",
             "1",
+            "--rounds",
+            "2",
             "--ask",
             tmp_path / "pool.jsonl",
             "--out",
             tmp_path / "loop",
         ]
-        code, out, err = peftlab(*command, "--json")
-        assert code == 0, err
-        file = Path(json.loads(out)["file"])
-        (first, *_) = questions = [json.loads(line) for line in file.read_text().splitlines()]
-        assert first.keys() == {"id", "words", "tags"}
-        for one in questions:
-            one["tags"] = ["B-PER", *["O"] * (len(one["words"]) - 1)]
-        file.write_text("".join(f"{json.dumps(one)}\n" for one in questions))
+        for done in (0, 1):  # the first sentence costs more than both rounds
+            code, out, err = peftlab(*command, "--json")
+            assert code == 0, err
+            state = json.loads(out)
+            assert (state["round"], state["labelled"], state["questions"]) == (done, done, 1)
+            file = Path(state["file"])
+            first = json.loads(file.read_text())
+            assert first.keys() == {"id", "words", "tags"}
+            first["tags"] = ["B-PER", *["O"] * (len(first["words"]) - 1)]
+            file.write_text(f"{json.dumps(first)}\n")
         state = json.loads(peftlab(*command, "--json")[1])
-        assert (state["round"], state["labelled"], state["file"]) == (1, len(questions), None)
-        examples = {one.id: one for one in data_of(load(tmp_path / "loop/round-1")).splits["train"].examples}
+        assert (state["round"], state["labelled"], state["file"]) == (2, 2, None)
+        examples = {one.id: one for one in data_of(load(tmp_path / "loop/round-2")).splits["train"].examples}
         assert examples[first["id"]].tags[0] == "B-PER"
 
 

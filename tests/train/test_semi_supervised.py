@@ -172,6 +172,7 @@ def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
     for overrides, message in (
         (["semi=fixmatch", "budget.train_examples=null"], "the sample leaves no training text out"),
         (["semi=fixmatch", "semi.unlabelled=nowhere.txt"], "there is no such file"),
+        (["semi=fixmatch", "semi.unlabelled=table.csv"], r"table\.csv: expected rest, or a file: \.jsonl"),
         (["semi=fixmatch", "budget.half=0"], "the other half are to stay unseen"),
         (["semi=fixmatch", "privacy=dp"], "semi: privacy"),
         (["semi=uda", "task=regression", f"data.path={tiny_numbers}"], "semi.threshold=0 semi.temperature=1"),
@@ -183,7 +184,7 @@ def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
 
 TASKS = {
     "classification": ["tiny_texts", "data=csv", "semi=fixmatch", "semi.threshold=0.1"],
-    "ner": ["tiny_data", "data=files", "semi=softmatch", "+augment@semi.weak.insert=insert"],
+    "ner": ["tiny_data", "data=files", "semi=softmatch", "~semi.strong.delete", "augment@semi.strong.swap=typo"],
     "multilabel": ["tiny_label_sets", "data=several_labels", "semi=adamatch", "semi.threshold=0.5"],
     "regression": ["tiny_numbers", "data=csv", "semi=uda", "semi.threshold=0", "semi.temperature=1"],
     "relation": ["tiny_relations", "data=relations", "semi=mixtext"],
@@ -193,12 +194,12 @@ TASKS = {
 @pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize("name", ["ner", *sorted(TASKS.keys() - {"ner"})])
 def test_tasks_with_labels_of_texts_or_words_learn_from_others(run_tiny, request, name):
-    """Words are deleted and change places: of a sentence whose words are tagged, only places change."""
+    """Words are deleted and change places; of a sentence whose words are tagged, they are misspelt."""
     data, *options = TASKS[name]
     options += [f"task={name}", f"data.path={request.getfixturevalue(data)}", "~semi.strong.synonym", "semi.mu=2"]
     record = run_tiny(*SHORT, *options)
     assert semi(record)["used"] > 0
-    assert semi(record)["edited"]["strong.delete"]["examples"] > 0
+    assert semi(record)["edited"]["strong.swap"]["examples"] > 0
     assert record.extensions["regularizers"]["semi"]["term"] > 0
     assert check(RunFolder(record)).causes == []
 
@@ -210,6 +211,14 @@ def test_a_prompt_learns_from_others(run_texts, language_model):
     model = [f"model.path={language_model('llama')}", "model.dropout=null", "model.head_dropout=null"]
     record = run_texts("semi=fixmatch", *PLAIN, "semi.threshold=0.2", *prompt, *model)
     assert semi(record)["used"] > 0
+
+
+def test_a_word_stays_where_its_guess_is_learnt(run_tiny):
+    """Else the tag of one word would be taught for its neighbour."""
+    with pytest.raises(ConfigError, match=r"strong\.delete, strong\.swap: a word would come, go or change places"):
+        run_tiny(*SHORT, "semi=fixmatch", "~semi.strong.synonym")
+    with pytest.raises(ConfigError, match=r"weak\.insert: .*Leave it out, ~semi\.weak\.insert, and"):
+        run_tiny(*SHORT, "semi=fixmatch", "semi.strong=null", "+augment@semi.weak.insert=insert")
 
 
 def test_other_tasks_are_refused(run_tiny, tiny_headlines):

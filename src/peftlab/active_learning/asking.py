@@ -16,18 +16,27 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from peftlab.active_learning import queries
-from peftlab.active_learning.labelling_file import read_answers, read_pool, suffix_of, write_questions
-from peftlab.active_learning.loop import KIND, LISTS, Settings, check, decide_nothing_by_validation
+from peftlab.active_learning.labelling_file import read_answers, read_pool, shown, suffix_of, write_questions
+from peftlab.active_learning.loop import (
+    KIND,
+    LISTS,
+    Settings,
+    check,
+    check_data,
+    decide_nothing_by_validation,
+)
 from peftlab.active_learning.observing import kind_of, observe
 from peftlab.active_learning.pool import affordable, costs, most, remaining, unseen, without_gold
 from peftlab.chains.chain import Chain
 from peftlab.composing.compose import compose
 from peftlab.data.form import form_of
-from peftlab.data.labelled import write_labelled
+from peftlab.data.labelled import gold_name, write_labelled
+from peftlab.data.masked.examples import ExampleMask, masked_examples
 from peftlab.data.reading import read_data_set
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import settle
+from peftlab.reading.unicode_text import Door
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
 from peftlab.use.finished import load
@@ -96,18 +105,29 @@ class Dialogue:
             _, self.spec = settle(self.config)
             self.task = self.spec.task
             self.query = queries.check(query, kind_of(self.task))
+            gold_name(self.task)  # refuses before a run, not after it
             check(self.spec, settings)
             _check(self.spec.budget, settings)
-            self.start = list(map(without_gold, read_data_set(self.spec.data, self.task)[0]["train"]))
-        self.objects = read_pool(pool)
-        form = form_of(self.spec.data.format)
-        try:
-            self.pool = [self.task.from_input(form.usual(one), one["id"]) for one in self.objects]
-        except DataError as error:
-            raise DataError(f"{pool}: {error}") from error
+            splits, self.facts = read_data_set(self.spec.data, self.task)
+            self.start = list(map(without_gold, splits["train"]))
+        self.pool = self._read(pool)
+        self.objects = [shown(example) for example in self.pool]
+        if (mask := self.spec.data.mask_pii) is not None:
+            self.pool = list(masked_examples(self.pool, ExampleMask(mask.masker()))[0])
         if taken := {example.id for example in self.start} & {one["id"] for one in self.objects}:
             raise DataError(f"{pool}: the id '{min(taken)}' is that of a training example; leave the ids out")
         self.cost = costs(self.pool, settings.in_words)
+
+    def _read(self, pool: Path) -> list[Any]:
+        """Return the examples of the pool, whose texts may have the names that they have in the training data."""
+        form, door = form_of(self.spec.data.format), Door()
+        examples = []
+        for one in read_pool(pool):
+            try:
+                examples.append(self.task.from_input(form.usual(one), one["id"]).mapped(door))
+            except DataError as error:
+                raise DataError(f"{pool}: the object with the id '{one['id']}': {error}") from error
+        return examples
 
     def go(self, rounds: int) -> State:
         """Do the rounds whose labels are there, and write what is asked next."""
@@ -115,6 +135,7 @@ class Dialogue:
         labelled: list[dict[str, Any]] = []
         asked: list[int] = []
         record = self.chain.run("round-0", self._config(None, None))
+        check_data(record, self.facts.sha256)
         for number in range(1, rounds + 1):
             stage = f"round-{number - 1}"
             self._keep(stage, record, len(labelled))
@@ -135,13 +156,14 @@ class Dialogue:
                 return self._state(number - 1, record, labelled, file, len(questions))
             labelled += answers or []
             record = self.chain.run(f"round-{number}", self._config(self._kept(number, labelled, done, file), record))
+            check_data(record, self.facts.sha256)
         self._keep(f"round-{rounds}", record, len(labelled))
         return self._state(rounds, record, labelled)
 
     def _choose(self, number: int, asked: Sequence[int], record: RunRecord) -> list[int]:
         """Return the places in the pool of what is asked in a round."""
         left = remaining(len(self.pool), asked)
-        budget = min(number * self.settings.batch, int(self.cost.sum())) - int(self.cost[list(asked)].sum())
+        budget = max(1, number * self.settings.batch - int(self.cost[list(asked)].sum()))  # one sentence at least
         random = np.random.default_rng((self.spec.seed, number, zlib.crc32(self.name.encode())))
         mine, known = unseen(len(left)), unseen(len(self.start) + len(asked))
         if self.query.NEEDS and len(left):

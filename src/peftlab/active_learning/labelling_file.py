@@ -21,6 +21,7 @@ from peftlab.data.text_files import read_text
 from peftlab.errors import DataError, did_you_mean
 from peftlab.storage.atomic import replacing
 from peftlab.tasks.task import Task
+from peftlab.tasks.words import Sentence
 
 UNDECIDED = "?"
 """The answer of somebody who cannot decide: the example is left out, and not asked about again."""
@@ -54,6 +55,17 @@ def read_pool(path: Path) -> list[dict[str, Any]]:
     if not pool:
         raise DataError(f"{path}: holds no text to ask about")
     return list(pool.values())
+
+
+def shown(example: Any) -> dict[str, Any]:
+    """Return what is shown of an example of a pool: its ``id``, and its ``words``, or its ``text`` and ``text_pair``.
+
+    Words are shown even where the pool has a text, as each of them has a tag.
+    """
+    if isinstance(example, Sentence):
+        return {"id": example.id, "words": list(example.words)}
+    pair = getattr(example, "pair", None)
+    return {"id": example.id, "text": example.text} | ({} if pair is None else {"text_pair": pair})
 
 
 def write_questions(path: Path, objects: Sequence[Mapping[str, Any]], task: Task) -> None:

@@ -27,7 +27,7 @@ from peftlab.data.listed import write_list
 from peftlab.data.reading import read_data_set
 from peftlab.data.sampling import sampled
 from peftlab.devices.process_state import restored
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import settle
 from peftlab.reading.json_form import parsed
 from peftlab.runs.record import RunRecord
@@ -99,11 +99,12 @@ class Loop:
             _, self.spec = settle(self.config)
             self.kind = kind_of(self.spec.task)
             check(self.spec, settings)
-            splits, _ = read_data_set(self.spec.data, self.spec.task)
+            splits, facts = read_data_set(self.spec.data, self.spec.task)
             members = sampled("train", splits["train"], self.spec.task, self.spec.budget)
             rows = len(sampled("validation", splits["validation"], self.spec.task, self.spec.budget))
         self.pool = [without_gold(example) for example in members]
         """All examples that may be asked about, those that were included."""
+        self.data_sha256 = facts.sha256
         self.ids = [example.id for example in self.pool]
         self.cost = costs(self.pool, settings.in_words)
         self.beside = rows if settings.validation == "split" else 0
@@ -132,7 +133,7 @@ class Loop:
         chosen = queries.check(query, self.kind)
         asked, record = Asked(), None
         for number in range(rounds + 1):
-            budget = self.settings.initial + number * self.settings.batch
+            budget = min(self.settings.initial + number * self.settings.batch, int(self.cost.sum()))
             name = f"seed-{seed}-{query}-{number}" if number else f"seed-{seed}-start"
             file = self.chain.folder / LISTS / f"{name}.json"
             if number and len(asked.every) == len(self.pool):
@@ -143,6 +144,7 @@ class Loop:
                 write_list(file, now.train, now.validation)
             before, asked = record, _read(file)
             record = self.chain.run(name, self._config(seed, file, before))
+            check_data(record, self.data_sha256)
             yield self._facts(name, query, seed, number, budget, asked, record)
 
     def _ask(
@@ -237,6 +239,20 @@ def default_folder(settings: Settings) -> Path:
     """
     with restored():
         return Path("active") / settle(compose(*settings.overrides))[1].run_name
+
+
+def check_data(record: RunRecord, sha256: Mapping[str, str]) -> None:
+    """Check that the run of a round was trained on the data that there is now, by the digests of its files.
+
+    Raises:
+        DataError: it was not.
+    """
+    own = record.data["identity"]["data_sha256"]
+    if odd := [split for split, digest in sha256.items() if own.get(split) != digest]:
+        raise DataError(
+            f"the data have changed ({', '.join(odd)}) since {record.folder} was trained. Put the old ones back, or "
+            "begin a loop in another folder (--out)"
+        )
 
 
 def _read(file: Path) -> Asked:

@@ -157,15 +157,16 @@ def _reading(model: nn.Module | None) -> Iterator[list[tuple[Tensor, Tensor]]]:
 def _embeddings(read: Sequence[tuple[Tensor, Tensor]], logits: Tensor, batch: Batch) -> np.ndarray:
     """Return what the layer that gave `logits` has read of each example, shape (examples, hidden).
 
-    A decoder gives logits at every token, and reads those of one; a sentence has the mean over its words.
+    A decoder gives logits at every token, and reads those of one; a sentence has the mean over its words; a prompt what
+    is read at all places of its answer.
 
     Raises:
         ConfigError: no layer has given them.
     """
     for inputs, output in read:
         if output.shape == logits.shape and torch.equal(output, logits):
-            if logits.ndim == 2:
-                return inputs.float().cpu().numpy()
+            if logits.ndim == 2:  # of a prompt, those of the one token that it is answered at, (examples, 1, hidden)
+                return inputs.flatten(1).float().cpu().numpy()
             words = batch.targets["labels"] != IGNORED
             return _means(inputs.float(), words, batch)
         if output.ndim == 3 and logits.ndim == 2 and output.shape[::2] == logits.shape:

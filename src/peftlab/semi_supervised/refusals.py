@@ -21,6 +21,12 @@ def refuse(semi: SemiSupervised, spec: Any) -> None:
         ConfigError: one cannot; says why.
     """
     hardware = spec.trainer
+    moving = [
+        f"{view}.{name}"
+        for view, chosen in (("weak", semi.weak), ("strong", semi.strong))
+        for name, each in chosen.items()
+        if not each.in_place and each.share > 0
+    ]
     for holds, reason in (
         (spec.privacy is not None, "privacy: its accountant does not follow texts without labels. Set privacy=none"),
         (spec.federated is not None, "federated: clients have labelled examples alone. Set federated=none"),
@@ -33,6 +39,12 @@ def refuse(semi: SemiSupervised, spec: Any) -> None:
             spec.task.draws_partners,
             f"task={spec.task.name}: its head is fitted at validations, and guesses nothing in between. Set "
             "task=classification",
+        ),
+        (
+            spec.task.head.outputs == "token" and moving,
+            f"{', '.join(moving)}: a word would come, go or change places, and task={spec.task.name} learns the label "
+            f"that is guessed for each word where it is. Leave {'them' if len(moving) > 1 else 'it'} out, "
+            f"{' '.join(f'~semi.{each}' for each in moving)}, and take +augment@semi.strong.typo=typo, say",
         ),
         (spec.task.packs, "task.packing lays several examples into a row. Set task.packing=off"),
         (

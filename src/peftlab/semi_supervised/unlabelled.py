@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from peftlab.data.form import form_of
 from peftlab.data.hashes import among, hashes
 from peftlab.data.indexed_examples import LinesOfFile
 from peftlab.data.json_objects import read_object
@@ -45,8 +46,8 @@ def read_unlabelled(data: DataModule, unlabelled: str, at_most: int | None) -> U
 
     Args:
         data: the loaded data.
-        unlabelled: `REST`, or a file: ``.jsonl`` with an object as `Task.from_input` takes it in each line, or plain
-            text, a text in each line.
+        unlabelled: `REST`, or a file: ``.jsonl`` with an object in each line, whose keys may be those of the training
+            data; or ``.txt``, a text in each line.
         at_most: the size of a random sample of them; None: all.
 
     Raises:
@@ -78,6 +79,11 @@ def _held_out(texts: Sequence[Any], data: DataModule) -> np.ndarray:
 
 
 def _read_file(data: DataModule, path: Path) -> Sequence[Any]:
+    if path.suffix not in (".jsonl", ".txt"):
+        raise ConfigError(
+            f"semi.unlabelled={path}: expected rest, or a file: .jsonl with an object in each line, such as "
+            '{"text": ...}, or .txt with a text in each line'
+        )
     if not path.is_file():
         raise ConfigError(f"semi.unlabelled={path}: there is no such file. Name one, or rest")
     data.facts.sha256["unlabelled"] = file_sha256(path)
@@ -90,7 +96,7 @@ def _read_file(data: DataModule, path: Path) -> Sequence[Any]:
 
 
 def _texts_in(path: Path, data: DataModule) -> Iterator[Any]:
-    lines = iter(LinesOfFile(path))
+    lines, form = iter(LinesOfFile(path)), form_of(data.spec.format)
     for line in lines:
         if not line.content.strip():
             continue
@@ -99,6 +105,6 @@ def _texts_in(path: Path, data: DataModule) -> Iterator[Any]:
         if path.suffix == ".jsonl":
             fields = read_object(line.content, where, "with 'text'", (following.content for following in lines))
         try:
-            yield data.task.from_input(fields, f"unlabelled:{line.number}")
+            yield data.task.from_input(form.usual(fields), f"unlabelled:{line.number}")
         except DataError as error:
             raise DataError(f"{where}: {error}") from error

@@ -47,9 +47,6 @@ class Contrastive(Classification):
     partners: int = Field(default=7, ge=3, le=255)
     """Texts beside each training example. The group has half as many classes as texts, as far as there are so many, so
     that 7 partners make four classes of two texts each."""
-    negatives: Literal["near", "any"] = "near"
-    """The further classes of a group. ``near``: mostly those whose training texts share words with the example's class,
-    which are the hardest to tell from it (hard negatives); ``any``: all alike."""
     temperature: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """Divides similarities in the softmax of ``supcon``, and distances in the logits of ``prototype``."""
     classifier: Literal["logistic", "prototype"] = "logistic"
@@ -63,8 +60,13 @@ class Contrastive(Classification):
     draws_partners: ClassVar[bool] = True
     couples_rows: ClassVar[bool] = True
     fits_head: ClassVar[bool] = True
-    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"inverse_regularization": ("task.classifier", "logistic")}
     _pool: Pool | None = field(default=None, init=False, repr=False)
+
+    @property
+    def acts_with(self) -> Mapping[str, tuple[str, Any]]:  # type: ignore[override]  # it depends on an option
+        """What else an option needs: prototypes use the temperature with any objective."""
+        of_objective = {"temperature": ("task.objective", "supcon")} if self.classifier == "logistic" else {}
+        return of_objective | {"inverse_regularization": ("task.classifier", "logistic")}
 
     @override
     def settle(self, examples: Sequence[Text], encoded: Encoded) -> None:
@@ -81,7 +83,7 @@ class Contrastive(Classification):
         """Return one row a text; with `random`, each example's group of texts as its rows, and their ``classes``."""
         if random is None:
             return super().collate(examples, encoded, indices)
-        groups = [self._group(examples, encoded, i, random(i)) for i in indices]
+        groups = [self._group(examples, i, random(i)) for i in indices]
         batch = super().collate(examples, encoded, [member for group in groups for member in group])
         return replace(
             batch,
@@ -151,11 +153,11 @@ class Contrastive(Classification):
             if layer == "classifier" and parameter.requires_grad:
                 parameter.data.copy_(torch.from_numpy(getattr(fitted, kind)))
 
-    def _group(self, examples: Sequence[Text], encoded: Encoded, index: int, random: np.random.Generator) -> list[int]:
+    def _group(self, examples: Sequence[Text], index: int, random: np.random.Generator) -> list[int]:
         """Return the positions of the texts of a group: the example at `index`, and the partners drawn for it."""
         if self._pool is None or self._pool.examples is not examples:
-            self._pool = Pool.of(examples, encoded)
+            self._pool = Pool.of(examples)
         texts = 1 + self.partners
         if (label := examples[index].label) is None:  # it has no weight
             return [index] * texts
-        return self._pool.group(index, label, texts, self.negatives == "near", random)
+        return self._pool.group(index, label, texts, random)

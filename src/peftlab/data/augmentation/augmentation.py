@@ -42,6 +42,8 @@ class Augmentation(ABC):
     """Whether it edits only unchanged texts, so that no other augmentation may come before it."""
     mixes: ClassVar[bool] = False
     """Whether an edit puts parts of other examples into a text."""
+    in_place: ClassVar[bool] = False
+    """Whether every word of an edited text, changed or not, is where it was, as labels guessed word by word need it."""
     needs: ClassVar[str]
     """What a text must have to be edited, for the message that no training text has it."""
 

@@ -25,6 +25,7 @@ class Case(WordAugmentation):
     """The forms to choose from, with equal probability among those that change a word."""
     mentions: bool = False
     """Whether words of mentions change too; their borders and types stay."""
+    in_place: ClassVar[bool] = True
     needs: ClassVar[str] = "a word outside spans that another form would change"
 
     @override

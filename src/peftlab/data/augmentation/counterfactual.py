@@ -33,6 +33,7 @@ class Counterfactual(Augmentation):
     sha256: str | None = None
     """The digest of the terms, set by the run; a run that continues or repeats it needs the same."""
     themes: list[Identities] = field(default_factory=list, init=False, repr=False)
+    in_place: ClassVar[bool] = True
     needs: ClassVar[str] = "a term that has a counterpart in another group"
 
     @override

@@ -20,6 +20,7 @@ class Mask(WordAugmentation):
 
     token: str = field(default="", init=False)
     """The mask token, set by `prepare`."""
+    in_place: ClassVar[bool] = True
     needs: ClassVar[str] = "a word outside spans"
 
     @override

@@ -39,6 +39,7 @@ class Synonym(WordAugmentation):
     """The digest of the synonyms from WordNet, set by the run; a run that continues or repeats it needs the same."""
     table: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     """The synonyms of each word of the training split that has any, set by `prepare`."""
+    in_place: ClassVar[bool] = True
     needs: ClassVar[str] = "a word outside spans that has a synonym"
 
     @override

@@ -47,6 +47,7 @@ class Typo(WordAugmentation):
     """The errors to choose from: a key next to the right one, a letter dropped, doubled, or exchanged with the next."""
     mentions: bool = False
     """Whether words of mentions get errors too; their borders and types stay."""
+    in_place: ClassVar[bool] = True
     needs: ClassVar[str] = "a word of at least four letters that may change"
 
     @override

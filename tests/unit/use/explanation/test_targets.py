@@ -17,7 +17,7 @@ PLACES = torch.tensor([[-1, -1], [0, 2], [3, 7], [9, 12], [13, 17]])
 def asked(answer, wanted):
     """Return the target in `CONTEXT` of which the model answers a part."""
     task = SimpleNamespace(
-        head=SimpleNamespace(outputs="span"),
+        head=SimpleNamespace(outputs="span", of_words=False),
         no_answer=True,
         answers=lambda *_: [dict(zip(("start", "end"), answer, strict=True))],
     )
