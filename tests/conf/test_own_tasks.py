@@ -153,7 +153,7 @@ def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
     exec(code, loaded := {})
     assert type(loaded["model"]).__name__.endswith(done.spec.task.head.model.removeprefix("AutoModel"))
     assert callable(loaded[done.spec.task.processor])
-    assert re.findall("Labels.*", card) == ([] if task == "answers" else ["Labels**: green, red"])
+    assert re.findall(r"Labels\*.*", card) == ([] if task == "answers" else ["Labels**: green, red"])
 
 
 @pytest.fixture(scope="module")

@@ -77,9 +77,15 @@ class Generative:
         """Return the probability of each label, shape (rows, labels), given the votes of the same functions; that a
         function abstains is evidence of nothing.
         """
-        return self._posterior(_outcomes(votes), hears_silence=False)
+        return self.posterior_of(_outcomes(votes), hears_silence=False)
 
-    def _posterior(self, outcomes: np.ndarray, hears_silence: bool) -> np.ndarray:
+    def posterior_of(self, outcomes: np.ndarray, hears_silence: bool) -> np.ndarray:
+        """Return the probability of each label, shape (rows, labels), given what each function says of a row.
+
+        Args:
+            outcomes: the label that each function votes for, or the last number if it abstains, (rows, functions).
+            hears_silence: whether it is evidence that a function abstains.
+        """
         logarithms = np.log(self.said)
         if not hears_silence:
             logarithms[:, :, -1] = 0
@@ -119,7 +125,7 @@ def generative(votes: Votes, balance: np.ndarray | None = None) -> Generative:
     )
     for _ in range(_MOST_ROUNDS):
         before = model
-        posterior = before._posterior(outcomes, hears_silence=of_texts)
+        posterior = before.posterior_of(outcomes, hears_silence=of_texts)
         padded = np.concatenate([posterior, np.zeros((len(posterior), 1))], axis=1)  # to abstain is never right
         right = np.asarray([counts @ padded[np.arange(len(outcomes)), column] for column in outcomes.T])
         accuracy = (right + PRIOR_ACCURACY * PRIOR_VOTES) / (number + PRIOR_VOTES)
