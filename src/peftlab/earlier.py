@@ -54,7 +54,7 @@ class EarlierRun(Teacher, Earlier):
 
     def __init__(self, run: str, later: RunSpec, processor: Processor, train_sha256: str = "") -> None:
         super().__init__(run, later, processor, train_sha256)
-        self.task = self.spec.task
+        self.task, self.limits = self.spec.task, later.data.limits
         self.weights_sha256 = self.pretrained.weights_sha256
         start = {later.adapter and later.adapter.sha256, later.peft.earlier}
         self.begun_with = folder_sha256(self.folder.adapter) in start
@@ -86,7 +86,7 @@ class EarlierRun(Teacher, Earlier):
 
     @override
     def logits(self, examples: Sequence[Any]) -> list[np.ndarray]:
-        about = fingerprint(self.task, examples, self.processor, self.spec.data.limits)
+        about = fingerprint(self.task, examples, self.processor, self.limits)
         kept = self._kept(f"logits {about}", lambda: self._logits(examples))
         shapes = kept["shapes"].tolist()
         ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
@@ -94,7 +94,7 @@ class EarlierRun(Teacher, Earlier):
 
     def _logits(self, examples: Sequence[Any]) -> dict[str, np.ndarray]:
         task, device = self.task, device_of(self.spec.trainer)
-        encoded = encode(task, examples, self.processor, self.spec.data.limits)
+        encoded = encode(task, examples, self.processor, self.limits)
         model = self.model.to(device)
         by_place: dict[int, np.ndarray] = {}
         for places in in_order_of_length(encoded.lengths, self.spec.data.eval_batch_size):

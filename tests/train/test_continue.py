@@ -7,7 +7,7 @@ import json
 import pytest
 
 from peftlab.cli import main
-from peftlab.continual.continuing import continue_run, continued
+from peftlab.continual.continuing import _warn_of_learnt_tests, continue_run, continued
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.python_api import run as train
 from peftlab.runs.folder import RunFolder
@@ -22,7 +22,7 @@ def finished(tiny_run, tiny_texts):
     return train(*tiny_run, *overrides, "budget.max_steps=2", "callbacks=[]").folder
 
 
-def test_new_data_with_new_labels_is_learnt_from_where_the_run_ended(finished, tiny_texts, tmp_path, capsys):
+def test_new_data_with_new_labels_is_learnt_from_where_the_run_ended(finished, tiny_texts, capsys):
     main(["continue", str(finished), "--data", str(tiny_texts), "--method", "none", "--json", "budget.max_steps=1"])
     document = json.loads(capsys.readouterr().out)
     record = RunRecord.load(document["run"])
@@ -39,12 +39,32 @@ def test_new_data_with_new_labels_is_learnt_from_where_the_run_ended(finished, t
     assert load(document["run"]).predict(["Anna moved to Rome"])[0]["predicted"] in record.data["data"]["labels"]
 
 
+def test_what_keeps_the_old_follows_from_the_method(finished, tiny_texts, monkeypatch, caplog):
+    run = load(finished)
+    ewc, _ = continued(run, tiny_texts, "ewc", 5, ["regularizer.ewc.strength=10"])
+    assert ewc["regularizer"]["ewc"]["strength"] == 10
+    assert ewc["regularizer"]["ewc"]["previous"] == [str(finished.absolute())]
+    whole, _ = continued(run, tiny_texts, "replay", None)
+    assert whole["data"]["replay"] == [{"run": str(finished.absolute()), "per_class": None}]
+    der = {"_target_": "peftlab.regularizers.der.Der", "sha256": ["of another memory"]}
+    monkeypatch.setitem(run.config, "regularizer", {"der": der})
+    more, _ = continued(run, tiny_texts, "replay", 5)
+    assert more["regularizer"]["der"]["sha256"] == []
+    none, _ = continued(run, tiny_texts, "none", 5)
+    assert none["regularizer"] == {}
+    assert "regularizer.der is left out" in caplog.text
+    _warn_of_learnt_tests(run, none)
+    assert "texts of the old test split are in the new training data" in caplog.text
+
+
 def test_what_cannot_be_continued_says_so(finished, tiny_texts, tmp_path):
     run = load(finished)
     with pytest.raises(DataError, match="no such file or folder"):
         continue_run(run, tmp_path / "missing")
     with pytest.raises(ConfigError, match=r"Did you mean 'optimizer.lr'"):
         continued(run, tiny_texts, "none", 5, ["optimizer.lrr=1"])
+    with pytest.raises(ConfigError, match=r"data\.labels=.*: follows from the run, the new data"):
+        continued(run, tiny_texts, "none", 5, ["data.labels=[a,b]"])
     with pytest.raises(ConfigError, match="no such single value"):
         continued(run, tiny_texts, "none", 5, ["peft=full"])
     run.record.extend("derived", {"by": "ensemble", "how": {}, "parents": []})

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from peftlab.data.listed import write_list
 from peftlab.errors import ConfigError, UserError
 from peftlab.one_run import prepare
 from peftlab.terminal.signals import Interrupted
@@ -122,6 +123,15 @@ class TestReplay:
             after("changed", memory(old, sha256="abc"))
         assert not Path("changed").exists()
 
+    def test_of_a_run_on_listed_examples_only_these_are_remembered(self, run_tiny, data, module):
+        """The labels of the others were hidden from it."""
+        write_list(Path("list.json"), ["train:0", "train:2"], ["train:1"])
+        of_list = ["budget.listed=list.json", "budget.train_examples=null"]
+        declared = f"data.labels=[{','.join(OLD.split())}]"
+        listed = run_tiny(*SHORT, *data(OLD), declared, *of_list, "run_dir=listed")
+        (memory,) = module(listed, per_class="null").facts.memories
+        assert [example.id for example in memory.examples] == ["replay0:train:0", "replay0:train:2"]
+
     def test_what_cannot_be_remembered(self, old, after, finished, run_tiny):
         with pytest.raises(ConfigError, match="an empty list remembers nothing"):
             after("a", "data.replay=[]")
@@ -189,6 +199,12 @@ def test_old_answers_are_kept(old, after):
         after("b", "regularizer=[lwf]", more["lwf"][0], "data.labels=[nothing,report,compare]", adapter=False)
     with pytest.raises(ConfigError, match=r"regularizer\.der: nothing is remembered"):
         after("c", "regularizer=[der]")
+
+
+def test_logits_of_tokens_are_those_of_texts_as_this_run_cuts_them(finished, run_tiny):
+    shorter = ["data.max_tokens=8", "regularizer=[der]", "budget.max_steps=2", f"adapter={finished.folder}/adapter"]
+    record = run_tiny(*shorter, memory(finished, per_class=2), "run_dir=shorter")
+    assert record.extensions["regularizers"]["der"]["term"] > 0
 
 
 @pytest.mark.parametrize("method", ["o_lora", pytest.param("inflora", marks=pytest.mark.slow)])

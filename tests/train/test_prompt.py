@@ -68,6 +68,7 @@ def test_a_run_that_trains_words_of_several_tokens(train):
     train(*ONE_ROW, "peft=lora", "budget.max_steps=3", "task.verbalizer=soft", "task.calibration=batch", run_dir="soft")
     soft = peftlab.load("soft")
     assert soft.evaluate().equal
+    assert check(RunFolder(soft.record)).causes == []  # although the shift is fitted after the trail's last point
     assert soft.record.data["selection"]["step"] > 0
     names = {name for name, _ in soft.parts.peft.saved(soft.model).items() if "verbalizer" in name}
     assert {name.rpartition("verbalizer.")[2] for name in names} == {"shift", "vectors.weight"}

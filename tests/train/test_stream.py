@@ -17,6 +17,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.use.finished import load
 
 CLASSES = ("stream=classes", "stream.stages=[[hire,move],{name: rest, labels: [nothing,report]}]")
+MERGED = (*CLASSES, "stream.method=separate_and_merge")
 TASKS = ("stream=tasks", "stream.stages=[[hire,move],[nothing,report]]", "stream.controls=[]")
 
 
@@ -115,12 +116,16 @@ def test_what_cannot_be_says_so(stream, tmp_path):
             ((*TASKS, "stream.method=separate_and_merge"), "heads of their own"),
             ((*CLASSES, "budget.test=false"), "judged by the test splits"),
             ((*CLASSES, "stream.metric=acuracy"), "Did you mean 'accuracy'"),
+            ((*CLASSES, "stream.metric=macro_f1"), "nearest_mean is judged by its accuracy"),
+            ((*MERGED, "regularizer=[ewc]"), r"regularizer\.ewc: .* would do nothing"),
+            ((*MERGED, "peft=o_lora"), "peft=o_lora: .* would do nothing"),
             (("stream=classes", "stream.stages=3"), "not two for each stage"),
             (("stream=classes", "stream.stages=[[hire,move],[hire,nothing]]"), "an earlier stage has too"),
         )
     ):
         with pytest.raises(ConfigError, match=message):
             learn(stream(*more), tmp_path / str(number))
+        assert not [*(tmp_path / str(number)).glob("*/")]  # nothing was trained before
 
 
 @pytest.mark.slow

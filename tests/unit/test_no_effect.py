@@ -120,6 +120,10 @@ OF_TASKS = {
         ),
         (["task.threshold_by=global"], None),
     ],
+    "contrastive": [
+        (["task.objective=cosine", "task.temperature=0.2"], "task.temperature=0.2: it acts only with task.objective=s"),
+        (["task.objective=cosine", "task.temperature=0.2", "task.classifier=prototype"], None),
+    ],
     "choice": [(["regularizer=[focal]", "task.label_smoothing=0.2"], "task.label_smoothing=0.2 on the training")],
     "joint": [(["regularizer=[focal]", "task.label_smoothing=0.2"], "task.label_smoothing=0.2 on the training")],
 }
@@ -128,7 +132,7 @@ OF_TASKS = {
 @pytest.mark.parametrize("task", OF_TASKS)
 def test_options_of_a_task_that_need_another_one(told, task):
     data = {"qa": "questions", "regression": "numbers"}
-    data |= {"multilabel": "several_labels", "choice": "choices", "joint": "intents"}
+    data |= {"multilabel": "several_labels", "choice": "choices", "joint": "intents", "contrastive": "csv"}
     for overrides, start in OF_TASKS[task]:
         lines = told(f"task={task}", f"data={data[task]}", "data.path=nowhere", *overrides)
         assert [line[: len(start or "")] for line in lines] == ([start] if start else []), overrides

@@ -157,7 +157,8 @@ def _reading(model: nn.Module | None) -> Iterator[list[tuple[Tensor, Tensor]]]:
 def _embeddings(read: Sequence[tuple[Tensor, Tensor]], logits: Tensor, batch: Batch) -> np.ndarray:
     """Return what the layer that gave `logits` has read of each example, shape (examples, hidden).
 
-    A decoder gives logits at every token, and reads those of one; a sentence has the mean over its words.
+    A decoder gives logits at every token, and reads those of one; a sentence has the mean over its words; a prompt what
+    is read at all places of its answer.
 
     Raises:
         ConfigError: no layer has given them.

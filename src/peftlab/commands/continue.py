@@ -44,11 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--replay",
-        type=positive_whole_number,
+        type=_number,
         metavar="N",
         default=5,
-        help="replay: examples of each class (default 5)",
+        help="replay: examples of each class (default 5), or all",
     )
+
+
+def _number(text: str) -> int | None:
+    """Return a number of examples, None for ``all``; raise ValueError if it is neither."""
+    return None if text == "all" else positive_whole_number(text)
+
+
+_number.__name__ = "number"  # argparse names the type in its message
 
 
 def execute(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
@@ -14,9 +15,9 @@ from hydra.errors import HydraException
 
 from peftlab.composing.compose import compose, conf_dir, explain_composition
 from peftlab.composing.hydra_gate import plain_values
-from peftlab.continual.scoring import StageModel
-from peftlab.continual.stages import Config, filled
-from peftlab.data.reading import read_data_set
+from peftlab.continual.scoring import UNUSED, StageModel
+from peftlab.continual.stages import OF_MEMORY, Config, filled
+from peftlab.data.reading import plain, read_data_set
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
 from peftlab.one_run import run as train
 from peftlab.one_run import settle
@@ -26,10 +27,15 @@ from peftlab.scores.paired import counts_of, difference
 from peftlab.sources import FilesSource
 from peftlab.use.finished import FinishedRun, load
 
+log = logging.getLogger("peftlab")
+
 Method = Literal["replay", "ewc", "lwf", "none"]
 
 OF_THE_OLD_DATA = ("fold", "subset", "replay", "labelled")
 """Options of a run's data that say nothing of the new."""
+
+DECIDED = ("adapter", "data.labels", "data.path", "data.replay", "peft.previous")
+"""What the new data, the run and the method decide."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def continue_run(
     run: FinishedRun,
     data: Path,
     method: Method = "replay",
-    per_class: int = 5,
+    per_class: int | None = 5,
     overrides: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> Continued:
@@ -69,7 +75,7 @@ def continue_run(
         data: a file or a folder in the format of the run's data. A split without a file is held out.
         method: what keeps the old: replay, some of the old training examples join the new ones; ewc or lwf, a
             regulariser; none, nothing does.
-        per_class: examples of each class that are replayed.
+        per_class: examples of each class that are replayed; None: all examples.
         overrides: values of the configuration that are to be others than in the run, ``key=value``.
         command: the command line, for the record.
 
@@ -77,6 +83,7 @@ def continue_run(
         UserError: the run or the data cannot be used so.
     """
     config, new_labels = continued(run, data, method, per_class, overrides)
+    _warn_of_learnt_tests(run, config)
     after = load(train(config, command, overrides).folder, run.folder.allow)
     metric = run.spec.task.selection.metric
     models = StageModel(run), StageModel(after)
@@ -86,7 +93,7 @@ def continue_run(
 
 
 def continued(
-    run: FinishedRun, data: Path, method: Method, per_class: int, overrides: Sequence[str] = ()
+    run: FinishedRun, data: Path, method: Method, per_class: int | None, overrides: Sequence[str] = ()
 ) -> tuple[Config, list[str]]:
     """Return the configuration of the run that goes on, and the labels that only the new data has.
 
@@ -111,7 +118,8 @@ def continued(
     of_data["path"] = None
     of_data["splits"] = dict.fromkeys(("train", "validation", "test"), "auto")
     of_data |= {key: None for key in OF_THE_OLD_DATA if key in of_data}
-    config = _with_values(config, overrides)
+    config["budget"]["listed"] = None
+    config = _with_values(_kept(config, run, method, per_class), overrides)
     new_labels = _new_labels(run, config)
     if run.parts.data.labels:
         config["data"]["labels"] = [*run.parts.data.labels, *new_labels]
@@ -119,12 +127,19 @@ def continued(
         config["peft"]["previous"] = filled(None, [run.folder.path.absolute()])
     else:
         config["adapter"] = str(run.folder.adapter.absolute())
-    return _kept(config, run, method, per_class), new_labels
+    return config, new_labels
 
 
-def _kept(config: Config, run: FinishedRun, method: Method, per_class: int) -> Config:
+def _kept(config: Config, run: FinishedRun, method: Method, per_class: int | None) -> Config:
     """Return the configuration with what keeps the old: for replay, also what `run` itself has replayed."""
     place = run.folder.path.absolute()
+    of_memory = [name for name, node in config["regularizer"].items() if node.get("_target_") == OF_MEMORY]
+    for name in of_memory:  # it now has another memory, or none
+        if method == "replay":
+            config["regularizer"][name]["sha256"] = []
+        else:
+            del config["regularizer"][name]
+            log.warning("regularizer.%s is left out: with --method %s nothing is remembered", name, method)
     if method == "replay":
         earlier = run.config["data"].get("replay") or []
         config["data"]["replay"] = [*earlier, {"run": str(place), "per_class": per_class}]
@@ -143,7 +158,7 @@ def _with_values(config: Config, overrides: Sequence[str]) -> Config:
     """Return the configuration with the values of `overrides`.
 
     Raises:
-        ConfigError: there is no such key, or it chooses an option of a group.
+        ConfigError: there is no such key, it is decided already, or it chooses an option of a group.
     """
     parser = OverridesParser.create()
     for text in overrides:
@@ -151,6 +166,8 @@ def _with_values(config: Config, overrides: Sequence[str]) -> Config:
             override = parser.parse_override(text)
         except HydraException as error:
             raise ConfigError(explain_composition(error, [text])) from error
+        if override.key_or_group in DECIDED:
+            raise ConfigError(f"{text}: follows from the run, the new data and the method; leave it out")
         *path, leaf = override.key_or_group.split(".")
         node: Any = config
         for part in path:
@@ -173,6 +190,22 @@ def _new_labels(run: FinishedRun, config: Config) -> list[str]:
     _, spec = settle({**config, "data": {**config["data"], "labels": None}})
     read_data_set(spec.data, spec.task)
     return [label for label in spec.task.declared_labels if label not in known]
+
+
+def _warn_of_learnt_tests(run: FinishedRun, config: Config) -> None:
+    """Say how many of the old test texts the new model is trained on, which make its score on them too good."""
+    (test, task), (train, _) = (
+        (read_data_set(spec.data, spec.task)[0][split], spec.task)
+        for split, spec in (("test", run.spec), ("train", settle(config | UNUSED)[1]))
+    )
+    learnt = {plain(task.text_key(example)) for example in train}
+    if count := sum(plain(task.text_key(example)) in learnt for example in test):
+        log.warning(
+            "%d of %d texts of the old test split are in the new training data, so that the score on the old data is "
+            "too good: give only what is new",
+            count,
+            len(test),
+        )
 
 
 def _change(models: tuple[StageModel | None, StageModel], config: Config, metric: str) -> Change:

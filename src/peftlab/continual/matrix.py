@@ -11,7 +11,7 @@ import numpy as np
 MEASURES = {
     "accuracy": "mean score on all stages after the last one",
     "learnt": "mean score on each stage right after it was learnt",
-    "backward_transfer": "mean change of the earlier stages' scores since they were learnt; negative: forgetting",
+    "backward_transfer": "mean gain of the earlier stages since they were learnt; negative: forgetting",
     "forgetting": "mean loss against the best score that an earlier stage ever had",
     "zero_shot": "mean score on each stage just before it is learnt",
 }
@@ -47,8 +47,12 @@ class Matrix:
 
     @property
     def backward_transfer(self) -> float:
-        """The mean of the last row minus the diagonal, without the last stage (the same, BWT)."""
-        return float((self.values[-1] - np.diagonal(self.values))[:-1].mean())
+        """The mean of the last row minus the diagonal, without the last stage (the same, BWT).
+
+        With the other sign if less is better, so that it is negative where the model forgets.
+        """
+        change = float((self.values[-1] - np.diagonal(self.values))[:-1].mean())
+        return -change if self.mode == "min" else change
 
     @property
     def forgetting(self) -> float:

@@ -84,9 +84,11 @@ class StreamSpec:
     """The contenders of a study, by name: what is different in each, in Hydra's grammar. None: one, as configured."""
 
     def __post_init__(self) -> None:
-        """Check that the stages say what they consist of, and that a memory has a head to go to."""
+        """Check that the stages say what they consist of, and that a memory or a merging can act."""
         if self.scenario == "task" and self.memory is not None:
             raise ValueError("memory: the head of a task knows no label of the others; use scenario=class, or null")
+        if self.method == "separate_and_merge":
+            self._check_merging()
         if isinstance(self.stages, int):
             if self.scenario == "domain":
                 raise ValueError("stages: a number divides labels, and domains share theirs: list stages, by values")
@@ -109,6 +111,16 @@ class StreamSpec:
             if self.scenario == "class" and (again := seen & {*(stage.labels or ())}):
                 raise ValueError(f"stages: {stage.name} brings '{min(again)}', which an earlier stage has too")
             seen |= {*(stage.labels or ())}
+
+    def _check_merging(self) -> None:
+        """Check that the models of the stages can be merged, and that nothing is asked for that would not act."""
+        if self.scenario == "task":
+            raise ValueError(
+                "method=separate_and_merge: the tasks of scenario=task have heads of their own, which cannot be "
+                "merged; use scenario=class or domain"
+            )
+        if self.memory is not None:
+            raise ValueError("memory: with method=separate_and_merge no stage follows another one; set memory=null")
 
 
 def stream_spec(section: Any) -> StreamSpec:

@@ -146,6 +146,12 @@ class Plan:
         config["regularizer"] = {name: node for name, node in regularizers.items() if not (forgetful and _keeps(node))}
         return config
 
+    def keeping(self) -> list[str]:
+        """Return the sections of the configuration that keep what earlier stages have learnt."""
+        config = self.contender.config()
+        kept = [f"regularizer.{name}" for name, node in (config.get("regularizer") or {}).items() if _keeps(node)]
+        return kept + [f"peft={config['peft']['name']}"] * ("previous" in config["peft"])
+
     def config(self, place: int, earlier: Sequence[Path]) -> Config:
         """Return the configuration of the stage at `place`, which follows the runs in the folders `earlier`."""
         labels = self.seen(place) if self.spec.scenario == "class" else None

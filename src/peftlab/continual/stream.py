@@ -21,6 +21,7 @@ from peftlab.continual.spec import StreamSpec
 from peftlab.continual.stages import Composing, Config, Contender, Plan, key_of
 from peftlab.errors import ConfigError
 from peftlab.imports import find_here
+from peftlab.one_run import settle
 from peftlab.runs.record import RunRecord
 from peftlab.specs import packages_of
 from peftlab.storage.digests import sha256_of
@@ -92,6 +93,8 @@ class Stream:
         """
         seeds = self.spec.seeds or [self.base["seed"]]
         orders = self.spec.orders or [self.spec.order]
+        for contender in self.contenders:
+            self._check(Plan(contender, seeds[0], orders[0]))
         walks: list[Walk] = []
         controls: dict[tuple[Any, ...], Walk] = {}
         for seed, order, contender in product(seeds, orders, self.contenders):
@@ -103,6 +106,25 @@ class Stream:
             joint = beside["joint"].matrix.accuracy if "joint" in beside else None
             walks.append(Walk(contender.name, seed, order, _names(plan), *self._walk(plan), joint))
         return Result(self.chain.folder, self.spec, self._metric(), walks, list(controls.values()), self.chain.stages)
+
+    def _check(self, plan: Plan) -> None:
+        """Check, before anything is trained, that a contender can do what it is asked for.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        _, first = settle(plan.alone(0))
+        metric = known_metric(self._metric(), first.task.directions)
+        if "nearest_mean" in plan.spec.controls and metric != "accuracy":
+            raise ConfigError(
+                f"stream.controls: nearest_mean is judged by its accuracy, and this stream by {metric}. Set "
+                "stream.metric=accuracy, or leave it out"
+            )
+        if plan.spec.method == "separate_and_merge" and (idle := plan.keeping()):
+            raise ConfigError(
+                f"{idle[0]}: with stream.method=separate_and_merge no stage follows another one, so that it would do "
+                "nothing. Leave it out"
+            )
 
     def _metric(self) -> str:
         return self.spec.metric or str(self.base["task"]["selection"]["metric"])
@@ -174,11 +196,6 @@ class Stream:
 
     def _merged(self, plan: Plan) -> tuple[tuple[str, ...], Matrix]:
         """Train each stage alone, merge their weights, and score the result on all."""
-        if plan.spec.scenario == "task":
-            raise ConfigError(
-                "stream.method=separate_and_merge: the tasks of scenario=task have heads of their own, which cannot be "
-                "merged; use scenario=class or domain"
-            )
         labels = sorted(plan.seen(len(plan.stages) - 1)) or None
         places = range(len(plan.stages))
         runs = [self._alone(plan, place, labels) for place in places]
@@ -210,7 +227,7 @@ class Stream:
 
     def _embedded(self, plan: Plan, place: int) -> Embedded:
         """Return the embeddings of a stage, which all contenders share."""
-        key = plan.test_of(place)
+        key = str(sha256_of([plan.test_of(place), plan.alone(place)["model"]]))
         if key not in self._embeddings:
             self._embeddings[key] = embed(plan.alone(place))
         return self._embeddings[key]

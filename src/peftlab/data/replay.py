@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from peftlab.data.listed import of_list
 from peftlab.data.memory import Memory, Recalled
 from peftlab.data.reading import DataFacts, Examples, plain, read_data_set
 from peftlab.data.sampling import sampled, shots
@@ -112,7 +113,7 @@ def _recalled(entry: Memory, name: str, spec: DataSpec, task: Task, sha256: Mapp
     theirs, facts = read_data_set(parts.data, parts.task)
     if facts.sha256 != folder.record.data["identity"]["data_sha256"]:
         raise UserError(f"the data of {folder.path} is not what it was trained on. Put the old files back")
-    members = sampled("train", theirs["train"], parts.task, parts.budget)
+    members = sampled("train", of_list(theirs, parts.budget.listed)["train"], parts.task, parts.budget)
     taken = [members[place] for place in _places(entry, members, parts.task)]
     digest = sha256_of([json.dumps([task.encoded_text(one), task.gold(one)], default=str) for one in taken])
     whole = Path(folder.path).absolute()
@@ -141,7 +142,7 @@ def _places(entry: Memory, members: Sequence[Any], task: Task) -> Sequence[int]:
     if not any(classes):
         raise ConfigError(
             f"per_class={entry.per_class}: the examples of task={task.name} have no classes to go by. Remember all of "
-            "them, per_class=null"
+            "them: per_class=null, or `peftlab continue --replay all`"
         )
     places: list[int] = shots(classes, entry.per_class, entry.seed).tolist()
     return places

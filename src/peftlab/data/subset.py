@@ -50,10 +50,10 @@ class Subset:
         inside = np.ones(len(examples), dtype=bool)
         if self.labels is not None:
             golds = mapped(examples, task.gold)
-            if odd := next((gold for gold in golds if not isinstance(gold, str | None)), None):
+            if odd := [gold for gold in golds if not isinstance(gold, str | None)]:
                 raise ConfigError(
-                    f"data.subset.labels: an example of task={task.name} has not one label ({str(odd)[:60]}); choose "
-                    "by column and values instead"
+                    f"data.subset.labels: an example of task={task.name} has not one label ({str(odd[0])[:60]}); "
+                    "choose by column and values instead"
                 )
             inside &= _is_among(golds, self.labels)
         if self.values is not None:

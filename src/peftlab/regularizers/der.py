@@ -37,6 +37,9 @@ class Der(Term):
     This is DER++ (Buzzega et al. 2020, equation 6): ``data.replay`` names the runs and chooses the examples, whose gold
     is learnt beside, as their labels' share of the task's loss. Each has the logits of the run that it comes from, as
     that ended, for the labels that it knew. Of a task that answers for tokens, those with gold count.
+
+    Both are means over the whole batch, in which the memory has the share that it has in an epoch. The paper draws as
+    many remembered examples as new ones in every step: raise ``times`` of a memory that is much smaller.
     """
 
     sha256: Annotated[list[str], BeforeValidator(lambda digests: digests or [])] = field(default_factory=list)

@@ -60,8 +60,13 @@ class Contrastive(Classification):
     draws_partners: ClassVar[bool] = True
     couples_rows: ClassVar[bool] = True
     fits_head: ClassVar[bool] = True
-    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"inverse_regularization": ("task.classifier", "logistic")}
     _pool: Pool | None = field(default=None, init=False, repr=False)
+
+    @property
+    def acts_with(self) -> Mapping[str, tuple[str, Any]]:  # type: ignore[override]  # it depends on an option
+        """What else an option needs: prototypes use the temperature with any objective."""
+        of_objective = {"temperature": ("task.objective", "supcon")} if self.classifier == "logistic" else {}
+        return of_objective | {"inverse_regularization": ("task.classifier", "logistic")}
 
     @override
     def settle(self, examples: Sequence[Text], encoded: Encoded) -> None:

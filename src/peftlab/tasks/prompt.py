@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ from peftlab.tasks.mixing import like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.prompting.calibration import FITTED_ON, Calibration, reference_texts
 from peftlab.tasks.prompting.choosing import Choice, best, qualities, recorded
-from peftlab.tasks.prompting.demonstrations import Shown, drawn
+from peftlab.tasks.prompting.demonstrations import Shown, check_shown, drawn
 from peftlab.tasks.prompting.model import SETTINGS
 from peftlab.tasks.prompting.rows import Prompt as FilledPrompt
 from peftlab.tasks.prompting.rows import batch_of_prompts, encode_prompts
@@ -171,11 +172,12 @@ class Prompt(Classification):
             self._choose(examples, about)
         if self.demonstrations and self.shown is None:
             self.shown = drawn(examples, self.labels, self.demonstrations, about.seed)
-        if self.demonstrations and self.shown is not None and len(self.shown) < self.demonstrations:
-            raise ConfigError(
-                f"task.demonstrations={self.demonstrations}: there are {len(self.shown)} labelled training examples. "
-                "Show fewer, or raise the budget"
-            )
+            if len(self.shown) < self.demonstrations:
+                raise ConfigError(
+                    f"task.demonstrations={self.demonstrations}: there are {len(self.shown)} labelled training "
+                    "examples. Show fewer, or raise the budget"
+                )
+        check_shown(self.shown or (), self.demonstrations, self.labels)
 
     def _choose(self, examples: Sequence[Text], about: Study) -> None:
         """Choose the template that suits the labelled `examples` best, by the model as it begins."""
@@ -190,15 +192,13 @@ class Prompt(Classification):
         with torch.random.fork_rng(devices=[]), torch.no_grad():  # a new head draws random numbers
             model = about.load_model(single[0]).eval()
             heads = [_verbalizer_of(model, task) for task in single]
-            for task, head in zip(single, heads, strict=True):
-                model.verbalizer = head
-                if task.fits_head:
-                    task.fit_head(model, ())
 
             def judge(number: int, block: Sequence[Text], rest: Sequence[Text]) -> tuple[np.ndarray, np.ndarray]:
                 task, model.verbalizer = single[number], heads[number]
                 count = min(self.demonstrations, len(rest))
                 task.shown = drawn(rest, self.labels, count, about.seed) if count else None
+                if task.fits_head and (count or not heads[number].shift.any()):  # to what is shown, or once
+                    task.fit_head(model, ())
                 log_p = _scored(task, model, block, about).log_softmax(-1)
                 gold = self.targets(block)
                 return (log_p.argmax(-1) == gold).numpy(), log_p.gather(-1, gold.unsqueeze(-1))[:, 0].double().numpy()
@@ -217,7 +217,7 @@ class Prompt(Classification):
         for head in heads:
             head.shift.zero_()
         texts = reference_texts(self.calibration, self._seen, self._about.seed)
-        shift = _scored(self, model, texts, self._about).softmax(-1).mean(0).log()
+        shift = _scored(self, model, texts, self._about).log_softmax(-1).logsumexp(0) - math.log(len(texts))
         for head in heads:
             head.shift.copy_(shift)
 

@@ -35,7 +35,7 @@ def label_budget(data: DataModule, callbacks: Iterable[Any], steps: int) -> dict
     """
     selects = {
         "checkpoint": data.budget.select == "best" and steps > 0,
-        "early stopping": steps > 0 and any(isinstance(one, EarlyStopping) for one in callbacks),
+        "early stopping": steps > 0 and any(map(_stops_by_validation, callbacks)),
         "decisions": data.task.decides,
     }
     named = [name for name, chooses in selects.items() if chooses]
@@ -52,12 +52,17 @@ def refuse_stopping(budget: BudgetSpec, callbacks: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: one does.
     """
-    stopping = [name for name, one in callbacks.items() if isinstance(one, EarlyStopping)]
+    stopping = [name for name, one in callbacks.items() if _stops_by_validation(one)]
     if budget.select == "last" and budget.max_steps != 0 and stopping:
         raise ConfigError(
             f"budget.select=last: callbacks.{stopping[0]} would end the training by a validation score, which is a "
             "choice too. Leave it out: callbacks=[progress]"
         )
+
+
+def _stops_by_validation(callback: Any) -> bool:
+    """Return whether a callback ends the training by a validation score, rather than by one of the training."""
+    return isinstance(callback, EarlyStopping) and not callback.monitor.startswith("train/")
 
 
 def labelled(data: DataModule, split: str) -> int:

@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftlab.runs.compare import differences
-from peftlab.runs.decisions import SECTION
 from peftlab.runs.identity import leaves
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ _LOGGED = ("metrics.csv", "tables/")
 _OF_TRAINING = ("history", "selection", "cost")
 """Entries that tell of a training, which a model computed from other runs has not had."""
 
-LATER_KEYS = ("selection.sha256", "data.splits.*.*")
+LATER_KEYS = ("selection.sha256", "data.splits.*.*", "label_budget.*")
 LATER_FILES = ("trail.jsonl", "adapter/labels.json")
 """Entries and files that runs of older versions lack."""
 
@@ -128,8 +127,7 @@ class _Claims:
     ) -> None:
         self.run, self.record = record, record.data
         self.spec, self.present, self.evidence, self.same_code = spec, present, evidence, same_code
-        own = {SECTION} if evidence.decisions is not None else set()
-        self.unverified = [*NOT_READABLE, *(name for name in record.extensions if name not in own)]
+        self.unverified = [*NOT_READABLE, *(name for name in record.extensions if name not in evidence.sections)]
         self.resumed = bool(record.events("resumed"))
         self.skipped = bool(record.events("step left out"))
         self.course: Course = evidence.course
@@ -175,8 +173,8 @@ class _Claims:
             self.unverified.append("method.adapter_bytes")
         yield from self._held({"method": recorded}, {"method": counted})
         yield from self._held({"data": self.record["data"]}, {"data": self.evidence.data})
-        if (decisions := self.evidence.decisions) is not None:
-            yield from self._held({SECTION: self.record.get(SECTION, {})}, {SECTION: decisions})
+        for name, section in self.evidence.sections.items():
+            yield from self._held({name: self.record.get(name, {})}, {name: section})
 
     def scores(self) -> Iterator[Cause]:
         """The record has every score of the task on every split, as it follows from the predictions, and no other."""
@@ -279,7 +277,7 @@ class _Claims:
         trail, hashes = self.evidence.trail, self.evidence.best
         if trail is not None and hashes is not None:
             for point in trail.points:
-                if point["step"] == step and point["hashes"] != hashes:
+                if point["step"] == step and not _are(hashes, point["hashes"]):
                     what = f"checkpoints/best.safetensors is not what trail.jsonl has after step {step}"
                     yield Cause("edited", what, None, None)
 
@@ -365,6 +363,11 @@ class _Claims:
         if logged is None:
             return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         return value in logged if value is not None else any(not math.isfinite(one) for one in logged)
+
+
+def _are(hashes: Sequence[str | None], of_point: Sequence[str]) -> bool:
+    """Return whether tensors are those of a point, as far as their hashes can be compared."""
+    return len(hashes) == len(of_point) and all(own in (None, its) for own, its in zip(hashes, of_point, strict=True))
 
 
 def _selected(values: Sequence[tuple[int, float]], mode: str | None, select: str) -> tuple[int, float]:

@@ -27,14 +27,16 @@ from peftlab.federated.joining import divide
 from peftlab.federated.local import trained_on
 from peftlab.masking.mask import mask
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
+from peftlab.methods.head import is_of_head
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
 from peftlab.regularizers.regularizer import WeightAverage
-from peftlab.runs.decisions import DECISIONS
+from peftlab.runs import label_budget
+from peftlab.runs.decisions import DECISIONS, SECTION
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into
 from peftlab.tasks.task import Task
-from peftlab.training import trail
+from peftlab.training import labels_used, trail
 from peftlab.training.trail import TrailOf, hashes
 from peftlab.training.tuner import Tuner
 from peftlab.use.decisions import contradicting, evident
@@ -100,12 +102,21 @@ class Evidence:
     trail: TrailOf | None
     broken_trail: str | None
     """What is wrong with the file of the trail."""
-    best: list[str] | None
-    """The hashes of the best checkpoint's tensors, in the order of the trail; None: they cannot be compared."""
+    best: list[str | None] | None
+    """The hashes of the best checkpoint's tensors, in the order of the trail; None: they cannot be compared, or one
+    cannot."""
     logged: dict[str, set[float]]
     """All values in ``metrics.csv``, by metric."""
+    labels: dict[str, Any] | None
+    """The section `label_budget` of the record; None: it cannot be told."""
     decisions: dict[str, Any] | None
     """The section of the record, empty if the task learns none; None: there are no predictions to learn from."""
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The sections of capabilities in the record, as far as they follow from what is here."""
+        found = {SECTION: self.decisions, label_budget.SECTION: self.labels}
+        return {name: section for name, section in found.items() if section is not None}
 
 
 @dataclass(frozen=True)
@@ -194,10 +205,16 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         adapter=[*adapter, *undecided],
         trail=read,
         broken_trail=fault,
-        best=None if read is None or spec.allow or _averages(config) else _best(folder, read, config),
+        best=None if read is None or spec.allow or _averages(config) else _best(folder, read, config, tuner),
         logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+        labels=None if spec.allow or spec.derived is not None else _labels(data, config, course.steps),
         decisions=decisions,
     )
+
+
+def _labels(data: DataModule, config: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    callbacks = {name: node for name, node in config["callbacks"].items() if node is not None}
+    return labels_used.label_budget(data, build(callbacks, "callbacks").values(), steps)
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,13 +281,18 @@ def _averages(config: Mapping[str, Any]) -> bool:
     return any(isinstance(each, WeightAverage) and each.off is None for each in chosen)
 
 
-def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any]) -> list[str] | None:
-    """Return the hashes of the best checkpoint; None unless the run was on the CPU, as other devices hash otherwise."""
+def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any], tuner: Tuner) -> list[str | None] | None:
+    """Return the hashes of the best checkpoint; None unless the run was on the CPU, as other devices hash otherwise.
+
+    A head that the validation has fitted, after the trail's point, has none.
+    """
     if config["trainer"]["accelerator"] != "cpu" or not folder.best.is_file():
         return None
     try:
         tensors = load_file(folder.best)
-        return hashes(tensors[name] for name in read.tensors)
+        fitted = tuner.context.head if tuner.task.fits_head else ()
+        found = zip(read.tensors, hashes(tensors[name] for name in read.tensors), strict=True)
+        return [None if is_of_head(name, fitted) else own for name, own in found]
     except (ValueError, LookupError, TypeError, SafetensorError):
         return []
 

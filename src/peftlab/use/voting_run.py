@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftlab.errors import UserError
+from peftlab.tasks.classification import Classification
+from peftlab.tasks.texts import Text
 from peftlab.use.finished import load
 from peftlab.use.predictor import Predictor, Refused
 from peftlab.weak_supervision.functions import Unlabelled
@@ -34,15 +36,17 @@ class VotingRun:
 
 
 def voting_run(name: str, run: str, threshold: float, words: bool, allow: Sequence[str] = ()) -> VotingRun:
-    """Return a finished run of ``task=classification``, or if `words`, of ``task=ner``, as a labelling function.
+    """Return a finished run that gives a text one label, or if `words`, one of ``task=ner``, as a labelling function.
 
     Raises:
         UserError: there is no such run, or it is of another task.
     """
     finished = load(run, allow)
     task = finished.parts.task
-    if task.name != (expected := "ner" if words else "classification"):
-        raise UserError(f"runs.{name}: {run} is a run of task={task.name}; expected one of task={expected}")
+    fits = task.name == "ner" if words else isinstance(task, Classification) and task.example is Text
+    if not fits:
+        expected = "task=ner" if words else "task=classification, prompt or contrastive"
+        raise UserError(f"runs.{name}: {run} is a run of task={task.name}; expected one of {expected}")
     return VotingRun(name, finished.predictor, threshold)
 
 

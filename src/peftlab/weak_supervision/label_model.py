@@ -34,8 +34,8 @@ def weighted(votes: Votes, right: np.ndarray, judged: np.ndarray) -> np.ndarray:
 
     Args:
         votes: those to combine.
-        right: how many votes of each function are right, shape (functions,).
-        judged: how many are right or wrong.
+        right: how many votes of each function are right, shape (functions,), or for each row, (rows, functions).
+        judged: how many are right or wrong, of the same shape.
     """
     others = max(len(votes.labels) - 1, 1)
     accuracy = (right + PRIOR_ACCURACY * PRIOR_VOTES) / (judged + PRIOR_VOTES)

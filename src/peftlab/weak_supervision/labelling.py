@@ -57,11 +57,14 @@ def label(
         dev: labelled texts, by which functions and models are judged; ``weighted`` learns from them.
 
     Raises:
+        DataError: all functions abstain on all texts.
         UserError: a function fails or votes for no label; `model` lacks something, or an option has no effect.
     """
     if model == "weighted" and not dev:
         raise UserError("--model weighted learns the accuracy of each function on labelled texts: add --dev FILE")
     votes = cast(functions, texts, labels, words)
+    if not (votes.table > (0 if words else ABSTAIN)).any():  # O says of no word what it is
+        raise DataError("all functions abstain on all texts. Look at a few texts, and write what speaks for a label")
     types = _types(votes)
     shares = None if balance is None else _shares(balance, votes, model)
     fitted = generative(votes, shares)
@@ -76,7 +79,7 @@ def label(
         if model == "weighted":
             right, judged = (np.asarray([one["dev"][key] for one in facts]) for key in ("right", "judged"))
             probabilities["weighted"] = _with_silence(votes, weighted(votes, right, judged))
-            of_dev["weighted"] = _with_silence(on_dev, weighted(on_dev, right, judged))
+            of_dev["weighted"] = _with_silence(on_dev, weighted(on_dev, *_of_others(on_dev, gold)))
         report["dev"] = {
             "examples": len(dev),
             "models": _judged(on_dev, {name: of_dev[name] for name in ("majority", model)}, gold),
@@ -158,6 +161,16 @@ def _gold(dev: Sequence[Unlabelled], votes: Votes) -> np.ndarray:
     return np.asarray([place[gold] for gold in golds])
 
 
+def _of_others(votes: Votes, gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each row how many votes of each function are right on all other examples, and how many are right or
+    wrong, shape (rows, functions): whoever is judged by labels has not learnt from them.
+    """
+    right, judged = votes.table == gold[:, None], votes.table != ABSTAIN
+    own = [np.add.reduceat(each, votes.ends[:-1], axis=0, dtype=np.int64) for each in (right, judged)]
+    of_right, of_judged = (each.sum(axis=0) - np.repeat(each, np.diff(votes.ends), axis=0) for each in own)
+    return of_right, of_judged
+
+
 def _judged(votes: Votes, of_models: dict[str, np.ndarray], gold: np.ndarray) -> dict[str, dict[str, Any]]:
     """Return how good the labels of each model are: of texts, the share of right ones among those that all label."""
     if votes.lengths is None:
@@ -202,13 +215,13 @@ def _sentence(text: Unlabelled, votes: Votes, probabilities: np.ndarray, begin: 
     votes on or that are no O.
     """
     of_words, voted = probabilities[begin:end], votes.voted[begin:end]
+    if not voted.any():
+        return {"unlabelled": {"words": list(text.words)}}  # as `Task.from_input` takes it
     best = of_words.argmax(axis=1)
     tags = repaired_bio([votes.labels[tag] for tag in best])
     counted = voted | (best > 0)
     own = of_words.max(axis=1)
-    weight = _rounded((own[counted] if counted.any() else own).mean())
-    row = {"tokens": list(text.words), "ner_tags": tags, "weight": weight}
-    return row if voted.any() else {"unlabelled": row}
+    return {"tokens": list(text.words), "ner_tags": tags, "weight": _rounded(own[counted].mean())}
 
 
 def _rounded(probability: float) -> float:

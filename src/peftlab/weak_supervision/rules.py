@@ -28,9 +28,11 @@ _KINDS = ("any", "file", "regex")
 
 
 def _text(value: Any) -> Any:
-    """Refuse true and false, as YAML reads a bare yes, no, on or off."""
+    """Refuse true and false, as YAML reads a bare yes, no, on or off, and what is found in every text."""
     if isinstance(value, bool):
         raise ValueError("is true or false to YAML: put the word in quotes")
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty: write a word or phrase, or remove it")
     return str(value) if isinstance(value, int | float) else value
 
 

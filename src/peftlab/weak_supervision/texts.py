@@ -18,6 +18,8 @@ from peftlab.reading.unicode_text import Door
 from peftlab.scores.bio import TagError, is_tag, to_bio
 from peftlab.weak_supervision.functions import Unlabelled
 
+_WORDS = ("tokens", "words")
+"""The columns of sentences, the second in files of unlabelled ones."""
 _LINES = (".txt", ".text")
 _COLUMN_FILES = (".conll", ".bio", ".iob", ".iob2")
 
@@ -31,7 +33,7 @@ class Source:
     words: bool = False
     """Whether the entities of sentences are labelled. A sentence is a list of words, or a text that is split."""
     text: str | None = None
-    """The column of the text; None: ``text``, or of sentences ``tokens`` if there is such a column."""
+    """The column of the text; None: ``text``, or of sentences ``tokens`` or ``words`` if there is such a column."""
     pair: str | None = None
     """The column of the second text, for pairs."""
     label: str | None = None
@@ -55,7 +57,7 @@ class Source:
             numbered = enumerate(lines, start=1)
             texts = [self._text(line, None, f"{path}:{number}", None) for number, line in numbered if line.strip()]
         elif suffix in CONTAINERS:
-            columns = [name for name in (self.text, "text", "tokens", self.pair, self._label) if name]
+            columns = [name for name in (self.text, "text", *_WORDS, self.pair, self._label) if name]
             texts = list(container_of(path).examples(path, columns, partial(self._example, gold), 2**62))
         else:
             raise DataError(f"{path}: what kind of file is it? Its name may end with {', '.join(CONTAINERS)} or .txt")
@@ -68,7 +70,7 @@ class Source:
         return self.label or ("ner_tags" if self.words else "label")
 
     def _example(self, gold: bool, row: Mapping[str, Any], position: int, place: Place) -> Unlabelled:
-        column = self.text or ("tokens" if self.words and "tokens" in row else "text")
+        column = self.text or next((name for name in _WORDS if self.words and name in row), "text")
         for option, name in (("text", column), ("pair", self.pair), ("label", self._label if gold else None)):
             if name is not None and name not in row:
                 raise DataError(

@@ -29,6 +29,7 @@ def test_forgetting_is_against_the_best_score_ever_and_backward_transfer_against
 def test_of_a_score_of_which_less_is_better_forgetting_is_what_it_has_grown_by():
     matrix = matrix_of([[1.0, 4.0], [3.0, 1.0]], "min")
     assert matrix.forgetting == pytest.approx(2.0)
+    assert matrix.backward_transfer == pytest.approx(-2.0)
 
 
 def test_it_is_square():

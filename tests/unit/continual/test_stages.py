@@ -104,6 +104,7 @@ def test_an_override_takes_the_place_of_an_earlier_one(plan):
         ({"stages": [{"values": ["x"]}, {"values": ["y"]}]}, "of which column"),
         ({"scenario": "domain", "stages": 3}, "domains share theirs"),
         ({"scenario": "task", "stages": 3, "memory": {"per_class": 5}}, "knows no label of the others"),
+        ({"stages": 3, "memory": {"per_class": 5}, "method": "separate_and_merge"}, "no stage follows another"),
         ({"stages": [{"name": "a/b", "labels": ["a"]}, ["b"]]}, "names a folder"),
         ({"stages": 3, "seeds": [1, 1]}, "listed twice"),
         ({"stages": 3, "methd": "x"}, "Did you mean"),

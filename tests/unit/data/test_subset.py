@@ -75,5 +75,6 @@ def test_labels_choose_where_an_example_has_one():
     examples = [Text("1", "t", "0"), Text("2", "t", None)]
     assert list(Subset(labels=["0"]).holds(examples, task, None)) == [True, False]
     several = MultiLabel(name="multilabel", selection=Selection(metric="micro_f1", mode="max"))
-    with pytest.raises(ConfigError, match="has not one label"):
-        Subset(labels=["a"]).holds([LabelledText("1", "t", ("a", "b"))], several, None)
+    for labels in (("a", "b"), ()):
+        with pytest.raises(ConfigError, match="has not one label"):
+            Subset(labels=["a"]).holds([LabelledText("1", "t", labels)], several, None)

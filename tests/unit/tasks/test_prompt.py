@@ -11,9 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
+from peftlab.active_learning import observing
 from peftlab.backbone import ModelSpec, fetch
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import FilesSource
+from peftlab.tasks import prompt as prompts
 from peftlab.tasks.from_examples import Study
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
@@ -278,6 +280,41 @@ def test_a_template_is_chosen_by_the_shots_alone(decoder, how):
             assert one["bits"] == pytest.approx(float(bits), rel=1e-3)
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_choice_is_calibrated_to_what_each_fold_is_shown(decoder, count, monkeypatch):
+    asked, scored = [], prompts._scored
+
+    def noted(task, model, examples, about):
+        asked.append((examples[0].id.partition(":")[0], [one["text"] for one in task.shown or ()]))
+        return scored(task, model, examples, about)
+
+    monkeypatch.setattr(prompts, "_scored", noted)
+    templates = [TEMPLATE, "{text} : {answer}"]
+    Case(decoder, template=templates, choose="cv", demonstrations=count, calibration="contextual")
+    fits = [shown for kind, shown in asked if kind == "contextual"]
+    judged = [shown for kind, shown in asked if kind == "train"]
+    assert len(judged) == 8  # two templates, four folds of one example
+    assert fits == (judged if count else [[], []])
+
+
+def test_calibration_bears_labels_of_no_probability(decoder):
+    case = Case(decoder, calibration="contextual")
+    head = case.model.verbalizer
+    forward = head.forward
+    head.forward = lambda *args: forward(*args) - torch.tensor([0.0, 1e4])
+    case.task.fit_head(case.model, ())
+    assert head.shift.isfinite().all()
+
+
+def test_queries_of_embeddings_see_all_places_of_an_answer(decoder):
+    case = Case(decoder)
+    batch = case.batch()
+    with torch.no_grad(), observing._reading(case.model) as read:
+        logits = case.task.outputs(case.model, batch).logits
+    size, places = case.model.get_output_embeddings().weight.shape[1], len(case.model.verbalizer.places)
+    assert observing._embeddings(read, logits, batch).shape == (4, places * size)
+
+
 def test_an_explanation_is_of_one_row(decoder):
     case = Case(decoder, template="{text}\nis:{answer}", label_words={"move": "a", "report": "b"})
     predictor = Predictor(model=case.model, task=case.task, processor=case.processor)
@@ -301,6 +338,11 @@ def test_an_explanation_is_of_one_row(decoder):
         ({"demonstrations": 9}, "there are 4 labelled training examples"),
         ({"template": [TEMPLATE, "{text} : {answer}"]}, "task.choose=none: task.template has 2"),
         ({"choose": "cv"}, "task.choose=cv: task.template has 1"),
+        ({"shown": [{"text": "a", "pair": None, "label": "move"}]}, "task.shown lists 1 examples: set task.demonstra"),
+        (
+            {"demonstrations": 1, "shown": [{"text": "a", "pair": None, "label": "mov"}]},
+            "task.shown: 'mov' is no label. Did you mean 'move'?",
+        ),
         ({"template": "{text} is {answer} ."}, "follows the answer, and a decoder"),
     ],
 )

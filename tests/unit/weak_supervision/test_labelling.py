@@ -7,6 +7,8 @@ import json
 import pytest
 
 from peftlab.errors import DataError, UserError
+from peftlab.tasks.ner import Ner
+from peftlab.tasks.task import Selection
 from peftlab.weak_supervision import labelling_function
 from peftlab.weak_supervision.functions import Unlabelled
 from peftlab.weak_supervision.labelling import label
@@ -57,6 +59,23 @@ def test_labelled_examples_judge_and_weigh():
     assert next(row["label"] for row in labelled.rows if row["text"] == "love bad 4") == "neg"
 
 
+def test_weights_are_judged_by_examples_that_they_have_not_learnt_from():
+    """Two functions contradict each other, and each of two examples speaks for another one."""
+    functions = [keyword("x", "x", "pos"), keyword("y", "y", "neg"), keyword("wrong", "z", "pos")]
+    dev = [Unlabelled("xyz", place="dev", gold=gold) for gold in ("pos", "neg")]
+    dev += [Unlabelled("z", place="dev", gold="neg")] * 30
+    measured = label(functions, dev, model="weighted", dev=dev).facts["dev"]["models"]["weighted"]
+    assert (measured["right"], measured["judged"]) == (0, 2)
+
+
+def test_silence_on_labelled_examples_is_reported_and_on_the_texts_refused():
+    quiet = [Unlabelled("other", place="dev", gold="pos")]
+    facts = label(FUNCTIONS, TEXTS, model="weighted", dev=quiet).facts
+    assert facts["dev"]["models"]["weighted"]["judged"] == 0
+    with pytest.raises(DataError, match="all functions abstain on all texts"):
+        label(FUNCTIONS, quiet)
+
+
 def test_what_has_no_effect_or_is_missing():
     with pytest.raises(UserError, match="weighted learns the accuracy of each function"):
         label(FUNCTIONS, TEXTS, model="weighted")
@@ -85,7 +104,7 @@ def test_sentences(model):
     dev = [Unlabelled(each.text, words=each.words, gold=tags) for each, tags in zip(texts, gold, strict=True)]
     labelled = label(functions, texts, words=True, model=model, dev=dev)
     assert [row["ner_tags"] for row in labelled.rows] == [gold[0], gold[2]]
-    assert labelled.unlabelled[0]["ner_tags"] == ["O", "O"]
+    assert labelled.unlabelled == [{"words": ["It", "rains"]}]  # O would be a label
     assert labelled.facts["dev"]["models"][model] == {"precision": 1, "recall": 1, "f1": 1}
     assert [one["labels"] for one in labelled.facts["functions"]] == [["LOC"], ["PER"], ["PER"]]
     assert all((row["weight"] == 1) == (model == "majority") for row in labelled.rows)
@@ -105,6 +124,14 @@ class TestSource:
             Source().read(tmp_path / "a.csv")
         with pytest.raises(DataError, match="what kind of file is it"):
             Source().read(tmp_path / "a.doc")
+
+    def test_sentences_that_have_got_no_label_are_read_again(self, tmp_path):
+        """By methods that learn from unlabelled ones, and by more functions."""
+        texts = [Unlabelled("It rains", words=("It", "rains")), Unlabelled("In Rome", words=("In", "Rome"))]
+        (row,) = label([entity("places", "Rome", kind="LOC")], texts, words=True).unlabelled
+        assert Ner(name="ner", selection=Selection(metric="entity_f1")).from_input(row, "0").words == ["It", "rains"]
+        (tmp_path / "rest.jsonl").write_text(json.dumps(row) + "\n")
+        assert Source(words=True).read(tmp_path / "rest.jsonl")[0].words == ("It", "rains")
 
     def test_sentences(self, tmp_path):
         (tmp_path / "a.jsonl").write_text('{"tokens": ["In", "Rome"], "ner_tags": ["O", "B-LOC"]}\n')

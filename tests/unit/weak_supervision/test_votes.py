@@ -50,7 +50,6 @@ def test_votes_of_texts():
         ([function(lambda text: 1)], None, "a.csv:2: 'own' votes 1; expected a label as a text"),
         ([function(lambda text: "posi")], ["pos", "neg"], "'posi', which is none of pos, neg. Did you mean 'pos'?"),
         ([function(lambda text: "a"), function(lambda text: "b")], None, "two are called 'own'"),
-        ([function(lambda text: None)], None, "all functions abstain on all texts"),
         ([function(lambda text: text.nothing)], None, "a.csv:2: the labelling function 'own' fails: AttributeError"),
     ],
 )
@@ -154,6 +153,7 @@ class TestRules:
             ("no: {any: [a]}", "a label is true or false to YAML"),
             ("a: {}", "says nothing: give it any, file or regex"),
             ("a: {any: []}", "a.any"),
+            ("a: {any: [' ']}", "a.any.0 = ' ': is empty"),
             ("a: {regex: '('}", "a.regex: is no regular expression"),
             ("a: {regex: 'x*'}", "a.regex: matches the empty text"),
             ("a: {words: [b]}", "a.words'. Allowed: any, case, file"),

@@ -14,6 +14,7 @@ from peftlab.report.analysis.groups import METHOD, named
 from peftlab.report.analysis.results import Analysis
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
 from peftlab.report.study import Run
+from peftlab.runs.label_budget import label_budget_of
 from peftlab.scores.scorer import Direction
 
 DRAW, PATTERN = "budget.sample_seed", "task.template"
@@ -95,8 +96,8 @@ def _tested(name: str, runs: Sequence[tuple[Run, float]], column: str, level: fl
         scores.setdefault((_column(run, DRAW), _column(run, column)), []).append(score)
     cells = {place: statistics.fmean(of_cell) for place, of_cell in scores.items()}
     table = _table(cells, *_whole(cells))
-    sections = [run.record.extensions.get("label_budget") for run, _ in runs]
-    budgets = {(one["trained_on"], one["selected_on"]) for one in sections if one}
+    sections = [label_budget_of(run.record) for run, _ in runs]
+    budgets = {(one.trained_on, one.selected_on) for one in sections if one is not None}
     return Tested(name, cells, crossed(table, level=level), len(cells) - table.size, frozenset(budgets))
 
 

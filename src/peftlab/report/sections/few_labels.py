@@ -28,12 +28,12 @@ def section(analysis: Analysis) -> Section | None:
 
 
 def _introduction(found: FewLabels) -> str:
+    without = "; a method without patterns is compared with each of the other's" if found.columns == "patterns" else ""
     return (
         f"Test {called(found.metric)} on {found.data or 'unnamed data'}, by method, draw of the training examples and "
         f"{found.columns[:-1]}. Another draw, and another of the {found.columns}, would have given another score: "
         "intervals are those of the crossed bootstrap, which draws both anew, and hold for one test set. Differences "
-        f"are taken between equal draws and {found.columns}, so that what makes these hard cancels out; a method "
-        f"without {found.columns} is compared with each of the other's."
+        f"are taken between equal draws and {found.columns}, so that what makes these hard cancels out{without}."
     )
 
 

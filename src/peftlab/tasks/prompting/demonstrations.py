@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from typing_extensions import TypedDict
 
+from peftlab.errors import ConfigError, did_you_mean
 from peftlab.tasks.texts import Text
 
 
@@ -36,6 +37,18 @@ def drawn(examples: Sequence[Text], labels: Sequence[str], count: int, seed: int
     longest = max(map(len, of_label.values()))
     in_turn = [of_label[labels[n]][k] for k in range(longest) for n in turns if k < len(of_label[labels[n]])][:count]
     return [as_shown(examples[in_turn[place]]) for place in random.permutation(len(in_turn)).tolist()]
+
+
+def check_shown(shown: Sequence[Shown], count: int, labels: Sequence[str]) -> None:
+    """Check demonstrations that may have been written by hand.
+
+    Raises:
+        ConfigError: they are not `count`, or one has another label than the task's.
+    """
+    if len(shown) != count:
+        raise ConfigError(f"task.shown lists {len(shown)} examples: set task.demonstrations={len(shown)}, or remove it")
+    if odd := [one["label"] for one in shown if one["label"] not in labels]:
+        raise ConfigError(f"task.shown: '{odd[0]}' is no label.{did_you_mean(odd[0], labels)}")
 
 
 def as_shown(example: Text) -> Shown:

@@ -18,6 +18,7 @@ from peftlab.report.sections import few_labels
 from peftlab.report.statistics.two_way import crossed
 from peftlab.report.study import reading
 
+BUDGET = {"trained_on": 48, "selected_on": 0, "selects": ["checkpoint"]}
 PATTERNS = ["{text} It was {answer}", "Sentiment: {answer} {text}", "{answer}: {text}"]
 
 
@@ -37,7 +38,7 @@ def few_shots(draws=4, patterns=PATTERNS, methods=("lora", "head")):
                     one.config["task"] |= {"template": pattern, "name": "prompt"}
                     overrides += ["task=prompt", f"task.template='{pattern}'"]
                 selected = 300 if run.method == methods[0] else 0
-                one.record |= {"overrides": overrides, "label_budget": {"trained_on": 48, "selected_on": selected}}
+                one.record |= {"overrides": overrides, "label_budget": BUDGET | {"selected_on": selected}}
                 runs.append(one)
     sweep.runs = runs
     return sweep

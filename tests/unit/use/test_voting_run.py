@@ -1,0 +1,31 @@
+"""Finished runs as labelling functions: which tasks they may be of."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from peftlab.errors import UserError
+from peftlab.tasks.contrastive import Contrastive
+from peftlab.tasks.prompt import Prompt
+from peftlab.tasks.relation import RelationClassification
+from peftlab.tasks.task import Selection
+from peftlab.use import voting_run
+
+
+def test_every_task_of_one_label_a_text_votes(monkeypatch):
+    selection = Selection(metric="macro_f1")
+    tasks = [
+        Prompt(name="prompt", selection=selection, template="{text} {answer}"),
+        Contrastive(name="contrastive", selection=selection),
+        RelationClassification(name="relation", selection=Selection(metric="micro_f1")),
+    ]
+    for task in tasks:
+        run = SimpleNamespace(parts=SimpleNamespace(task=task), predictor=None)
+        monkeypatch.setattr(voting_run, "load", lambda *_, run=run: run)
+        if task.name != "relation":
+            assert voting_run.voting_run("mine", "3f9c", 0.5, words=False).name == "mine"
+            continue
+        with pytest.raises(UserError, match=r"a run of task=relation; expected one of task=classification, prompt or"):
+            voting_run.voting_run("mine", "3f9c", 0.5, words=False)
