@@ -13,7 +13,7 @@ import numpy as np
 from peftlab.report.statistics.means import mean
 from peftlab.report.statistics.two_way import crossed
 
-SHAPES = [(3, 3), (5, 3), (5, 5), (10, 5), (10, 1)]
+SHAPES = [(2, 2), (3, 3), (5, 3), (5, 5), (10, 5), (3, 1), (10, 1)]
 PARTS = {
     "all alike": (1, 1, 1),
     "draws": (2, 0.3, 0.3),

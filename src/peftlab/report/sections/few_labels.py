@@ -66,7 +66,7 @@ def _row(one: Tested, metric: str) -> tuple[Cell, ...]:
         Cell(str(draws), draws),
         Cell(str(columns), columns),
         Cell(score(mean.value, metric), mean.value),
-        Cell(interval(mean.low, mean.high, metric)),
+        Cell(_limits(mean, metric)),
         *(Cell(score(sd, metric), sd) for sd in (mean.rows_sd, mean.columns_sd, mean.rest_sd)),
         Cell(_range(trained), trained[-1] if trained else None),
         Cell(f"{_range(selected)}{' (!)' if _exceeds(one) else ''}", selected[-1] if selected else None),
@@ -95,9 +95,14 @@ def _difference(name: str, of: TwoWay, metric: str) -> tuple[Cell, ...]:
         Cell(name),
         *(Cell(str(number), number) for number in of.shape),
         Cell(score(of.value, metric, signed=True), of.value, strong=is_apart),
-        Cell(interval(of.low, of.high, metric, signed=True)),
+        Cell(_limits(of, metric, signed=True)),
         Cell(p_value(p := of.p()), p),
     )
+
+
+def _limits(of: TwoWay, metric: str, signed: bool = False) -> str:
+    """Return an interval; none where nothing varies, as then nothing is known of how much it could."""
+    return interval(of.low, of.high, metric, signed) if of.se else UNKNOWN
 
 
 def _exceeds(one: Tested) -> bool:

@@ -11,9 +11,9 @@ pattern says nothing of the pattern's choice, which may be worth more than the m
 
 Rows and columns are resampled independently (the crossed, or pigeonhole, bootstrap: McCullagh 2000; Owen 2007). The
 replicates have the shape of the distribution, but not its width: with three rows their variance is a third too small,
-and that of the rest counts three times (Owen 2007). So they are stretched to the standard error by the components of
-variance (`peftlab.report.statistics.crossed.components`) and, since these are few, from the normal quantile to
-Student's, as in the expanded percentile interval of one sample (Hesterberg 2015).
+and that of the rest counts three times (Owen 2007); and a few values have no far quantiles. So the quantiles are
+stretched about the mean to the width of Student's interval, whose standard error is that of the components of variance
+(`peftlab.report.statistics.crossed.components`), in the spirit of the expanded percentiles of Hesterberg (2015).
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def _of_both(rows_sd: float, columns_sd: float, rest_sd: float, rows: int, colum
 def _stretched(
     values: np.ndarray, se: float, df: float, resamples: int, level: float, seed: int
 ) -> tuple[float, float]:
-    """Return the quantiles of the crossed bootstrap, stretched about the mean."""
-    from scipy.special import ndtri, stdtrit
+    """Return the quantiles of the crossed bootstrap, stretched about the mean to the width of Student's interval."""
+    from scipy.special import stdtrit
 
     random, value = np.random.default_rng(seed), values.mean()
     by_row, by_column = (
@@ -137,6 +137,6 @@ def _stretched(
     )
     means = ((by_row @ values) * by_column).sum(axis=1)
     upper = (1 + level) / 2
-    stretch = se * stdtrit(df, upper) / (means.std() * ndtri(upper))
     low, high = np.quantile(means, [1 - upper, upper])
+    stretch = 2 * se * stdtrit(df, upper) / (high - low)
     return float(value + stretch * (low - value)), float(value + stretch * (high - value))
