@@ -33,6 +33,8 @@ LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
 OPTIONS = [(group, option) for group, option in OPTIONS if option != "none"]
 ALONE = {"trainer", "regularizer", "federated", "privacy", "semi"}
 """Groups whose options refuse some of others."""
+BESIDE = {"semi": ["data=tweet_sentiment", "task=classification"]}
+"""What the options of a group need: edits that move words suit no task on words."""
 TOGETHER = [
     list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}
 ]
@@ -70,7 +72,7 @@ def read(group: str, option: str) -> dict[str, Any]:
 def choose(group: str, option: str) -> list[str]:
     """Return the overrides that choose an option and fill in what it leaves open."""
     missing = [key for key, value in read(group, option).items() if value == "???"]
-    return [f"{group}={option}", *(f"{group}.{key}=somewhere" for key in missing)]
+    return [*BESIDE.get(group, ()), f"{group}={option}", *(f"{group}.{key}=somewhere" for key in missing)]
 
 
 def nodes(node: Any, cls: type | None, key: str) -> Iterator[tuple[str, dict[str, Any], type]]:

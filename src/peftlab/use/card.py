@@ -217,7 +217,11 @@ def _training(run: Run) -> list[str]:
         f"- **Precision**: {_plain(environment['precision'])}",
         f"- **Seed**: {_number(run.seed)}",
         f"- **Checkpoint**: {chosen}",
-        *([f"- **Label budget**: {_plain(budget.said())}"] if (budget := label_budget_of(run.record)) is not None else []),
+        *(
+            [f"- **Label budget**: {_plain(budget.said())}"]
+            if (budget := label_budget_of(run.record)) is not None
+            else []
+        ),
         "",
         "```",
         *map(_plain_code, settings[:_SETTINGS_SHOWN]),
