@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.targets import blocks_of
-from peftlab.regularizers.answering import Answering
+from peftlab.regularizers.answering import Answering, teacher_of
 from peftlab.regularizers.outputs import softened
 from peftlab.regularizers.regularizer import Computed, Material, Term, spec
 from peftlab.tasks.batch import Batch
@@ -67,12 +67,7 @@ class Distil(Term):
     def prepare(self, material: Material) -> None:
         if self.teacher is None:
             raise ConfigError("teacher is null: name a finished run by its folder or its id")
-        self.answering = material.teacher(self.teacher)
-        if self.sha256 not in (None, self.answering.sha256):
-            raise ConfigError(
-                f"teacher={self.teacher}: it is not the run that this one began with, whose digest is {self.sha256}. "
-                "Name that one, or set sha256=null to begin anew"
-            )
+        self.answering = teacher_of(material.teacher, self.teacher, self.sha256)
 
     @override
     def resolved(self) -> dict[str, Any]:

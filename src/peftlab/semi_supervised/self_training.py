@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
-from peftlab.errors import ConfigError
-from peftlab.regularizers.answering import Answering
+from peftlab.regularizers.answering import Answering, teacher_of
 from peftlab.regularizers.regularizer import Computed, Material, spec
 from peftlab.semi_supervised.companions import Read
 from peftlab.semi_supervised.consistency import Consistency, Judged, certain
@@ -36,14 +35,8 @@ class SelfTraining(Consistency):
 
     @override
     def prepare(self, material: Material) -> None:
-        if self.teacher is None:
-            return
-        self.answering = material.teacher(self.teacher)
-        if self.sha256 not in (None, self.answering.sha256):
-            raise ConfigError(
-                f"teacher={self.teacher}: it is not the run that this one began with, whose digest is {self.sha256}. "
-                "Name that one, or set sha256=null to begin anew"
-            )
+        if self.teacher is not None:
+            self.answering = teacher_of(material.teacher, self.teacher, self.sha256)
 
     @override
     def resolved(self) -> dict[str, Any]:
