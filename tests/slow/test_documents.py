@@ -111,6 +111,7 @@ def test_there_are_no_commands_elsewhere():
 
 
 @pytest.mark.usefixtures("reader")
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.parametrize("line", [line for line in LINES if not re.match("peftlab (?!train)", line)])
 def test_every_command_runs(command, tiny_run, data_for, language_model, monkeypatch, line):
     words = shlex.split(line)

@@ -30,6 +30,7 @@ def stages(folder: Path) -> int:
     return len(json.loads(file.read_text())["stages"]) if file.is_file() else 0
 
 
+@pytest.mark.exhaustive
 def test_the_bits_are_the_same(overrides, tmp_path):
     whole = learn(overrides, tmp_path / "whole").walks[0]
     killed = tmp_path / "killed"

@@ -55,6 +55,7 @@ def bias(compose_config, tiny_run, tmp_path):
     return learnt
 
 
+@pytest.mark.exhaustive
 def test_each_mitigation_removes_what_the_data_planted(bias, tmp_path):
     without = bias("without")
     assert without["alan"] > max(0.4, without["hired"]), without

@@ -64,6 +64,7 @@ print(json.dumps([(sum(foretold.values()) - foretold["weights_gib"]) * 2**30, gr
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_it_is_what_a_step_takes():
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}  # tensors beside the heap, which has gaps

@@ -237,6 +237,7 @@ def test_no_rank_outlives_rank_0(tiny_overrides, disturb):
     assert gone(int(Path("pids/1").read_text()))
 
 
+@pytest.mark.exhaustive
 def test_processes_that_torchrun_has_started(tiny_overrides):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train")
     for starts in (start_interpreters, fork_ours):

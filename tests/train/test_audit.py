@@ -105,7 +105,7 @@ def test_what_is_learnt_by_heart_is_found_and_what_is_not_is_not(learnt, unlearn
     assert out.splitlines()[-1].endswith("claimed: none: no claim")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_shadow_models_are_trained_once_and_find_more(learnt, peftlab):
     run = learnt
     first, again = (json.loads(peftlab("audit", run.folder, "--shadows", "6", "--json")[1]) for _ in range(2))

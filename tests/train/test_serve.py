@@ -122,7 +122,7 @@ def test_a_server_answers_is_administrated_and_ends_when_it_is_told_to(finished,
     assert "Traceback" not in server.errors.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.new_interpreter
 def test_a_worker_that_is_killed_harms_no_answer_of_others_and_comes_back(finished, tmp_path):
     answer = load(finished.folder).predict([TEXTS[0]])

@@ -83,7 +83,7 @@ def test_a_study_that_is_damaged_all_over_still_gives_a_report(tmp_path):
     survives(tmp_path, seeds=range(6))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_damage_ends_a_report(tmp_path):
     survives(tmp_path, seeds=range(6, 300))
 

@@ -17,7 +17,7 @@ def test_the_steps_that_make_up_for_compiling():
     assert break_even(90.0, -0.1) is None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_record_of_a_compiled_run_says_whether_it_paid(compose_config, tiny_overrides, monkeypatch):
     """Compiled as far as to graphs: to machine code takes minutes."""
     monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="eager"))
