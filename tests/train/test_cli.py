@@ -631,7 +631,7 @@ def test_every_documented_command_works(
         here = {"conll2003": [tiny_data, "data=files"], "minilm": [tiny_model]}
         words = [other for word in words for other in here.get(word, [word])]
     if words[0] == "label":
-        rules = {"move": "moved", "hire": "hired", "report": "said", "compare": "than", "nothing": "zebra"}
+        rules = {"move": "moved", "hire": "hired", "report": "said", "compare": "than", "nothing": "happened"}
         Path("my_rules.yaml").write_text("".join(f"{label}: {{any: [{word}]}}\n" for label, word in rules.items()))
         Path("my_names.yaml").write_text("LOC: {any: [Paris, Rome]}\nPER: {any: [Anna]}\n")
         Path("my_rules.py").write_text(
