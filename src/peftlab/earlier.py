@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import peft
 import torch
-import transformers
 from torch import nn
 from typing_extensions import override
 
@@ -21,6 +19,7 @@ from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.encoding import encode
 from peftlab.data.module import DataModule
 from peftlab.data.sampling import random_sample
+from peftlab.devices.rounding import rounding_of
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.head import is_of_head
 from peftlab.regularizers.earlier import Earlier, Importance
@@ -114,9 +113,6 @@ class EarlierRun(Teacher, Earlier):
 
     def _kept(self, about: str, compute: Callable[[], dict[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """Return what `compute` returns, from the cache if it is there."""
-        device = device_of(self.spec.trainer)
-        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-        parts = [f"earlier {FORMAT}", about, self.sha256, gpu or torch.backends.cpu.get_cpu_capability()]
-        parts += [str(torch.get_num_threads()), *(package.__version__ for package in (torch, transformers, peft))]
+        parts = [f"earlier {FORMAT}", about, self.sha256, *rounding_of(device_of(self.spec.trainer))]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return cached(name, lambda: Encoded(compute(), np.zeros(0, dtype=np.int64), 0, {})).arrays

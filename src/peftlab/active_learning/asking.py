@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from peftlab.active_learning import queries
 from peftlab.active_learning.labelling_file import read_answers, read_pool, shown, suffix_of, write_questions
@@ -23,7 +23,7 @@ from peftlab.active_learning.loop import (
     Settings,
     check,
     check_data,
-    decide_nothing_by_validation,
+    of_round,
 )
 from peftlab.active_learning.observing import kind_of, observe
 from peftlab.active_learning.pool import affordable, costs, most, remaining, unseen, without_gold
@@ -178,14 +178,9 @@ class Dialogue:
         return [int(left[n]) for n in affordable(order, self.cost[left], budget)]
 
     def _config(self, file: Path | None, before: RunRecord | None) -> DictConfig:
-        config = self.config.copy()
-        OmegaConf.set_struct(config, False)
+        config = of_round(self.config, self.settings, before)
         if file is not None:
             config.data.labelled = str(file.absolute())
-        if self.settings.validation == "none":
-            decide_nothing_by_validation(config)
-        if self.settings.warm_start and before is not None:
-            config.adapter = str((before.folder / "adapter").absolute())
         return config
 
     def _kept(self, number: int, labelled: Sequence[Mapping[str, Any]], done: bool, answers: Path) -> Path:

@@ -175,14 +175,9 @@ class Loop:
 
     def _config(self, seed: int, file: Path, before: RunRecord | None) -> DictConfig:
         """Return the configuration of a run on the examples that `file` lists."""
-        config = self.config.copy()
-        OmegaConf.set_struct(config, False)
+        config = of_round(self.config, self.settings, before)
         config.seed += seed
         config.budget.update({"listed": str(file.absolute()), "train_examples": None, "half": None})
-        if self.settings.validation == "none":
-            decide_nothing_by_validation(config)
-        if self.settings.warm_start and before is not None:
-            config.adapter = str((before.folder / "adapter").absolute())
         return config
 
     def _facts(
@@ -205,11 +200,25 @@ class Loop:
         return {**facts, "query": query}
 
 
-def decide_nothing_by_validation(config: DictConfig) -> None:
-    """Have a run train to the end of its budget and keep its last weights, whatever the validation split says."""
-    config.budget.update({"select": "last", "validate_every": NEVER})
-    if "early_stopping" in (config.get("callbacks") or {}):
-        config.callbacks.early_stopping = None
+def of_round(base: DictConfig, settings: Settings, before: RunRecord | None) -> DictConfig:
+    """Return the configuration of a round, which may be changed, but for the examples that it is trained on.
+
+    Where no validation labels are paid for, it trains to the end of its budget and keeps its last weights.
+
+    Args:
+        base: the configuration of the loop.
+        settings: of the loop.
+        before: the run of the round before; None: this is the first.
+    """
+    config = base.copy()
+    OmegaConf.set_struct(config, False)
+    if settings.validation == "none":
+        config.budget.update({"select": "last", "validate_every": NEVER})
+        if "early_stopping" in (config.get("callbacks") or {}):
+            config.callbacks.early_stopping = None
+    if settings.warm_start and before is not None:
+        config.adapter = str((before.folder / "adapter").absolute())
+    return config
 
 
 def study(

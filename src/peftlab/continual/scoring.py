@@ -12,6 +12,7 @@ from typing import Any
 from peftlab.assembly import build_tuner, refer, store_and_compile
 from peftlab.continual.stages import Config
 from peftlab.data.module import DataModule
+from peftlab.data.spec import DataSpec
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, did_you_mean
@@ -56,9 +57,7 @@ class StageModel:
         """
         run, spec = self.run, self.run.spec
         _, other = settle(config | UNUSED)
-        labels = {"labels": run.parts.data.labels}
-        of_stage = replace(other.data, **labels)  # type: ignore[type-var]  # a dataclass, made by an alias of it
-        data = DataModule(of_stage, spec.task, run.processor, other.budget, spec.seed)
+        data = DataModule(_with_labels_of(run, other.data), spec.task, run.processor, other.budget, spec.seed)
         data.load()
         check_length(self.tuner.model, data.longest)
         if spec.trainer.static_shapes:
@@ -84,11 +83,15 @@ def known_metric(metric: str, scores: Iterable[str]) -> str:
     return metric
 
 
+def _with_labels_of(run: FinishedRun, data: DataSpec) -> DataSpec:
+    """Return `data` with the labels that the head of `run` knows."""
+    labels = {"labels": run.parts.data.labels}
+    return replace(data, **labels)  # type: ignore[type-var]  # a dataclass, made by an alias of it
+
+
 def _with_head_of(head: FinishedRun, body: FinishedRun) -> Tuner:
     """Return the model of `head` with everything but its head taken from `body`, a run of the same method."""
-    labels = {"labels": head.parts.data.labels}
-    data = replace(body.spec.data, **labels)  # type: ignore[type-var]  # a dataclass, made by an alias of it
-    spec = replace(body.spec, task=head.spec.task, data=data)
+    spec = replace(body.spec, task=head.spec.task, data=_with_labels_of(head, body.spec.data))
     tuner = build_tuner(spec, head.pretrained)
     names = tuner.context.head
     mixed = {

@@ -68,8 +68,7 @@ class Der(Term):
         self.runs = earlier_runs([place for place, _ in material.memories], self.sha256, material)
         self.kept = {}
         for run, (_, examples) in zip(self.runs, material.memories, strict=True):
-            if not run.reads_alike and task.head.outputs != "text":
-                raise ConfigError(f"{run.place} has another tokenizer, and task={task.name} answers for each token")
+            run.check_reads_alike(task)
             places = run.places(task.labels) if task.labels else [0]
             order = [run.task.labels.index(task.labels[place]) for place in places] if task.labels else [0]
             for example, logits in zip(examples, run.logits(examples), strict=True):

@@ -58,6 +58,15 @@ class Earlier(Answering):
             ConfigError: its task has none for labels.
         """
 
+    def check_reads_alike(self, task: Task) -> None:
+        """Check that its answers can be compared with those of a run of `task`.
+
+        Raises:
+            ConfigError: they are for tokens, and it has another tokenizer.
+        """
+        if not self.reads_alike and task.head.outputs != "text":
+            raise ConfigError(f"{self.place} has another tokenizer, and task={task.name} answers for each token")
+
     def places(self, labels: Sequence[str]) -> list[int]:
         """Return the places of its labels among `labels`, leaving out those that are not there, in that order."""
         return [place for place, label in enumerate(labels) if label in self.task.labels]

@@ -56,8 +56,7 @@ class Lwf(Term):
                 f"{earlier.place} has the label '{strange[0]}', and this run has not: its answers cannot be kept. "
                 "Declare the labels of both, data.labels=[...]"
             )
-        if not earlier.reads_alike and task.head.outputs != "text":
-            raise ConfigError(f"{earlier.place} has another tokenizer, and task={task.name} answers for each token")
+        earlier.check_reads_alike(task)
         self.earlier = earlier
         self.places = None if len(theirs.labels) == len(task.labels) else earlier.places(task.labels)
 

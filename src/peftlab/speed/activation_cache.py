@@ -19,14 +19,13 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
-import peft
 import torch
-import transformers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from peftlab.data.module import DataModule
+from peftlab.devices.rounding import rounding_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
 from peftlab.regularizers.regularizer import key_of
@@ -245,9 +244,7 @@ class ActivationCache:
             self.trainer.precision,
             *(["tf32"] if self.trainer.tf32 else []),
             *(["cudnn attention"] if self.device.type == "cuda" and self.trainer.cudnn_attention else []),
-            torch.cuda.get_device_name() if self.device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
-            torch.get_num_threads(),
-            [package.__version__ for package in (torch, transformers, peft)],
+            *rounding_of(self.device),
         ]
         if self.data.static is not None:  # rows of other widths round differently
             parts.append(f"static shapes up to {self.data.static.most}")

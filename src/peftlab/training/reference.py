@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import peft
 import torch
-import transformers
 from torch import nn
 
 from peftlab.data.batches import Batches
@@ -19,6 +17,7 @@ from peftlab.data.encoded_cache import keep, kept
 from peftlab.data.module import DataModule, Split
 from peftlab.devices.hardware import launcher
 from peftlab.devices.processes import from_rank_0, gathered, rank
+from peftlab.devices.rounding import rounding_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.storage.tensors import sha256_of
 from peftlab.tasks.batch import Batch
@@ -92,9 +91,7 @@ class Reference:
             self.data.spec.eval_batch_size,
             None if static is None else static.most,
             [self.trainer.precision, self.trainer.tf32, on_gpu and self.trainer.cudnn_attention],
-            torch.cuda.get_device_name(self.device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
-            torch.get_num_threads(),
-            [package.__version__ for package in (torch, transformers, peft)],
+            *rounding_of(self.device),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

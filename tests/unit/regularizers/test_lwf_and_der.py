@@ -29,7 +29,8 @@ def task(*labels):
 def earlier(own, **more):
     labels = own.labels
     places = lambda all_labels: [n for n, label in enumerate(all_labels) if label in labels]  # noqa: E731
-    return SimpleNamespace(sha256="a", place="runs/a", reads_alike=True, task=own, places=places, **more)
+    own_options = {"reads_alike": True, "check_reads_alike": lambda task: None, "places": places}
+    return SimpleNamespace(sha256="a", place="runs/a", task=own, **own_options, **more)
 
 
 def batch_of(*examples):
