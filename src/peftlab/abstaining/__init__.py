@@ -1,0 +1,1 @@
+"""When does a model leave an answer to somebody else? Scores of what is out of scope, and conformal sets."""

@@ -1,0 +1,1 @@
+"""What does somebody want next? Interactions, full ranking, and the simple recommenders to compare with."""
