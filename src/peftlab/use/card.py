@@ -19,9 +19,10 @@ from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
-from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, VERDICTS
+from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, SLICES, VERDICTS
 from peftlab.runs.identity import leaves
 from peftlab.runs.label_budget import label_budget_of
+from peftlab.runs.notice import notice_of
 from peftlab.runs.privacy import SECTION as PRIVACY
 from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
@@ -110,7 +111,7 @@ def model_card(run: Run, published: Published, certainty: Certainty, doubt: str 
 ---
 
 # {_plain(record["name"])}
-
+{_notice(run)}
 A {published.pipeline} model: {_base_model(run)} fine-tuned on {_plain(record["data"]["name"])} by the method \
 `{_plain(method["name"])}`, which trained {_number(method["trainable_parameters"])} of \
 {_number(method["total_parameters"])} parameters. {published.about}
@@ -120,6 +121,11 @@ A {published.pipeline} model: {_base_model(run)} fine-tuned on {_plain(record["d
 Made by peftlab {_plain(record["code"]["version"])} on {_plain(record["started_at"])[:10]}: run \
 {_plain(record["run_id"])}, identity {_plain(record["identity"]["sha256"])}.
 """
+
+
+def _notice(run: Run) -> str:
+    notice = notice_of(run.config)
+    return "" if notice is None else f"\n> **Notice**: {_plain(notice)}\n"
 
 
 def metadata(run: Run, published: Published, doubt: str | None) -> ModelCardData:
@@ -341,6 +347,7 @@ def _limits(run: Run) -> Iterator[str]:
         for line in not_covered if isinstance(not_covered, list) else ():
             yield f"- **Not covered by it**: {_plain(line)}"
     yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
+    yield f"- **Errors by slice**: {_slices(run.beside(SLICES))}"
     yield f"- **Fairness**: {_fairness(run.beside(FAIRNESS))}"
     yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"
     yield f"- **What it reveals of its training examples**: {_audit(run.beside(AUDIT))}"
@@ -364,6 +371,21 @@ def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
         last = measured[-1]
         drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
         return _plain(f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}")
+    except (LookupError, TypeError, ValueError):
+        return "unknown, not measured"
+
+
+def _slices(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the last measurement of slices says: those that differ from the rest, and how many do not."""
+    try:
+        last = measured[-1]
+        parts = [
+            f"{one['slicer']}, {one['name']} {one['score']['value']:.4f} (the rest {one['rest']:.4f})"
+            for one in last["found"]
+            if one["says"] == "differs"
+        ]
+        others = f"{len(last['found']) - len(parts)} of {len(last['found'])} slices were not shown to differ"
+        return _plain(f"{last['metric']} on the {last['split']} split: {'; '.join([*parts, others])}")
     except (LookupError, TypeError, ValueError):
         return "unknown, not measured"
 
