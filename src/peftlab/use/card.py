@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from peftlab.runs.notice import notice_of
 from peftlab.runs.privacy import SECTION as PRIVACY
 from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
+from peftlab.use import measured
 
 UNKNOWN = "unknown"
 
@@ -347,10 +348,10 @@ def _limits(run: Run) -> Iterator[str]:
         for line in not_covered if isinstance(not_covered, list) else ():
             yield f"- **Not covered by it**: {_plain(line)}"
     yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
-    yield f"- **Errors by slice**: {_slices(run.beside(SLICES))}"
-    yield f"- **Fairness**: {_fairness(run.beside(FAIRNESS))}"
-    yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"
-    yield f"- **What it reveals of its training examples**: {_audit(run.beside(AUDIT))}"
+    yield f"- **Errors by slice**: {_plain(measured.slices(run.beside(SLICES)))}"
+    yield f"- **Fairness**: {_plain(measured.fairness(run.beside(FAIRNESS)))}"
+    yield f"- **Changed inputs**: {_plain(measured.robustness(run.beside(ROBUSTNESS)))}"
+    yield f"- **What it reveals of its training examples**: {_plain(measured.audit(run.beside(AUDIT)))}"
     parts = record["environment"]["nondeterministic_parts"]
     if parts:
         yield f"- **Training again may give other bits**, because of {_plain(', '.join(parts))}"
@@ -363,63 +364,6 @@ def _limits(run: Run) -> Iterator[str]:
     most = _section(run, "budget").get("eval_examples")
     if most is not None:
         yield f"- **Scored on at most** {_number(most)} examples of each split"
-
-
-def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last measurement of robustness says."""
-    try:
-        last = measured[-1]
-        drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
-        return _plain(f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}")
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _slices(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last measurement of slices says: those that differ from the rest, and how many do not."""
-    try:
-        last = measured[-1]
-        parts = [
-            f"{one['slicer']}, {one['name']} {one['score']['value']:.4f} (the rest {one['rest']:.4f})"
-            for one in last["found"]
-            if one["says"] == "differs"
-        ]
-        others = f"{len(last['found']) - len(parts)} of {len(last['found'])} slices were not shown to differ"
-        return _plain(f"{last['metric']} on the {last['split']} split: {'; '.join([*parts, others])}")
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _fairness(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last measurement of gaps between groups says."""
-    try:
-        last = [one for one in measured if one["kind"] == "groups"][-1]
-        apart = [one for one in last["found"] if one["says"] == "differs"]
-        gaps = [f"{one['attribute']} {one['gap']['metric']} {one['gap']['value']:.4f}" for one in apart]
-        others = f"{len(last['found']) - len(apart)} of {len(last['found'])} gaps between groups were not shown"
-        return _plain(f"on {last['examples']} examples of {last['split']}: {'; '.join([*gaps, others])}")
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _audit(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last audit says, of the attack on the run with the largest area."""
-    try:
-        last = measured[-1]
-        best = max((one for one in last["attacks"] if one["of"] == "run"), key=lambda one: one["auc"]["value"])
-        area, rate = best["auc"], best["rates"][1]
-        return _plain(
-            f"attack {best['name']}, {last['members']} training examples against {last['others']} others: area "
-            f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}; .5 is guessing), "
-            f"{rate['tpr']['value']:.1%} recognised at {rate['allowed']:.1%} false alarms; "
-            f"epsilon is at least {last['epsilon']:.2f} at delta {last['delta']:g}"
-        )
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _drop(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:+.4f}"
 
 
 def _base_model(run: Run) -> str:
