@@ -63,17 +63,18 @@ class PubTator:
 def _documents(path: Path, counts: Counter[str]) -> Iterator[Document]:
     texts: dict[str, str] = {}
     mentions: list[Mention] = []
-    name = ""
+    name, first = "", 1
     for number, line in enumerate([*lines_of(read_text(path)), ""], start=1):
         place = f"{path}:{number}"
         if not line.strip():
             if texts:
-                text = f"{texts.get('t', '')} {texts.get('a', '')}"
-                yield Document(name, text, mentions, str(path))
+                text = f"{texts.get('t', '')}\n{texts.get('a', '')}"  # a title is a sentence
+                yield Document(name, text, mentions, str(path), first)
             texts, mentions, name = {}, [], ""
         elif match := _TEXT.fullmatch(line):
             if name not in ("", match["name"]) or match["kind"] in texts:
                 raise DataError(f"{place}: article {match['name']} begins within {name}: a blank line is missing")
+            first = first if texts else number
             name, texts[match["kind"]] = match["name"], match["text"]
         else:
             fields = line.split("\t")

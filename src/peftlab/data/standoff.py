@@ -50,6 +50,8 @@ class Document:
     text: str
     mentions: Sequence[Mention]
     file: str
+    line: int = 1
+    """The line of `file` at which it begins."""
 
 
 class _Span(NamedTuple):
@@ -161,7 +163,8 @@ def _sentence(
             counts["split_words"] += (places[inside[0]][0], places[inside[-1]][1]) != (first, last)
             tags[inside[0] : inside[-1] + 1] = [f"B-{span.type}", *[f"I-{span.type}"] * (len(inside) - 1)]
     words = [text[begin:stop] for begin, stop in places]
-    return Sentence(id, words, tags, document.file, text=text, spans=places, group=document.name)
+    lines = [document.line + document.text.count("\n", 0, start + begin) for begin, _ in places]
+    return Sentence(id, words, tags, document.file, lines, text, places, document.name)
 
 
 def _in_characters(text: str, piece: tuple[int, int], kind: Offsets) -> tuple[int, int] | None:

@@ -51,13 +51,16 @@ def test_articles_by_hand(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "peftlab"):
         read = pubtator(tmp_path)
     assert [sentence.text for sentence in read] == [
-        "Naïve T cells in asthma Severe asthma (SA) is rare.",  # a title has no period
+        "Naïve T cells in asthma",  # a title has no period
+        "Severe asthma (SA) is rare.",
         "EGFR-mutant tumours are not.",
         "A title",
     ]
-    assert named(read[0]) == [("Disease", "asthma"), ("Disease", "Severe asthma"), ("Disease", "SA")]
-    assert named(read[1]) == [("Gene", "EGFR-mutant")]  # a word has one tag
-    assert [sentence.group for sentence in read] == ["1", "1", "2"]
+    assert named(read[0]) == [("Disease", "asthma")]
+    assert named(read[1]) == [("Disease", "Severe asthma"), ("Disease", "SA")]
+    assert named(read[2]) == [("Gene", "EGFR-mutant")]  # a word has one tag
+    assert [sentence.group for sentence in read] == ["1", "1", "1", "2"]
+    assert [sentence.lines[0] for sentence in read] == [1, 2, 2, 9]
     assert read.counts == {"entities": 4, "relations": 1, "split_words": 1, "documents": 2}
     assert "1 split words" in caplog.text
     assert all(
