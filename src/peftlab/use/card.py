@@ -19,14 +19,14 @@ from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
-from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, SLICES, VERDICTS
+from peftlab.runs.folder import VERDICTS
 from peftlab.runs.identity import leaves
 from peftlab.runs.label_budget import label_budget_of
 from peftlab.runs.notice import notice_of
 from peftlab.runs.privacy import SECTION as PRIVACY
 from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
-from peftlab.use import measured
+from peftlab.use.measurements import measurements
 
 UNKNOWN = "unknown"
 
@@ -348,10 +348,8 @@ def _limits(run: Run) -> Iterator[str]:
         for line in not_covered if isinstance(not_covered, list) else ():
             yield f"- **Not covered by it**: {_plain(line)}"
     yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
-    yield f"- **Errors by slice**: {_plain(measured.slices(run.beside(SLICES)))}"
-    yield f"- **Fairness**: {_plain(measured.fairness(run.beside(FAIRNESS)))}"
-    yield f"- **Changed inputs**: {_plain(measured.robustness(run.beside(ROBUSTNESS)))}"
-    yield f"- **What it reveals of its training examples**: {_plain(measured.audit(run.beside(AUDIT)))}"
+    for about, sentence in measurements(run):
+        yield f"- **{about}**: {_plain(sentence)}"
     parts = record["environment"]["nondeterministic_parts"]
     if parts:
         yield f"- **Training again may give other bits**, because of {_plain(', '.join(parts))}"

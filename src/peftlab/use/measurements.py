@@ -1,24 +1,35 @@
-"""What commands have measured of a run, a line each, for its model card. No torch."""
+"""What later measurements of a finished run say of it, a sentence each, for its model card. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-NOT_MEASURED = "unknown, not measured"
+from peftlab.report.study import Run
+from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, SLICES
+
+UNMEASURED = "unknown, not measured"
 
 
-def robustness(measured: Sequence[Mapping[str, Any]]) -> str:
+def measurements(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield what each kind of measurement is about, and what the last one says; it may hold text from anybody."""
+    yield "Errors by slice", _slices(run.beside(SLICES))
+    yield "Fairness", _fairness(run.beside(FAIRNESS))
+    yield "Changed inputs", _robustness(run.beside(ROBUSTNESS))
+    yield "What it reveals of its training examples", _audit(run.beside(AUDIT))
+
+
+def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
     """Return what the last measurement of robustness says."""
     try:
         last = measured[-1]
         drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
         return f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}"
     except (LookupError, TypeError, ValueError):
-        return NOT_MEASURED
+        return UNMEASURED
 
 
-def slices(measured: Sequence[Mapping[str, Any]]) -> str:
+def _slices(measured: Sequence[Mapping[str, Any]]) -> str:
     """Return what the last measurement of slices says: those that differ from the rest, and how many do not."""
     try:
         last = measured[-1]
@@ -30,10 +41,10 @@ def slices(measured: Sequence[Mapping[str, Any]]) -> str:
         others = f"{len(last['found']) - len(parts)} of {len(last['found'])} slices were not shown to differ"
         return f"{last['metric']} on the {last['split']} split: {'; '.join([*parts, others])}"
     except (LookupError, TypeError, ValueError):
-        return NOT_MEASURED
+        return UNMEASURED
 
 
-def fairness(measured: Sequence[Mapping[str, Any]]) -> str:
+def _fairness(measured: Sequence[Mapping[str, Any]]) -> str:
     """Return what the last measurement of gaps between groups says."""
     try:
         last = [one for one in measured if one["kind"] == "groups"][-1]
@@ -42,10 +53,10 @@ def fairness(measured: Sequence[Mapping[str, Any]]) -> str:
         others = f"{len(last['found']) - len(apart)} of {len(last['found'])} gaps between groups were not shown"
         return f"on {last['examples']} examples of {last['split']}: {'; '.join([*gaps, others])}"
     except (LookupError, TypeError, ValueError):
-        return NOT_MEASURED
+        return UNMEASURED
 
 
-def audit(measured: Sequence[Mapping[str, Any]]) -> str:
+def _audit(measured: Sequence[Mapping[str, Any]]) -> str:
     """Return what the last audit says, of the attack on the run with the largest area."""
     try:
         last = measured[-1]
@@ -58,7 +69,7 @@ def audit(measured: Sequence[Mapping[str, Any]]) -> str:
             f"epsilon is at least {last['epsilon']:.2f} at delta {last['delta']:g}"
         )
     except (LookupError, TypeError, ValueError):
-        return NOT_MEASURED
+        return UNMEASURED
 
 
 def _drop(value: float | None) -> str:
