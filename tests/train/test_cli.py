@@ -571,6 +571,7 @@ LACKING = {
     "drop_layers=2": "the model has 2 layers",
     "drop_layers=3": "the model has 2 layers",
     "--reference 8b1e": "this is the run itself",
+    "peftlab recommend": "only task=retrieval ranks all items",
 }
 """What the tiny run has not that a documented command is about: the command says so."""
 
