@@ -18,9 +18,7 @@ def main() -> None:
     splits = spec.format.read({split: fetched.file(str(file)) for split, file in files.items()})
     test, catalogue = splits["test"], splits["test"][0].catalogue
     histories, items = [one.history for one in test], np.arange(len(catalogue.items))
-    print(
-        "| hit@10 | among all unseen items | among all items, seen ones too | among 99 sampled ones |\n|---|---|---|---|"
-    )
+    print("| hit@10 | among all unseen items | all items, seen ones too | 99 sampled ones |\n|---|---|---|---|")
     for name, make in {"popularity": popularity, "item-kNN, all neighbours": item_knn, "TF-IDF": tf_idf}.items():
         options = {"neighbours": None} if make is item_knn else {}
         all_scores, random = make(histories, catalogue, **options)(histories), np.random.default_rng(0)
