@@ -77,6 +77,9 @@ SEQUENCE_CLASSIFICATION = Head(
     "text-classification",
     problem_type="single_label_classification",
 )
+IMAGE_CLASSIFICATION = Head(
+    "AutoModelForImageClassification", None, "image-classification", problem_type="single_label_classification"
+)
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
