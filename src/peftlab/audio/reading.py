@@ -10,6 +10,9 @@ import numpy as np
 
 from peftlab.errors import ConfigError, DataError
 
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+"""How the names of files of recordings end."""
+
 FULL_SCALE = 2**15
 """The largest sample of 16 bits, plus one: samples are kept in 16 bits, as most recordings have them."""
 _MARGIN = 0.1

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from peftlab.audio.reading import resampled
 from peftlab.errors import ConfigError
 
 Range = tuple[float, float]
+Masks = tuple[PositiveInt, PositiveInt]
 
 
-@dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
-class SoundAugmentation:
-    """What is changed; by default nothing."""
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+class Changes:
+    """How training recordings are changed; by default not at all."""
 
     time_shift: float = Field(default=0.0, ge=0)
     """The sound begins up to so many seconds earlier or later: samples at one end go, silence comes at the other."""
@@ -24,14 +25,11 @@ class SoundAugmentation:
     """The range of the factor on the speed, such as [0.9, 1.1], which changes the pitch too (Ko et al. 2015)."""
     noise_db: Range | None = None
     """The range of the signal-to-noise ratio at which white noise is added, in decibels, such as [5, 30]."""
-    frame_masks: int = Field(default=0, ge=0)
-    """Masks of frames of the spectrogram, see `masked`."""
-    frames: int = Field(default=40, ge=1)
-    """The most frames of a mask: T of Park et al. (2019)."""
-    band_masks: int = Field(default=0, ge=0)
-    """Masks of frequency bands."""
-    bands: int = Field(default=15, ge=1)
-    """The most bands of a mask: F of the same."""
+    frame_masks: Masks | None = None
+    """The number of masks over frames of the spectrogram, and the most frames of one, such as [2, 40]: m and T of
+    SpecAugment (Park et al. 2019)."""
+    band_masks: Masks | None = None
+    """The number of masks over its frequency bands, and the most bands of one, such as [2, 15]: m and F of the same."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -43,24 +41,18 @@ class SoundAugmentation:
             limits = getattr(self, name)
             if limits is not None and not low <= limits[0] <= limits[1] <= high:
                 raise ConfigError(
-                    f"task.augment.{name}={list(limits)}: expected [from, to], within {low:g} and {high:g}"
+                    f"task.changes.{name}={list(limits)}: expected [from, to], within {low:g} and {high:g}"
                 )
 
     @property
-    def acts(self) -> bool:
+    def any(self) -> bool:
         """Whether anything is changed."""
-        return bool(self.time_shift or self.speed or self.noise_db or self.masks)
+        return bool(self.time_shift or self.speed or self.noise_db) or self.masks
 
     @property
     def masks(self) -> bool:
         """Whether spectrograms are masked."""
-        return bool(self.frame_masks or self.band_masks)
-
-    def idle(self) -> Iterator[str]:
-        """Yield the options that are set but act only with others that are not."""
-        for count, size, default in (("frame_masks", "frames", 40), ("band_masks", "bands", 15)):
-            if not getattr(self, count) and getattr(self, size) != default:
-                yield size
+        return self.frame_masks is not None or self.band_masks is not None
 
     def changed(self, samples: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         """Return `samples`, fp32, as they are heard this time; they may be longer than before."""
@@ -75,26 +67,25 @@ class SoundAugmentation:
             samples = samples + noise * np.float32(np.sqrt(np.square(samples, dtype=np.float64).mean() / ratio))
         return samples
 
-    def masked(self, features: np.ndarray, frames: int, random: np.random.Generator) -> np.ndarray:
-        """Return a spectrogram, shape (bands, frames), some of whose rows and columns are its mean (SpecAugment).
+    def mask(self, features: np.ndarray, frames: int, random: np.random.Generator) -> None:
+        """Set some rows and columns of a spectrogram, shape (bands, frames), to its mean.
 
         The first `frames` frames are those of the recording; what follows is padding, which needs no mask.
         """
-        features, mean = features.copy(), features[:, :frames].mean()
-        for _ in range(self.band_masks):
-            first, last = _span(random, self.bands, len(features))
+        mean = features[:, :frames].mean()
+        for first, last in _spans(random, self.band_masks, len(features)):
             features[first:last] = mean
-        for _ in range(self.frame_masks):
-            first, last = _span(random, self.frames, frames)
+        for first, last in _spans(random, self.frame_masks, frames):
             features[:, first:last] = mean
-        return features
 
 
-def _span(random: np.random.Generator, most: int, size: int) -> tuple[int, int]:
-    """Return a span of up to `most` places among `size`: section 2 of Park et al. (2019), never all of them."""
-    length = int(random.integers(0, min(most, size - 1) + 1))
-    first = int(random.integers(0, size - length + 1))
-    return first, first + length
+def _spans(random: np.random.Generator, masks: Masks | None, size: int) -> Iterator[tuple[int, int]]:
+    """Yield spans among `size` places: section 2 of Park et al. (2019); none has all of them."""
+    number, most = masks or (0, 0)
+    for _ in range(number):
+        length = int(random.integers(0, min(most, size - 1) + 1))
+        first = int(random.integers(0, size - length + 1))
+        yield first, first + length
 
 
 def _shifted(samples: np.ndarray, by: int) -> np.ndarray:
