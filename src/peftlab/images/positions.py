@@ -40,9 +40,7 @@ def settle_positions(model: Any, size: int) -> None:
             module.image_size = size
         for each in patches:
             each.image_size, each.num_patches = (size, size), (size // patch) ** 2
-    config = getattr(model.config, "vision_config", model.config)
-    if hasattr(config, "image_size"):
-        config.image_size = size
+        getattr(model.config, "vision_config", model.config).image_size = size
 
 
 def _with_fixed_positions(model: nn.Module) -> Iterator[nn.Module]:

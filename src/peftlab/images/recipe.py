@@ -80,12 +80,13 @@ class Recipe:
         return (values - mean) / std
 
 
-def recipe_of(settings: Mapping[str, Any], size: int | None = None) -> Recipe:
+def recipe_of(settings: Mapping[str, Any], size: int | None = None, whole: bool = False) -> Recipe:
     """Return the recipe in the settings of an image processor.
 
     Args:
         settings: the entries of preprocessor_config.json.
         size: height and width of the input, in place of the model's own; the share that is cropped off stays.
+        whole: whether the whole picture is resized to the input, in place of being cropped.
 
     Raises:
         ConfigError: a setting is not one of these recipes.
@@ -95,7 +96,7 @@ def recipe_of(settings: Mapping[str, Any], size: int | None = None) -> Recipe:
     edge, height, width = _sizes(settings, size)
     normalises = settings.get("do_normalize", True)
     return Recipe(
-        edge=edge,
+        edge=None if whole else edge,
         height=height,
         width=width,
         resample=int(settings.get("resample", 2)),
@@ -103,6 +104,25 @@ def recipe_of(settings: Mapping[str, Any], size: int | None = None) -> Recipe:
         mean=_three(settings["image_mean"]) if normalises else (0.0, 0.0, 0.0),
         std=_three(settings["image_std"]) if normalises else (1.0, 1.0, 1.0),
     )
+
+
+def settings_of(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that an image processor with `settings` needs in place of its own to follow `recipe`.
+
+    Raises:
+        ConfigError: it is ConvNeXt's, which always crops small pictures, and the recipe does not.
+    """
+    if settings.get("crop_pct"):
+        if recipe.edge is None and recipe.height < _WARPED:
+            raise ConfigError(
+                f"the image processor of this model crops pictures of less than {_WARPED} pixels, and this run has "
+                "seen them whole (task.fit=whole): transformers could not use what would be exported"
+            )
+        return {"size": {"shortest_edge": recipe.height}}
+    size = {"height": recipe.height, "width": recipe.width}
+    if recipe.edge is None:
+        return {"size": size, "do_center_crop": False}
+    return {"size": {"shortest_edge": recipe.edge}, "crop_size": size}
 
 
 def _sizes(settings: Mapping[str, Any], size: int | None) -> tuple[int | None, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from peftlab.errors import ConfigError
 from peftlab.images.changes import Changes
 from peftlab.images.pictures import check_colour, decoded
 from peftlab.images.positions import interpolate_positions, settle_positions
-from peftlab.images.recipe import Recipe, recipe_of
+from peftlab.images.recipe import Recipe, recipe_of, settings_of
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.heads import IMAGE_CLASSIFICATION, Head
@@ -41,6 +41,9 @@ class ImageClassification(MediaTask, Classification):
     size: int | None = Field(default=None, ge=8, le=4096)
     """Height and width of the model's input in pixels; None: those of the pretrained model. A transformer's positions
     are interpolated; half the size is a quarter of the tokens."""
+    fit: Literal["model", "whole"] = "model"
+    """``model``: as the pretrained model's own recipe says, which may cut the edges off; ``whole``: all of the picture
+    is resized to the input, whatever its aspect ratio."""
     background: str = "white"
     """The colour behind transparent pictures."""
     changes: Changes = field(default_factory=Changes)
@@ -48,7 +51,7 @@ class ImageClassification(MediaTask, Classification):
     head: ClassVar[Head] = IMAGE_CLASSIFICATION
     example: ClassVar[type] = Picture
     processor: ClassVar[ProcessorKind] = "image_processor"
-    encoded_by: ClassVar[frozenset[str]] = frozenset({"size", "background"})
+    encoded_by: ClassVar[frozenset[str]] = frozenset({"size", "fit", "background"})
 
     def __post_init__(self) -> None:
         """Check the background."""
@@ -75,7 +78,7 @@ class ImageClassification(MediaTask, Classification):
         self._recipe = self._recipe_of(processor)
 
     def _recipe_of(self, processor: Processor) -> Recipe:
-        return recipe_of(processor.transform.to_dict(), self.size)
+        return recipe_of(processor.transform.to_dict(), self.size, whole=self.fit == "whole")
 
     @override
     def encode(self, examples: Sequence[Any], processor: Processor, limits: Limits) -> Encoded:
@@ -126,14 +129,13 @@ class ImageClassification(MediaTask, Classification):
 
     @override
     def prepare_export(self, model: Any, processor: Processor) -> None:
-        """Set the size of the input in both, and the positions of a transformer for it."""
-        if self.size is None:
-            return
-        settle_positions(model, self.size)
-        recipe, transform = self._recipe_of(processor), processor.transform
-        if recipe.edge is None or "crop_pct" in transform.to_dict():
-            own = {"shortest_edge": self.size} if recipe.edge or "crop_pct" in transform.to_dict() else None
-            transform.size = own or {"height": self.size, "width": self.size}
-        else:
-            transform.size = {"shortest_edge": recipe.edge}
-            transform.crop_size = {"height": self.size, "width": self.size}
+        """Set the size of the input in both, and the positions of a transformer for it.
+
+        Raises:
+            ConfigError: transformers' processor of this model cannot prepare pictures as this task does.
+        """
+        transform = processor.transform
+        for key, value in settings_of(self._recipe_of(processor), transform.to_dict()).items():
+            setattr(transform, key, value)
+        if self.size is not None:
+            settle_positions(model, self.size)

@@ -151,6 +151,10 @@ class MediaTask(Task):
         """Return nothing: a file is read whole."""
         return {}
 
+    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
+        """Return nothing: a file is read whole."""
+        return {}
+
     def input_of(self, example: MediaFile) -> str:
         """Return what the file is called."""
         return example.name
