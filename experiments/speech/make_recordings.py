@@ -21,10 +21,48 @@ from pathlib import Path
 from typing import NamedTuple
 
 ACCENTS = ["en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029"]
-VARIANTS = (
-    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 Alex Alicia Andrea Andy Annie belinda benjamin boris "
-    "caleb david ed edward Gene iven Jacky john Lee linda max Michael Mike paul quincy steph"
-).split()
+VARIANTS = [
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "klatt",
+    "klatt2",
+    "klatt3",
+    "Alex",
+    "Alicia",
+    "Andrea",
+    "Andy",
+    "Annie",
+    "belinda",
+    "benjamin",
+    "boris",
+    "caleb",
+    "david",
+    "ed",
+    "edward",
+    "Gene",
+    "iven",
+    "Jacky",
+    "john",
+    "Lee",
+    "linda",
+    "max",
+    "Michael",
+    "Mike",
+    "paul",
+    "quincy",
+    "steph",
+]
 SPLITS = {"train": 24, "validation": 6, "test": 10}
 """Voices in each."""
 
@@ -32,7 +70,15 @@ COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go
 
 PEOPLE = ["Marta", "Henrik", "Ayumi", "Tobias", "Leila", "Grigory", "Beatrice", "Kwame", "Ingrid", "Pavel"]
 PLACES = ["Leeds", "Antwerp", "Nairobi", "Bergen", "Tallinn", "Lima", "Osaka", "Krakow", "Dundee", "Izmir"]
-THINGS = ["the kitchen light", "the garage door", "the heating", "the invoice", "the parcel", "the meeting", "the radio"]
+THINGS = [
+    "the kitchen light",
+    "the garage door",
+    "the heating",
+    "the invoice",
+    "the parcel",
+    "the meeting",
+    "the radio",
+]
 NUMBERS = ["two", "seven", "eleven", "fourteen", "twenty three", "thirty one", "forty six", "eighty nine"]
 TEMPLATES = [
     "turn off {thing} at {number} minutes past {number}",
