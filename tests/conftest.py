@@ -31,6 +31,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tests.tiny_models import make_language_model
+from tests.vision_models import FAMILIES, draw_pictures, make_vision_model
 
 from peftlab.composing.compose import conf_dir, config_groups
 from peftlab.composing.own_hydra import own_hydra
@@ -219,8 +220,19 @@ def make_model(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def language_model(made_once: MadeOnce) -> Callable[[str], Path]:
-    """Return a maker of the folders of tiny decoders and encoder-decoders, by kind; see `tests.tiny_models`."""
-    return lambda kind: made_once(f"model_{kind}", lambda folder: make_language_model(kind, folder))
+    """Return a maker of the folders of tiny decoders, encoder-decoders and vision models, by kind; see
+    `tests.tiny_models` and `tests.vision_models`."""
+
+    def make(kind: str, folder: Path) -> Path:
+        return make_vision_model(kind, folder) if kind in FAMILIES else make_language_model(kind, folder)
+
+    return lambda kind: made_once(f"model_{kind}", lambda folder: make(kind, folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_pictures(made_once: MadeOnce) -> Path:
+    """A folder with train, dev and test, each with the folders green and red of 10 pictures."""
+    return made_once("pictures", draw_pictures)
 
 
 def sentences(count: int, seed: int) -> str:
@@ -484,6 +496,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
     columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
     of_examples = {
+        "Picture": ["pictures", "tiny_pictures"],
         "Sentence": ["files", "tiny_data"],
         "Text": ["csv", "tiny_texts"],
         "Question": ["questions", "tiny_questions"],

@@ -13,6 +13,7 @@ ENCODER_DECODERS = ["t5", "bart"]
 
 OF_HEADS = {
     "AutoModelForCausalLM": "llama",
+    "AutoModelForImageClassification": "vit",
     "AutoModelForSeq2SeqLM": "t5",
     "peftlab.tasks.prompting.model.Prompted": "llama",
 }

@@ -1,4 +1,4 @@
-"""Vision models of a few thousand weights, randomly initialised, with their image processors."""
+"""Vision models of a few thousand weights, randomly initialised, with their image processors; and pictures."""
 
 from __future__ import annotations
 
@@ -62,6 +62,26 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "convnext": ("ConvNextImageProcessor", {"size": {"shortest_edge": SIZE}, "crop_pct": 0.875}),
 }
 """The image processor of each family: its class and its settings."""
+
+
+FAMILIES = tuple(CONFIGS)
+
+
+def draw_pictures(folder: Path, count: int = 10) -> Path:
+    """Draw folders train, dev and test with pictures of the classes green and red, `count` each, into `folder`."""
+    import numpy as np
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for split in ("train", "dev", "test"):
+        for label, channel in (("green", 1), ("red", 0)):
+            inside = folder / split / label
+            inside.mkdir(parents=True)
+            for n in range(count):
+                pixels = draw.integers(0, 60, (20, 24, 3), dtype=np.uint8)
+                pixels[..., channel] += 150
+                Image.fromarray(pixels).save(inside / f"{n}.png")
+    return folder
 
 
 def make_vision_model(family: str, folder: Path) -> Path:

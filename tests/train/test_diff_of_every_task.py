@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 WRITES = ["task.generate.max_new_tokens=4"]
-MODELS = {"causal_lm": "llama", "dpo": "llama", "prompt": "llama", "seq2seq": "t5"}
+MODELS = {"image_classification": "vit", "causal_lm": "llama", "dpo": "llama", "prompt": "llama", "seq2seq": "t5"}
 OPTIONS = {"causal_lm": WRITES, "seq2seq": WRITES}
 PRETRAINED = {"dpo", "causal_lm", "prompt", "seq2seq"}
 """Tasks whose head is in the pretrained weights: the start answers, too."""

@@ -46,15 +46,12 @@ class Changes:
             recipe: that of the model.
             random: the generator of this picture in this epoch.
         """
-        if self.crop is None:
+        box = None if self.crop is None else _rectangle(pixels.shape, (self.crop, 1.0), (3 / 4, 4 / 3), random)
+        if box is None:
             pixels = recipe.centred(pixels)
         else:
-            box = _rectangle(pixels.shape[:2], (self.crop, 1.0), (3 / 4, 4 / 3), random)
-            pixels = (
-                recipe.centred(pixels)
-                if box is None
-                else resize(pixels, box, (recipe.height, recipe.width), recipe.resample)
-            )
+            left, top, right, lower = box
+            pixels = resize(pixels[top:lower, left:right], (recipe.height, recipe.width), recipe.resample)
         if self.flip is not None and random.random() < 0.5:
             pixels = pixels[:, ::-1]
         if self.flip == "both" and random.random() < 0.5:
@@ -62,7 +59,7 @@ class Changes:
         if self.jitter:
             pixels = _jittered(pixels, *random.uniform(1 - self.jitter, 1 + self.jitter, 3))
         if self.erase and random.random() < self.erase:
-            box = _rectangle(pixels.shape[:2], (0.02, 0.33), (0.3, 3.3), random)
+            box = _rectangle(pixels.shape, (0.02, 0.33), (0.3, 3.3), random)
             if box is not None:
                 left, top, right, lower = box
                 pixels = pixels.copy()
@@ -74,7 +71,7 @@ def _rectangle(
     shape: tuple[int, ...], shares: tuple[float, float], ratios: tuple[float, float], random: np.random.Generator
 ) -> tuple[int, int, int, int] | None:
     """Return left, top, right and lower edge of a rectangle of a drawn area and aspect ratio; None: none has fitted."""
-    height, width = shape
+    height, width = shape[:2]
     for _ in range(_TRIES):
         area = height * width * random.uniform(*shares)
         ratio = math.exp(random.uniform(*map(math.log, ratios)))

@@ -32,7 +32,7 @@ def settle_positions(model: Any, size: int) -> None:
         count = (size // patch) ** 2 + int(hasattr(module, "cls_token"))
         wanted = module.interpolate_pos_encoding(torch.zeros(1, count, hidden), size, size).detach().clone()
         if isinstance(table, nn.Parameter):
-            module.position_embeddings = nn.Parameter(wanted)
+            module.position_embeddings, module.image_size = nn.Parameter(wanted), (size, size)
         else:  # SigLIP looks them up by their numbers
             module.position_embedding = nn.Embedding.from_pretrained(wanted[0], freeze=False)
             module.num_patches = module.num_positions = count

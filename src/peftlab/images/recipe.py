@@ -54,7 +54,7 @@ class Recipe:
             size = (longer, self.edge) if width <= height else (self.edge, longer)
         if size[0] * size[1] > MOST_PIXELS:
             raise DataError(f"a picture of {width} x {height} pixels is too long and narrow to be resized; cut it")
-        return resize(pixels, (0, 0, width, height), size, self.resample)
+        return resize(pixels, size, self.resample)
 
     def centred(self, pixels: np.ndarray) -> np.ndarray:
         """Return the centre of resized `pixels`, shape (`height`, `width`, 3), with black where they are smaller."""
@@ -150,21 +150,18 @@ def _sizes(settings: Mapping[str, Any], size: int | None) -> tuple[int | None, i
     return round(edge * size / min(height, width)), size, size
 
 
-def resize(
-    pixels: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int], resample: int
-) -> np.ndarray:
-    """Return part of a picture in another size.
+def resize(pixels: np.ndarray, size: tuple[int, int], resample: int) -> np.ndarray:
+    """Return a picture in another size.
 
     Args:
         pixels: shape (height, width, 3), uint8.
-        box: left, top, right and lower edge of the part.
         size: height and width of the result.
         resample: Pillow's number of the interpolation.
     """
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling(resample), box))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling(resample)))
 
 
 def _three(values: Any) -> tuple[float, float, float]:
