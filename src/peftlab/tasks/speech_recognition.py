@@ -146,7 +146,8 @@ class SpeechRecognition(RecordingTask, WritingTask):
             "truncated targets": int(np.count_nonzero(lost)),
             "truncated target tokens": sum(lost),
         }
-        return Encoded(arrays, before + np.asarray(sizes, dtype=np.int64), tokenizer.pad_token_id or 0, counts)
+        lengths = before + np.maximum(np.asarray(sizes, dtype=np.int64) - 1, 0)
+        return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
     @override
     def encoded_text(self, example: Transcribed) -> Any:
