@@ -98,7 +98,7 @@ def _part(frames: int, rate: int, start: float | None, end: float | None) -> tup
 
 def _soundfile() -> Any:
     try:
-        import soundfile
+        import soundfile  # type: ignore[import-untyped]
     except (ImportError, OSError) as error:  # the wheel brings libsndfile; elsewhere it may be missing
         raise ConfigError(f"recordings are read by soundfile ({error}): pip install 'peftlab[media]'") from error
     return soundfile

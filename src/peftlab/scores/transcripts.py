@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from itertools import product
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
@@ -135,8 +136,7 @@ def normaliser_of(kind: Normaliser, unit: Unit) -> Callable[[str], str]:
 def _normaliser(kind: Normaliser) -> Callable[[str], str]:
     if kind == "none":
         return str
-    from transformers.models.whisper import english_normalizer as theirs  # slow, and needed by recordings alone
-
+    theirs = import_module("transformers.models.whisper.english_normalizer")  # which imports no torch
     made: Callable[[str], str] = theirs.BasicTextNormalizer() if kind == "basic" else theirs.EnglishTextNormalizer({})
     return made
 
