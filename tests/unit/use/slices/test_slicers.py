@@ -51,7 +51,7 @@ SUBJECTS = {
     ),
     "numbers": lambda: of(NumberScores(), [1.0, 2.0, 3.0, 4.0], [1.0, 2.5, 3.0, 3.0]),
     "relations": lambda: of(RelationScores(["a", "b"], None), "abab", "aabb"),
-    "choices": lambda: of(ChoiceScores(), [0, 1, 0, 1], [0] * 4, [{"choices": TEXTS, "question": "Who?"}] * 4, choices=4),
+    "choices": lambda: of(ChoiceScores(), [0, 1, 0, 1], [0] * 4, [{"choices": TEXTS, "of": "Who?"}] * 4, choices=4),
     "answers": lambda: of(
         SquadScores(), [["WHO"], ["WHO"], ["NASA"], ["no"]], ["WHO", "", "NASA", "x"],
         [[question, text] for question, text in zip(("Who?", "Was it not so?", "How many?", "x"), TEXTS, strict=True)],
@@ -87,8 +87,7 @@ def test_slices_of_every_task(kind):
             continue
         try:
             parts = list(_slicer(name)(subject))
-        except UnsuitedError as error:
-            assert str(error)
+        except UnsuitedError:
             unsuited.add(name)
             continue
         assert parts, name
