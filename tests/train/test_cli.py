@@ -114,6 +114,15 @@ class TestPredict:
         assert (code, lines[0], lines[-1]) == (0, "Marie Curie moved from Warsaw to Paris.", "  -")
         assert re.search(r"^  LOC +\d+ +\d+ +Paris +[01]\.\d{4}$", out, re.MULTILINE)
 
+    def test_a_notice_is_told_once_and_beside_the_answers(self, peftlab, run_id):
+        (folder,) = Path("runs/mine").iterdir()
+        config = folder / "config.yaml"  # no part of the identity
+        config.write_text(config.read_text().replace("notice: null", "notice: not for clinical use"))
+        _, out, err = peftlab("predict", run_id, "Rome", "Paris")
+        assert err.count("notice: not for clinical use") == 1
+        assert "notice" not in out
+        assert "> **Notice**: not for clinical use" in peftlab("card", run_id)[1]
+
     def test_a_line_of_json_a_text(self, peftlab, run_id):
         Path("texts.txt").write_text("\ufeffParis\n\nRome and 東京\r\n", encoding="utf-8")
         code, out, _ = peftlab("predict", run_id, "--file", "texts.txt", "--json")
