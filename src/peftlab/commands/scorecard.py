@@ -16,9 +16,9 @@ from peftlab.terminal.output import print_json, table
 GROUP = "believe"
 SUMMARY = "texts beside a table: what they add to its columns, and decisions with reasons"
 DESCRIPTION = (
-    "The text model is chosen as for `peftlab train`; it reads the text of each row, and scores it out of fold. Models of "
-    "the columns, of the text and of both are compared on later rows, and that of both is kept. The same command goes on "
-    "where it stopped. With --predict, a scorecard that was built decides new rows."
+    "The text model is chosen as for `peftlab train`; it reads the text of each row, and scores it out of fold. Models "
+    "of the columns, of the text and of both are compared on later rows, and that of both is kept. The same command "
+    "goes on where it stopped. With --predict, a scorecard that was built decides new rows."
 )
 EXAMPLES = (
     "peftlab scorecard task=classification data=csv data.path=applications.csv --time date --out credit",
@@ -47,31 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predict", type=Path, metavar="FILE", help="new rows, which FOLDER decides")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the folder of the scorecard")
     columns = parser.add_argument_group("columns, each a list with commas")
-    columns.add_argument(
-        "--columns", metavar="NAMES", help="what the models read beside the text; by default all others"
-    )
+    columns.add_argument("--columns", metavar="NAMES", help="read beside the text; by default all others")
     columns.add_argument("--categorical", metavar="NAMES", help="columns whose numbers are names, such as codes")
     columns.add_argument("--after-granting", metavar="NAMES", help="columns that are known only later, and left out")
     columns.add_argument("--groups", metavar="NAMES", help="columns whose groups are compared, and not read by default")
     splits = parser.add_argument_group("splits")
-    splits.add_argument(
-        "--time", metavar="COLUMN", help="dates: the last rows are for test, those before for validation"
-    )
+    splits.add_argument("--time", metavar="COLUMN", help="dates: the last rows are for test")
     splits.add_argument("--split", choices=("random",), help="in place of --time, where there is no date")
     splits.add_argument("--validation", type=positive_number, metavar="SHARE", help="of the rows; by default 0.2")
     splits.add_argument("--test", type=positive_number, metavar="SHARE", help="of the rows; by default 0.2")
     splits.add_argument("--folds", type=positive_whole_number, metavar="N", help="of the training rows; by default 5")
     decision = parser.add_argument_group("decision")
-    decision.add_argument(
-        "--positive", metavar="LABEL", help="the label that is forecast; by default the last of the two"
-    )
+    decision.add_argument("--positive", metavar="LABEL", help="what is forecast; by default the last of the two")
     decision.add_argument("--calibration", choices=("platt", "isotonic", "none"), help="by default platt")
-    decision.add_argument(
-        "--loss", type=positive_number, metavar="X", help="of a bad row that is approved; by default 5"
-    )
-    decision.add_argument(
-        "--gain", type=positive_number, metavar="X", help="of a good row that is approved; by default 1"
-    )
+    decision.add_argument("--loss", type=positive_number, metavar="X", help="of an approved bad row; by default 5")
+    decision.add_argument("--gain", type=positive_number, metavar="X", help="of an approved good row; by default 1")
     decision.add_argument(
         "--cut-off", type=positive_number, metavar="P", help="refuse from here on; by default gain / (gain + loss)"
     )

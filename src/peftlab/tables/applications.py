@@ -48,8 +48,8 @@ class Named:
         own = {"header": True, "delimiter": "auto", "quotes": True, "encoding": "utf-8", "pair": None, "weight": None}
         if odd := [key for key, usual in own.items() if rows.get(key, usual) != usual]:
             raise ConfigError(
-                f"data.format.{odd[0]}={rows[odd[0]]}: acts on the text alone, and not on the columns beside it. Leave it "
-                "as it is; a first line sep=; names another delimiter"
+                f"data.format.{odd[0]}={rows[odd[0]]}: acts on the text alone, and not on the columns beside it. Leave "
+                "it as it is; a first line sep=; names another delimiter"
             )
         names = {key: key if rows[key] == "auto" else rows[key] for key in ("text", "label")}
         if not all(isinstance(name, str) for name in (*names.values(), rows.get("group") or "")):
@@ -94,8 +94,8 @@ class Applications:
         for name in columns:
             if name not in self.columns:
                 raise DataError(
-                    f"{option} {name}: there is no such column beside text and label.{did_you_mean(name, self.columns)} "
-                    f"Columns: {', '.join(self.columns) or 'none'}"
+                    f"{option} {name}: there is no such column beside text and label."
+                    f"{did_you_mean(name, self.columns)} Columns: {', '.join(self.columns) or 'none'}"
                 )
 
     def split(self, validation: float, test: float, seed: int) -> np.ndarray:
@@ -144,8 +144,8 @@ def read_applications(path: Path, named: Named) -> Applications:
         for row, place in zip(rows, places, strict=True):
             if name not in row:
                 raise DataError(
-                    f"{place}: there is no column '{name}'.{did_you_mean(name, row)} Columns: {', '.join(row)}. Name the "
-                    "columns by data.format.text (of data=rows data.format.rows.text), label, group and --time"
+                    f"{place}: there is no column '{name}'.{did_you_mean(name, row)} Columns: {', '.join(row)}. Name "
+                    "the columns by data.format.text (of data=rows data.format.rows.text), label, group and --time"
                 )
             if row[name] is None or not str(row[name]).strip():
                 raise DataError(

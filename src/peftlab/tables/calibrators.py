@@ -1,4 +1,4 @@
-"""What a margin means as a probability, learnt on the validation rows: by Platt's sigmoid, or by steps that never fall."""
+"""What a margin means as a probability, learnt on the validation rows: a sigmoid, or steps that never fall."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ from peftlab.tables.kept import Kept
 from peftlab.tables.measures import Interval
 from peftlab.tables.stability import alone, binned, stability_index
 
-OF_MARGINS = {"auc": measures.auc, "gini": measures.gini, "ks": measures.ks}
+OF_MARGINS: Mapping[str, Callable[..., float]] = {"auc": measures.auc, "gini": measures.gini, "ks": measures.ks}
 """What ranking alone decides: calibration changes nothing of it."""
 
-OF_PROBABILITIES = {
+OF_PROBABILITIES: Mapping[str, Callable[..., float]] = {
     "brier": measures.brier,
     "log_loss": measures.log_loss,
     "calibration_error": measures.calibration_error,
@@ -93,7 +93,7 @@ def says(gain: Interval) -> str:
 
 
 def cut_offs(probabilities: np.ndarray, y: np.ndarray, chosen: float, loss: float, gain: float) -> list[dict[str, Any]]:
-    """Return what approving the safest tenth, two tenths, ... of the test rows would have meant, and the chosen cut-off.
+    """Return what approving the safest tenth, two tenths, ... of the rows would have meant, and the chosen cut-off.
 
     ``lift`` is the share of defaults among the refused over that among all.
     """
@@ -139,7 +139,7 @@ def group_gaps(
     }
     units = np.arange(len(y)) if clusters is None else clusters
     family = len(groups) * len(rates)
-    made = []
+    made: list[dict[str, Any]] = []
     for column, of_rows in groups.items():
         names, numbers = np.unique(np.array(of_rows), return_inverse=True)
         for rate in rates.values():

@@ -112,7 +112,7 @@ class Boosting(TableModel):
     @classmethod
     def fitted(cls, matrix: np.ndarray, y: np.ndarray) -> Self:
         from sklearn.ensemble import HistGradientBoostingClassifier
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         with threadpool_limits(1):  # the sums of its histograms depend on how many threads add
             model = HistGradientBoostingClassifier(early_stopping=False, random_state=0).fit(matrix, y)

@@ -98,8 +98,8 @@ def text_scores(
         _fill(scores, rows[later], record, later, positive)
     if missing := int(np.isnan(scores).sum()):
         raise UserError(
-            f"{chain.folder}: {missing} of {len(scores)} texts have no score. The configuration leaves rows out: of the "
-            "budget, or of the data"
+            f"{chain.folder}: {missing} of {len(scores)} texts have no score. The configuration leaves rows out, "
+            "by its budget or its data"
         )
     return scores
 

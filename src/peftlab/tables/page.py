@@ -86,8 +86,8 @@ def _worth(result: Result) -> Section:
     oof = result["text_auc"]
     blocks: tuple[Block, ...] = (
         Paragraph(
-            f"{result['says'].capitalize()}: see the difference of the AUCs below. The text's score alone has an AUC of "
-            f"{oof['train']:.3f} in training, where each row is scored by a model that has not seen it, and of "
+            f"{result['says'].capitalize()}: see the difference of the AUCs below. The text's score alone has an AUC "
+            f"of {oof['train']:.3f} in training, where each row is scored by a model that has not seen it, and of "
             f"{oof['test']:.3f} in test."
         ),
         Table(
@@ -106,7 +106,7 @@ def _worth(result: Result) -> Section:
             "compared",
             (Column("reads"), Column("model"), Column("validation AUC", True), Column("test AUC", True)),
             tuple(compared),
-            "The validation rows choose the model in bold; they also stop training, calibrate and choose nothing in test",
+            "The validation rows choose the model in bold; they also stop the training of texts, and calibrate",
         ),
     )
     return Section("worth", "What the columns and the text are worth", blocks)
@@ -165,8 +165,8 @@ def _decisions(result: Result) -> Section:
     chosen = next(row for row in result["cut_offs"] if row["chosen"])
     settings = result["settings"]
     says = (
-        f"{_at_cut_off(result, chosen)} A bad application that is approved costs {settings['loss']:g}, a good one earns "
-        f"{settings['gain']:g}. Of the other rows, the cut-off approves the safest tenth, two tenths, and so on."
+        f"{_at_cut_off(result, chosen)} A bad application that is approved costs {settings['loss']:g}, a good one "
+        f"earns {settings['gain']:g}. Of the other rows, the cut-off approves the safest tenth, two tenths, and so on."
     )
     return Section(
         "decisions", "Cut-offs", (Paragraph(says), Table("cut-offs", titles, tuple(rows), "On the test rows"))
@@ -196,8 +196,8 @@ def _groups(result: Result) -> Section | None:
         )
     titles = (Column("groups by"), Column("rate"), Column("in %"), Column("gap", True), Column("p", True))
     says = (
-        "The approval rate by group, and that among applicants who would have paid (equal opportunity). Whether a gap is "
-        "just is no question of statistics; leaving a column out of the model does not close it, as others tell it too."
+        "The approval rate by group, and that among applicants who would have paid (equal opportunity). Whether a gap "
+        "is just is no question of statistics; leaving a column out does not close it, as other columns tell it too."
     )
     caption = "At the chosen cut-off on the test rows, with 95 % intervals; p values are adjusted for all gaps (Holm)"
     return Section("groups", "Groups", (Paragraph(says), Table("groups", titles, tuple(rows), caption)))
@@ -214,9 +214,9 @@ def _why(result: Result) -> Section:
         for one in result["riskiest"]
     ]
     says = (
-        "What a column does to the log odds of an application, beside applications of the training rows (interventional "
-        "Shapley values). It says what the model does, and not what would happen if an applicant changed. The text is one "
-        "column; peftlab explain says which of its words count."
+        "What a column does to the log odds of an application, beside those of the training rows (interventional "
+        "Shapley values). It says what the model does, and not what would happen if an applicant changed. The text is "
+        "one column; peftlab explain says which of its words count."
     )
     return Section(
         "reasons",
@@ -260,8 +260,8 @@ def _columns(result: Result) -> Section:
     ]
     titles = (Column("column"), Column("stability index", True), Column("AUC alone", True))
     caption = (
-        f"Population stability index from training to test rows (above {SHIFTED:g}: changed), and the AUC of the column "
-        "alone on the validation rows"
+        f"Population stability index from training to test rows (above {SHIFTED:g}: changed), and the AUC of the "
+        "column alone on the validation rows"
     )
     blocks = (Paragraph(f"Left out: {left_out or 'no column'}."), Findings(tuple(found)))
     return Section("columns", "Columns", (*blocks, Table("stability", titles, tuple(rows), caption)))
@@ -269,8 +269,8 @@ def _columns(result: Result) -> Section:
 
 def _at_cut_off(result: Result, row: Mapping[str, Any]) -> str:
     return (
-        f"Refused from a probability of {row['refused_from']:.3f} on, {numbers.share(row['approved'])} of the test rows are "
-        f"approved, of which {numbers.share(row['bad_among_approved'])} are '{result['positive']}'."
+        f"Refused from a probability of {row['refused_from']:.3f} on, {numbers.share(row['approved'])} of the test "
+        f"rows are approved, of which {numbers.share(row['bad_among_approved'])} are '{result['positive']}'."
     )
 
 

@@ -67,7 +67,7 @@ def build(folder: Path, settings: Settings, command: Sequence[str] = ()) -> dict
     of_runs |= {"overrides": list(settings.overrides), "table_sha256": table.sha256, **asdict(table.named)}
     with Chain(folder, KIND, of_runs, tuple(command)) as chain:
         texts = text_scores(chain, config, table, split, settings.folds, positive)
-        splits = {name: _rows(table, np.flatnonzero(split == name), y, texts) for name in SPLITS}
+        splits: dict[str, Rows] = {name: _rows(table, np.flatnonzero(split == name), y, texts) for name in SPLITS}
         train, test = splits["train"], splits["test"]
         numeric, categorical = kinds_of(train.cells, used, settings.categorical)
         models = fitted(splits, numeric, categorical, settings.calibration)
@@ -166,8 +166,8 @@ def _positive(table: Applications, asked: str | None) -> str:
     labels = sorted(set(table.names(table.named.label)))
     if len(labels) != 2:
         raise DataError(
-            f"'{table.named.label}' has {len(labels)} different values ({', '.join(labels[:5])}); a scorecard forecasts "
-            "one of two. Remove the rows whose outcome is not known yet"
+            f"'{table.named.label}' has {len(labels)} different values ({', '.join(labels[:5])}); a scorecard "
+            "forecasts one of two. Remove the rows whose outcome is not known yet"
         )
     if asked is not None and asked not in labels:
         raise ConfigError(f"--positive {asked}: is no label.{did_you_mean(asked, labels)} Labels: {', '.join(labels)}")

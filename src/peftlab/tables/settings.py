@@ -51,7 +51,7 @@ class Settings:
                 f"--columns {both[0]}: is named by --after-granting as well. What is known only after granting cannot "
                 "help to grant; leave it out of --columns"
             )
-        if not (0 < self.validation and 0 < self.test and self.validation + self.test < 1):
+        if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
             raise ConfigError(
                 f"--validation {self.validation} --test {self.test}: shares above 0 that leave some to train"
             )

@@ -202,7 +202,9 @@ def number_of(value: Any) -> float | None:
 
 def is_missing(value: Any) -> bool:
     """Return whether a cell has no value."""
-    return value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and value.strip().lower() in MISSING)
 
 
 def category_of(value: Any) -> str:

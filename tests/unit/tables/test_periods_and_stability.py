@@ -13,14 +13,16 @@ RANDOM = np.random.default_rng(2)
 
 
 def test_dates_are_read_as_iso_8601_and_in_no_other_order():
-    assert [date_of(text, "f:2", "date").isoformat()[:10] for text in ("2024", "2024-05", "2024-05-17T08:00", 2024)] == [
+    assert [
+        date_of(text, "f:2", "date").isoformat()[:10] for text in ("2024", "2024-05", "2024-05-17T08:00", 2024)
+    ] == [
         "2024-01-01",
         "2024-05-01",
         "2024-05-17",
         "2024-01-01",
     ]
     for text in ("17.05.2024", "05/17/2024", "soon", "2024-13", None):
-        with pytest.raises(DataError, match="f:2: 'date' is .* --split random"):
+        with pytest.raises(DataError, match=r"f:2: 'date' is .* --split random"):
             date_of(text, "f:2", "date")
 
 
