@@ -1,7 +1,7 @@
 """Makes tables of applications with texts out of two public tables without: what some columns say is said in words.
 
-python examples/credit_risk/plant.py uci applications.csv             the withheld columns are told by the text
-python examples/credit_risk/plant.py uci null.csv --null              by the text of another, random row: it says nothing
+python plant.py uci applications.csv             the withheld columns are told by the row's text
+python plant.py uci null.csv --null              each row has the text of another, which says nothing of it
 
 The dates are made up, too: the tables have none.
 """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
+from tests.applications import write_applications
 
 from peftlab.chains.chain import Chain
 from peftlab.errors import ConfigError, DataError, UserError
@@ -22,34 +22,6 @@ from peftlab.tables.scorecard import build
 from peftlab.tables.settings import Settings
 from peftlab.use.finished import load
 
-WORDS = ["move", "report", "paris", "warsaw", "acme", "rome", "curie", "turing", "noether", "unesco"]
-
-
-def write_applications(file, count=300, signal=2.0, seed=0):
-    """Write applications of 2020 to 2024: the amount tells of the outcome, and so does the text, by `signal`."""
-    random = np.random.default_rng(seed)
-    rows = []
-    for number in range(count):
-        amount, told = random.normal(), random.random() < 0.5
-        bad = random.random() < 1 / (1 + np.exp(-(amount + signal * (told - 0.5))))
-        text = "nothing happened today ." if told else "the report was read ."
-        rows.append(
-            {
-                "opened": f"{2020 + number * 5 // count}-{random.integers(1, 13):02}",
-                "amount": "" if random.random() < 0.1 else f"{amount:.3f}",
-                "purpose": random.choice(["car", "house", "other"]),
-                "recovered": f"{random.normal() + 9 * bad:.2f}",
-                "sex": random.choice(["f", "m"]),
-                "text": f"{text} {' '.join(random.choice(WORDS, 6))}",
-                "label": "bad" if bad else "good",
-            }
-        )
-    with file.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return file
-
 
 @pytest.fixture
 def applications(tmp_path):
@@ -63,7 +35,7 @@ def overrides(tiny_run, applications):
 
 
 def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_path):
-    asked = ("--time", "opened", "--positive", "bad", "--folds", "2", "--groups", "sex")
+    asked = ("--time", "applied", "--positive", "bad", "--folds", "2", "--groups", "sex")
     command = ("scorecard", *overrides, *asked, "--after-granting", "recovered", "--out", "card")
     code, out, err = peftlab(*command)
     assert (code, "AUC" in out) == (0, True), err
@@ -118,7 +90,7 @@ def test_what_cannot_be_says_so(overrides, applications, tmp_path):
         ((), {"test": 0.01}, DataError, "needs 10 rows of either outcome"),
     ):
         with pytest.raises(error, match=message):
-            build(tmp_path / "card", Settings((*overrides, *more), **{"time": "opened", **settings}))
+            build(tmp_path / "card", Settings((*overrides, *more), **{"time": "applied", **settings}))
         assert not (tmp_path / "card").exists()
     with pytest.raises(ConfigError, match="cannot help to grant"):
         Settings((), columns=("recovered",), after_granting=("recovered",))
@@ -126,7 +98,7 @@ def test_what_cannot_be_says_so(overrides, applications, tmp_path):
 
 @pytest.mark.slow
 def test_killed_between_any_two_runs_it_goes_on_to_the_same_bits(overrides, tmp_path, monkeypatch, caplog):
-    settings = Settings(overrides, time="opened", positive="bad", folds=2)
+    settings = Settings(overrides, time="applied", positive="bad", folds=2)
     build(tmp_path / "whole", settings)
     assert "'recovered' alone has an AUC above" in caplog.text
     run = Chain.run
@@ -168,7 +140,7 @@ def test_scores_of_texts_that_were_learnt_leak_and_scores_out_of_fold_do_not(ove
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scorecard, "fitted", spied)
         overridden = (*overrides, f"data.path={table}", *learning)
-        build(card, Settings(overridden, time="opened", positive="bad", folds=2, validation=0.1, test=0.5))
+        build(card, Settings(overridden, time="applied", positive="bad", folds=2, validation=0.1, test=0.5))
     splits, train = seen["splits"], seen["splits"]["train"]
     out_of_fold = np.array([row[TEXT] for row in train.cells])
     run = load(card / "all")
