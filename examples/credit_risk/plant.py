@@ -114,9 +114,9 @@ def main() -> None:
 
     made = [of_row(row, words) for row in rows]
     texts = [f"{words(IDLE)} {told} {words(IDLE)}" for _, told in made]
-    if options.null:
-        texts = [texts[place] for place in random.permutation(len(texts))]
     days = np.sort(random.integers(0, 3 * 365, len(rows)))
+    if options.null:  # the last draw: all else is as in the planted table
+        texts = [texts[place] for place in random.permutation(len(texts))]
     with options.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["applied", *made[0][0], "text"])
         writer.writeheader()

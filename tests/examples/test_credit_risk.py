@@ -79,7 +79,8 @@ def test_planted_texts_say_what_was_withheld_and_null_texts_are_those_of_others(
 
 def test_the_commands_of_the_readme_work(plant, tiny_model, capsys):
     plant("german", "applications.csv")
-    tiny = ["model=folder", f"model.path={tiny_model}", "trainer=cpu", "budget.max_steps=2", "--folds", "2"]
+    tiny = ["model=folder", f"model.path={tiny_model}", "trainer=cpu", "data.max_tokens=64"]
+    tiny += ["budget.max_steps=2", "--folds", "2"]
     building, predicting = (shlex.split(line)[1:] for line in COMMANDS)
     assert cli.main([*building, *tiny]) == 0
     assert cli.main([*predicting, "--json"]) == 0

@@ -632,7 +632,8 @@ def test_every_documented_command_works(
     if words[0] == "scorecard":  # of tiny runs; one is built before it answers
         write_applications(Path("applications.csv"))
         write_applications(Path("new_applications.csv"), count=3)
-        tiny = ["model=folder", f"model.path={tiny_model}", "budget.max_steps=1", "trainer=cpu", "--folds", "2"]
+        tiny = ["model=folder", f"model.path={tiny_model}", "budget.max_steps=1", "trainer=cpu"]
+        tiny += ["data.max_tokens=64", "--folds", "2"]
         if "--predict" in words:
             building = next(shlex.split(other)[1:] for other in commands() if "--out credit" in other)
             assert peftlab(*building, *tiny)[0] == 0

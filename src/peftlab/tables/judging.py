@@ -21,11 +21,7 @@ from peftlab.tables.stability import alone, binned, stability_index
 OF_MARGINS: Mapping[str, Callable[..., float]] = {"auc": measures.auc, "gini": measures.gini, "ks": measures.ks}
 """What ranking alone decides: calibration changes nothing of it."""
 
-OF_PROBABILITIES: Mapping[str, Callable[..., float]] = {
-    "brier": measures.brier,
-    "log_loss": measures.log_loss,
-    "calibration_error": measures.calibration_error,
-}
+OF_PROBABILITIES: Mapping[str, Callable[..., float]] = {"brier": measures.brier, "log_loss": measures.log_loss}
 
 EXPLAINED = 100
 """Test rows over which the contributions of the columns are averaged."""
@@ -80,6 +76,13 @@ def scored(chosen: Mapping[str, Fitted], test: Rows, clusters: np.ndarray | None
         "models": {name: whole[name] for name in chosen},
         "gains": {label: whole[label] for label in contrasts},
         "says": says(found[f"{BOTH} - {COLUMNS}"]["auc"]),
+        "calibration_errors": {
+            name: {
+                "value": measures.calibration_error(probabilities[name], y),
+                "if_calibrated": measures.error_if_calibrated(probabilities[name], seed=seed),
+            }
+            for name in chosen
+        },
         "brier_parts": {name: measures.brier_parts(probabilities[name], y) for name in chosen},
         "calibration": {name: asdict(measures.calibration_curve(probabilities[name], y)) for name in chosen},
     }

@@ -1,6 +1,6 @@
 """How well do scores tell two kinds of rows apart, and do probabilities mean what they say?
 
-Every measure takes weights, so that a resample is how often each row is drawn. `y` is True where what the score
+Measures take weights, so that a resample is how often each row is drawn. `y` is True where what the score
 forecasts has happened, such as a default.
 """
 
@@ -68,14 +68,22 @@ def log_loss(probabilities: np.ndarray, y: np.ndarray, weights: np.ndarray | Non
     return float(np.average(-np.log(np.maximum(likelihood, LEAST_PROBABILITY)), weights=weights))
 
 
-def calibration_error(probabilities: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> float:
+def calibration_error(probabilities: np.ndarray, y: np.ndarray) -> float:
     """Return the mean distance of forecast and outcome over bins of equally many rows."""
-    if weights is not None:
-        drawn = np.repeat(np.arange(len(y)), weights.astype(int))
-        return calibration_error(probabilities[drawn], y[drawn])
     curve = calibration_curve(probabilities, y)
     apart = np.abs(np.subtract(curve.forecast, curve.outcome))
     return float((apart * curve.number).sum() / sum(curve.number))
+
+
+def error_if_calibrated(probabilities: np.ndarray, draws: int = 200, seed: int = 0) -> float:
+    """Return the mean calibration error of outcomes that are drawn from the probabilities.
+
+    It is above 0, for bins of few rows differ from their probability by chance. A resample of the rows adds chance to
+    chance, so that the bootstrap gives no interval of this error.
+    """
+    random = np.random.default_rng(seed)
+    drawn = (random.random(len(probabilities)) < probabilities for _ in range(draws))
+    return float(np.mean([calibration_error(probabilities, y) for y in drawn]))
 
 
 def calibration_curve(probabilities: np.ndarray, y: np.ndarray, bins: int = BINS) -> Curve:

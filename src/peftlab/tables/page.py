@@ -18,7 +18,6 @@ MEASURES = {
     "ks": "KS",
     "brier": "Brier",
     "log_loss": "log loss",
-    "calibration_error": "ECE",
 }
 
 Result = Mapping[str, Any]
@@ -121,18 +120,24 @@ def _calibration(result: Result) -> Section:
                 curve["edges"], curve["edges"][1:], curve["number"], curve["forecast"], curve["outcome"], strict=False
             )
         ]
-        series.append({"label": name, "ece": result["models"][name]["calibration_error"]["value"], "bins": bins})
+        series.append({"label": name, "ece": result["calibration_errors"][name]["value"], "bins": bins})
+    names = ("reliability", "resolution", "uncertainty", "within")
+    errors = result["calibration_errors"]
     parts = [
-        (Cell(name), *map(_number, (of["reliability"], of["resolution"], of["uncertainty"], of["within"])))
+        tuple(
+            [Cell(name)]
+            + [_number(errors[name][key]) for key in ("value", "if_calibrated")]
+            + [_number(of[key]) for key in names]
+        )
         for name, of in result["brier_parts"].items()
     ]
     titles = (
         Column("reads"),
-        *(Column(title, True) for title in ("reliability", "resolution", "uncertainty", "within")),
+        Column("ECE", True, "expected calibration error"),
+        Column("ECE if calibrated", True, "what chance alone gives so many rows"),
+        *(Column(name, True) for name in names),
     )
-    caption = (
-        "Brier = reliability - resolution + uncertainty + within bins; small reliability and large resolution are good"
-    )
+    caption = "Brier = reliability - resolution + uncertainty + within bins; resolution is good, the others are not"
     data = {"series": series, "x": "Forecast probability", "y": "Share that came true"}
     return Section(
         "calibration",

@@ -29,7 +29,7 @@ def test_weights_are_how_often_a_row_is_there():
     rows = np.repeat(np.arange(len(Y)), times)
     for of, values in (
         *((of, SCORES) for of in (measures.auc, measures.ks)),
-        *((of, PROBABILITIES) for of in (measures.brier, measures.log_loss, measures.calibration_error)),
+        *((of, PROBABILITIES) for of in (measures.brier, measures.log_loss)),
     ):
         assert of(values, Y, times.astype(float)) == pytest.approx(of(values[rows], Y[rows]), abs=1e-12), of
 
@@ -61,6 +61,11 @@ def test_the_parts_of_the_brier_score_are_the_whole():
     assert sum_ == pytest.approx(measures.brier(PROBABILITIES, Y), abs=1e-12)
     few = np.round(PROBABILITIES, 1)  # each bin has one probability
     assert measures.brier_parts(few, Y, bins=400)["within"] == pytest.approx(0, abs=1e-12)
+    chance = measures.error_if_calibrated(PROBABILITIES)
+    drawn = np.random.default_rng(1).random((200, 400)) < PROBABILITIES
+    assert chance == pytest.approx(np.mean([measures.calibration_error(PROBABILITIES, y) for y in drawn]), abs=2e-3)
+    wrong = PROBABILITIES / 2
+    assert measures.calibration_error(wrong, Y) > 2 * measures.error_if_calibrated(wrong)
     curve = measures.calibration_curve(few, Y)
     assert sum(curve.number) == len(Y)
     assert len(curve.edges) == len(curve.number) + 1
