@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone
 from peftlab.adapted_model import adapted_model
+from peftlab.answer_search.fallback import Fallback
 from peftlab.backbone import ModelSpec
 from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
@@ -30,13 +32,14 @@ from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import Method
 from peftlab.positions import longest_row
+from peftlab.runs.decisions import SCOPE
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
-from peftlab.use.decisions import decisions_of
+from peftlab.use.decisions import decisions_of, scope_of
 from peftlab.use.predictor import Answer, Predictor, Refused
 from peftlab.use.unchanged import check_unchanged, not_of_the_record
 from peftlab.validation import checked
@@ -109,6 +112,8 @@ class FinishedRun:
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.parts.task.decisions = decisions_of(folder, self.parts.task)
+        self.scope = scope_of(folder)
+        """What it has learnt of its scope; None: nothing."""
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
@@ -121,12 +126,22 @@ class FinishedRun:
         spec = validate(self.config_here)
         spec.task.learn_labels({"train": []}, spec.data.labels)
         spec.task.decisions = self.parts.task.decisions
+        if spec.data.aside is not None:
+            spec.data.aside.names = tuple(self.record.extensions.get(SCOPE, {}).get("held_out", ()))
         return spec
 
     @cached_property
     def predictor(self) -> Predictor:
         """The fine-tuned model in fp32, with all that it needs to answer texts."""
         return self.predictor_of(self.adapted())
+
+    def fall_back(self, fallback: Fallback | None) -> None:
+        """Have what is out of the run's scope get stored answers from now on, see `Predictor.fallback`.
+
+        Raises:
+            UserError: the run has not learnt what is out of its scope.
+        """
+        self.predictor = replace(self.predictor, fallback=checked_fallback(self, fallback))
 
     def predictor_of(self, model: nn.Module) -> Predictor:
         """Return `model` with all that it needs to answer texts as this run's own does."""
@@ -145,6 +160,7 @@ class FinishedRun:
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
             initial=self.initial,
+            scope=self.scope,
             masks=() if parts.data.mask_pii is None else (parts.data.mask_pii.masker(),),
         )
 
@@ -319,6 +335,20 @@ class FinishedRun:
     def max_tokens(self, model: nn.Module) -> int:
         """Return the maximum number of tokens of a row: new texts may be longer than any that the run has seen."""
         return longest_row(model, self.parts.data.max_tokens)
+
+
+def checked_fallback(run: FinishedRun, fallback: Fallback | None) -> Fallback | None:
+    """Return the stored answers for what is out of the scope of `run`.
+
+    Raises:
+        UserError: it has not learnt what is.
+    """
+    if fallback is not None and run.scope is None:
+        raise UserError(
+            f"{run.folder.path}: --fallback is for texts that are out of the run's scope, and it has not learnt what "
+            "is. Train it with out_of_scope=energy, see docs/out_of_scope.md"
+        )
+    return fallback
 
 
 def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
