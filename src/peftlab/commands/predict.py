@@ -75,6 +75,8 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.use.answer_encoders import open_fallback
 
         run.fall_back(open_fallback(fallback, options.allow))
+    if run.notice:
+        print(f"notice: {escaped(run.notice)}", file=sys.stderr)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.chat:
         _chat(run, generate)
