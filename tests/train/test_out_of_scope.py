@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import peftlab as package
+from peftlab.answer_search.arguments import Settings
 from peftlab.errors import ConfigError, UserError
+from peftlab.report.drawing.drawn import draw
+from peftlab.report.sections.out_of_scope import section as section_of
+from peftlab.report.study import Run
 from peftlab.runs.folder import RunFolder, read_predictions
 from peftlab.runs.record import RunRecord
+from peftlab.serving.models.models import Models
 from peftlab.storage.digests import file_sha256
 from peftlab.use.check import check
 
@@ -174,3 +180,30 @@ def test_what_does_not_go_together_is_refused(run_tiny, tiny_texts, overrides, m
         run_tiny("task=classification", *data, *overrides, "run_dir=run")
     assert not Path("run").exists()
     assert issubclass(ConfigError, UserError)
+
+
+def test_a_server_answers_as_predict_does(scoped, peftlab, tmp_path):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "zebra.md").write_text("A zebra is an animal.", encoding="utf-8")
+    assert peftlab("answers", "pages", "--out", "index")[0] == 0
+    models = Models([f"mine={scoped.folder}", f"other={scoped.folder}"], fallback=Settings(Path("index")))
+    texts = [*FAR, "Unesco hired Noether in Rome yesterday"]
+    queries = [models.read(name, text) for name in ("mine", "other") for text in texts]
+    answers = models.answers(queries)  # of two runs in one batch
+    for answer, expected in zip(answers, 2 * package.load(scoped.folder).predict(texts), strict=True):
+        stored = answer.pop("fallback", None)
+        assert (stored is not None) == (expected["action"] == "escalated")
+        assert answer["score"] == pytest.approx(expected["score"], abs=1e-3)
+        assert answer["labels"] == expected["labels"]
+
+
+def test_a_report_has_a_table_of_texts_out_of_scope_the_sets_and_a_figure(scoped):
+    groups = [SimpleNamespace(name="lora", runs=[Run(scoped, "here")])]
+    made = section_of(SimpleNamespace(comparison=SimpleNamespace(name="texts", groups=groups)))
+    _, table, sets, figure = made.blocks
+    assert [row[5].text for row in table.rows] == ["near", "far"]
+    assert sets.rows[0][2].text == "0.8000"
+    assert "out of the axis" not in draw(figure).svg
+    other = SimpleNamespace(record=SimpleNamespace(extensions={}))
+    groups = [SimpleNamespace(name="lora", runs=[other])]
+    assert section_of(SimpleNamespace(comparison=SimpleNamespace(name="texts", groups=groups))) is None

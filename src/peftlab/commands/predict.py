@@ -72,9 +72,7 @@ def execute(options: argparse.Namespace) -> None:
     fallback = fallback_of(options)
     run = loaded(options, only_answers=True)
     if fallback is not None:
-        from peftlab.use.answer_encoders import open_fallback
-
-        run.fall_back(open_fallback(fallback, options.allow))
+        run.fall_back(fallback)
     if run.notice:
         print(f"notice: {escaped(run.notice)}", file=sys.stderr)
     show = _as_json if options.json or options.jsonl else _for_people

@@ -20,6 +20,7 @@ from peftlab.answer_search.stored import Stored
 from peftlab.backbone import ModelSpec, fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError, UserError, did_you_mean
+from peftlab.positions import longest_row
 from peftlab.specs import build
 from peftlab.tasks.embeddings import mean_of_tokens
 from peftlab.use.finished import load
@@ -46,7 +47,7 @@ class Encoder:
         An E5 model is told which texts are questions, as in its training (Wang et al. 2022).
         """
         prefix = f"{kind}: " if self.about["prefixed"] else ""
-        limit = min(MAX_TOKENS, self.tokenizer.model_max_length)
+        limit = longest_row(self.model, MAX_TOKENS)
         rows = self.tokenizer([prefix + text for text in texts], truncation=True, max_length=limit)
         lengths = np.asarray([len(row) for row in rows["input_ids"]])
         found: dict[int, np.ndarray] = {}
@@ -87,12 +88,13 @@ def pretrained_encoder(name: str) -> Encoder:
         raise ConfigError(f"--model {name}: it stands for a folder of your own. Train a run on it, and name --run RUN")
     spec: ModelSpec = checked(ModelSpec, build(node, "model"), "model")
     pretrained = fetch(spec)
+    tokenizer = pretrained.tokenizer()  # from then on transformers shows no progress
     model = AutoModel.from_pretrained(
         pretrained.folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
     )
     prefixed = "e5" in name.split("_")
     about = {"model": name, "sha256": pretrained.weights_sha256, "prefixed": prefixed}
-    return Encoder(model.eval(), pretrained.tokenizer(), about)
+    return Encoder(model.eval(), tokenizer, about)
 
 
 def run_encoder(run: str | Path, allow: Sequence[str] = ()) -> Encoder:

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone
 from peftlab.adapted_model import adapted_model
-from peftlab.answer_search.fallback import Fallback
+from peftlab.answer_search.arguments import Settings as Search
 from peftlab.backbone import ModelSpec
 from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
@@ -141,13 +141,28 @@ class FinishedRun:
         """The fine-tuned model in fp32, with all that it needs to answer texts."""
         return self.predictor_of(self.adapted())
 
-    def fall_back(self, fallback: Fallback | None) -> None:
+    def fall_back(self, search: Search) -> None:
         """Have what is out of the run's scope get stored answers from now on, see `Predictor.fallback`.
 
         Raises:
-            UserError: the run has not learnt what is out of its scope.
+            UserError: the run has not learnt what is out of its scope, or there is no such index.
         """
-        self.predictor = replace(self.predictor, fallback=checked_fallback(self, fallback))
+        from peftlab.use.answer_encoders import open_fallback
+
+        self.check_scope()
+        self.predictor = replace(self.predictor, fallback=open_fallback(search, self.folder.allow))
+
+    def check_scope(self) -> None:
+        """Check that the run has learnt what is out of its scope.
+
+        Raises:
+            UserError: it has not.
+        """
+        if self.scope is None:
+            raise UserError(
+                f"{self.folder.path}: --fallback is for texts that are out of the run's scope, and it has not learnt "
+                "what is. Train it with out_of_scope=energy, see docs/out_of_scope.md"
+            )
 
     def predictor_of(self, model: nn.Module) -> Predictor:
         """Return `model` with all that it needs to answer texts as this run's own does."""
@@ -341,20 +356,6 @@ class FinishedRun:
     def max_tokens(self, model: nn.Module) -> int:
         """Return the maximum number of tokens of a row: new texts may be longer than any that the run has seen."""
         return longest_row(model, self.parts.data.max_tokens)
-
-
-def checked_fallback(run: FinishedRun, fallback: Fallback | None) -> Fallback | None:
-    """Return the stored answers for what is out of the scope of `run`.
-
-    Raises:
-        UserError: it has not learnt what is.
-    """
-    if fallback is not None and run.scope is None:
-        raise UserError(
-            f"{run.folder.path}: --fallback is for texts that are out of the run's scope, and it has not learnt what "
-            "is. Train it with out_of_scope=energy, see docs/out_of_scope.md"
-        )
-    return fallback
 
 
 def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from peftlab.serving.models.shelf import Shelf
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.use.answer_encoders import open_fallback
-from peftlab.use.finished import FinishedRun, checked_fallback
+from peftlab.use.finished import FinishedRun
 from peftlab.use.predictor import Answer, Predictor, Refused, beside
 
 _NAME = re.compile(rf"(?!{ADMIN}$)[\w.-]{{1,100}}")
@@ -317,7 +317,8 @@ class Models:
         if self._device is not None:
             changes["device"] = torch.device(self._device)
         if self._fallback is not None:
-            changes["fallback"] = checked_fallback(run, self._fallback)
+            run.check_scope()
+            changes["fallback"] = self._fallback
         if self._mask is not None:
             changes["masks"] = (*predictor.masks, self._mask)
         predictor = replace(predictor, **changes)
