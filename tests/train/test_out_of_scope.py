@@ -207,3 +207,44 @@ def test_a_report_has_a_table_of_texts_out_of_scope_the_sets_and_a_figure(scoped
     other = SimpleNamespace(record=SimpleNamespace(extensions={}))
     groups = [SimpleNamespace(name="lora", runs=[other])]
     assert section_of(SimpleNamespace(comparison=SimpleNamespace(name="texts", groups=groups))) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["out_of_scope=knn", "task=contrastive", "out_of_scope.options.k=2"],
+        ["out_of_scope=mahalanobis", "model=llama"],
+        ["out_of_scope=mahalanobis", "model=llama", "peft=p_tuning"],
+        ["out_of_scope=msp", "task=prompt", "model=llama", r'task.template="{text} :{answer}"'],
+        ["out_of_scope=energy", "out_of_scope.held_out=null", "data=pairs"],
+        ["out_of_scope=knn", "trainer.precision=bf16-mixed", "model.pooling=mean"],
+    ],
+    ids=lambda overrides: " ".join(overrides[:2]),
+)
+def test_every_classifier_can_say_it(run_tiny, tiny_texts, language_model, tmp_path, overrides):
+    more = ["task=classification", "data=csv", f"data.path={tiny_texts}", "out_of_scope.held_out=1", "run_dir=run"]
+    if "model=llama" in overrides:
+        more += [f"model.path={language_model('llama')}", "model.dropout=null", "model.head_dropout=null"]
+    if "data=pairs" in overrides:
+        rows = [
+            f"{a} {n},{b},{'yes' if a == b else 'no'}"
+            for n in range(20)
+            for a in ("rome", "paris")
+            for b in ("rome", "paris")
+        ]
+        (tmp_path / "pairs.csv").write_text("\n".join(["one,other,same", *rows]) + "\n", encoding="utf-8")
+        more += ["data.path=pairs.csv", "data.splits={train: pairs.csv, validation: 0.2, test: 0.3}"]
+        more += ["data.format.text=one", "data.format.pair=other", "data.format.label=same"]
+    chosen = [one for one in overrides if one not in ("model=llama", "data=pairs")]
+    run_tiny(*more, "budget.max_steps=3", *chosen)
+    run = package.load("run")
+    rows = read_predictions(Path("run/predictions/out_of_scope.jsonl"))
+    inputs = [
+        one if isinstance(one, str) else dict(zip(("text", "text_pair"), one, strict=True))
+        for one in (row["input"] for row in rows)
+    ]
+    answers = run.predict(inputs)
+    close = 0.05 if "trainer.precision=bf16-mixed" in overrides else 1e-3
+    assert [one["score"] for one in answers] == pytest.approx([row["score"] for row in rows], rel=close, abs=close)
+    assert check(RunFolder(RunRecord.load(Path("run")))).causes == []
