@@ -77,12 +77,7 @@ def execute(options: argparse.Namespace) -> None:
     if options.standoff and (not options.texts or options.stream or options.json):
         raise UserError("--standoff writes files: name files or folders of texts, without --stream and --json")
     generate = _settings(options.generate)
-    fallback = fallback_of(options)
-    run = loaded(options, only_answers=True)
-    if fallback is not None:
-        run.fall_back(fallback)
-    if run.notice:
-        print(f"notice: {escaped(run.notice)}", file=sys.stderr)
+    run = _run_of(options)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.standoff:
         from peftlab.use.standoff_files import annotate
@@ -98,6 +93,19 @@ def execute(options: argparse.Namespace) -> None:
             print(show(answer))
     else:
         _print_lines(run, options, generate, show)
+
+
+def _run_of(options: argparse.Namespace) -> Any:
+    """Return the run, with the stored answers that it falls back on, and print its notice if it has one."""
+    fallback = fallback_of(options)
+    run = loaded(options, only_answers=True)
+    if fallback is not None:
+        from peftlab.use.answer_encoders import fall_back
+
+        fall_back(run, fallback)
+    if run.notice:
+        print(f"notice: {escaped(run.notice)}", file=sys.stderr)
+    return run
 
 
 def _print_lines(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,7 +23,7 @@ from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.positions import longest_row
 from peftlab.specs import build
 from peftlab.tasks.embeddings import mean_of_tokens
-from peftlab.use.finished import load
+from peftlab.use.finished import FinishedRun, load
 from peftlab.validation import checked
 
 MAX_TOKENS = 256
@@ -154,3 +154,26 @@ def open_fallback(settings: Settings | None, allow: Sequence[str] = ()) -> Fallb
     fallback = Fallback(index, retriever, settings.top_k, settings.min_score)
     fallback.answers("")  # whether it can be searched so
     return fallback
+
+
+def fall_back(run: FinishedRun, settings: Settings) -> None:
+    """Have what is out of the scope of `run` get stored answers from now on, see `Predictor.fallback`.
+
+    Raises:
+        UserError: the run has not learnt what is out of its scope; or as `open_fallback` raises it.
+    """
+    check_scope(run)
+    run.predictor = replace(run.predictor, fallback=open_fallback(settings, run.folder.allow))
+
+
+def check_scope(run: FinishedRun) -> None:
+    """Check that a run has learnt what is out of its scope.
+
+    Raises:
+        UserError: it has not.
+    """
+    if run.scope is None:
+        raise UserError(
+            f"{run.folder.path}: --fallback is for texts that are out of the run's scope, and it has not learnt what "
+            "is. Train it with out_of_scope=energy, see docs/out_of_scope.md"
+        )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone
 from peftlab.adapted_model import adapted_model
-from peftlab.answer_search.arguments import Settings as Search
 from peftlab.backbone import ModelSpec
 from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
@@ -140,29 +138,6 @@ class FinishedRun:
     def predictor(self) -> Predictor:
         """The fine-tuned model in fp32, with all that it needs to answer texts."""
         return self.predictor_of(self.adapted())
-
-    def fall_back(self, search: Search) -> None:
-        """Have what is out of the run's scope get stored answers from now on, see `Predictor.fallback`.
-
-        Raises:
-            UserError: the run has not learnt what is out of its scope, or there is no such index.
-        """
-        from peftlab.use.answer_encoders import open_fallback
-
-        self.check_scope()
-        self.predictor = replace(self.predictor, fallback=open_fallback(search, self.folder.allow))
-
-    def check_scope(self) -> None:
-        """Check that the run has learnt what is out of its scope.
-
-        Raises:
-            UserError: it has not.
-        """
-        if self.scope is None:
-            raise UserError(
-                f"{self.folder.path}: --fallback is for texts that are out of the run's scope, and it has not learnt "
-                "what is. Train it with out_of_scope=energy, see docs/out_of_scope.md"
-            )
 
     def predictor_of(self, model: nn.Module) -> Predictor:
         """Return `model` with all that it needs to answer texts as this run's own does."""

@@ -11,7 +11,7 @@ from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Sect
 from peftlab.report.study import Run
 from peftlab.runs.decisions import SCOPE
 
-_SHARES: Form = {"answered": "number", "asked": "number", "escalated": "number", "wrong_answers?": "number?"}
+_SHARES: dict[str, Form] = {"answered": "number", "asked": "number", "escalated": "number", "wrong_answers?": "number?"}
 _FORM: Form = {
     "learnt": {"score": "text", "threshold": "number"},
     "texts": {"*": "count"},

@@ -27,7 +27,7 @@ from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
-from peftlab.use.answer_encoders import open_fallback
+from peftlab.use.answer_encoders import check_scope, open_fallback
 from peftlab.use.finished import FinishedRun
 from peftlab.use.predictor import Answer, Predictor, Refused, beside
 
@@ -317,7 +317,7 @@ class Models:
         if self._device is not None:
             changes["device"] = torch.device(self._device)
         if self._fallback is not None:
-            run.check_scope()
+            check_scope(run)
             changes["fallback"] = self._fallback
         if self._mask is not None:
             changes["masks"] = (*predictor.masks, self._mask)
