@@ -23,6 +23,7 @@ from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
 from peftlab.data.labelled import read_labelled
 from peftlab.data.masked.examples import ExampleMask, masked_examples
+from peftlab.data.media_files import Listed
 from peftlab.data.memory import Recalled
 from peftlab.data.spec import DataSpec, takes_folders
 from peftlab.data.splits import Files, split_files
@@ -155,7 +156,7 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Content
     mask = None if spec.mask_pii is None else ExampleMask(spec.mask_pii.masker())
     for split, members in examples.items():
         contents.counts[split] = dict(getattr(members, "counts", {}))
-        if isinstance(members, IndexedExamples) and members.sha256 is not None:
+        if isinstance(members, IndexedExamples | Listed) and members.sha256 is not None:
             contents.sha256[split] = members.sha256
         if not isinstance(members, View):  # those that are read when needed have their position as id
             _check_ids(split, members)
