@@ -582,6 +582,7 @@ LACKING = {
     "drop_layers=3": "the model has 2 layers",
     "--reference 8b1e": "this is the run itself",
     "peftlab recommend": "only task=retrieval ranks all items",
+    "--fallback": "it has not learnt what is",
 }
 """What the tiny run has not that a documented command is about: the command says so."""
 
@@ -662,6 +663,12 @@ def test_every_documented_command_works(
         )
         Path("my_sentences.jsonl").write_text('{"tokens": ["Anna", "saw", "Paris"]}\n' * 3)
         shutil.copy(tiny_texts / "dev.csv", "dev.csv")
+    if words[0] == "answers":
+        Path("help_pages").mkdir()
+        Path("help_pages/accounts.md").write_text("How to close an account.\n")
+        Path("questions.jsonl").write_text('{"text": "close it", "answers": ["accounts.md"]}\n')
+        if words[1] == "index":
+            peftlab("answers", "help_pages", "--out", "index")
     if words[0] == "mask":
         shutil.copy("my_texts.csv", "tickets.csv")
         shutil.copytree(tiny_texts, "texts")

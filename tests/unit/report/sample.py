@@ -104,6 +104,20 @@ FIGURES = {
             for trial in range(20)
         ],
     },
+    "abstention": {
+        "x": {"label": "Threshold"},
+        "points": [
+            {
+                "threshold": step / 2 - 3,
+                "answered": 0.9 - 0.09 * step,
+                "asked": 0.1 - 0.01 * step,
+                "escalated": 0.1 * step,
+                "wrong_answers": None if step == 10 else 0.05,
+            }
+            for step in range(11)
+        ],
+        "chosen": -1.2,
+    },
     "confusion": {
         "labels": ["negative", "neutral", "positive"],
         "counts": [[1184, 203, 41], [171, 1390, 166], [29, 188, 1342]],
@@ -281,7 +295,9 @@ DOCUMENT = Document(
             ),
         ),
         Section("comparison", "Comparison", (figure("differences"), figure("variance"))),
-        Section("search", "Search", (figure("tuning_curve"), figure("importance"), figure("slices"))),
+        Section(
+            "search", "Search", (figure("tuning_curve"), figure("importance"), figure("slices"), figure("abstention"))
+        ),
         Section("cost", "Cost", (figure("pareto"),)),
         Section("robustness", "Robustness", (figure("robustness"),)),
         Section("fairness", "Fairness", (figure("fairness"),)),
