@@ -27,6 +27,7 @@ from peftlab.sources import FilesSource
 from peftlab.storage.atomic import replacing
 from peftlab.tables.applications import Applications
 from peftlab.tables.periods import SPLITS
+from peftlab.tasks.columns import category_of
 
 DATA, WHOLE = "data", "all"
 """The folder of the texts, and that of the run on the whole training period."""
@@ -64,7 +65,10 @@ def write_texts(folder: Path, table: Applications, split: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in SPLITS:
         rows, _ = table.part(np.flatnonzero(split == name))
-        lines = ({key: str(row[column]).strip() for key, column in keys.items()} for row in rows)
+        lines = (
+            {key: (str if key == "text" else category_of)(row[column]).strip() for key, column in keys.items()}
+            for row in rows
+        )
         with replacing(folder / f"{name}.jsonl") as temporary:
             temporary.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), "utf-8")
 
