@@ -570,6 +570,8 @@ LACKING = {
     "drop_layers=2": "the model has 2 layers",
     "drop_layers=3": "the model has 2 layers",
     "--reference 8b1e": "this is the run itself",
+    "watch 3f9c": "the run gives no text exactly one label",
+    "watch 5d2e": "the run gives no text exactly one label",
 }
 """What the tiny run has not that a documented command is about: the command says so."""
 
@@ -640,6 +642,9 @@ def test_every_documented_command_works(
         )
         Path("my_sentences.jsonl").write_text('{"tokens": ["Anna", "saw", "Paris"]}\n' * 3)
         shutil.copy(tiny_texts / "dev.csv", "dev.csv")
+    if words[0] == "watch":
+        Path("watch.yaml").write_text("correction: none")
+        Path("answers.jsonl").write_text('{"at": "2026-03-01", "text": "Paris", "opinion": "good"}\n')
     if words[0] == "mask":
         shutil.copy("my_texts.csv", "tickets.csv")
         shutil.copytree(tiny_texts, "texts")

@@ -145,10 +145,9 @@ def _questions(settings: Settings, names: list[str], folders: list[Path]) -> lis
             )
         return [Question(name) for name in names]
     questions = [of_run(folder, name, settings.confusion) for folder, name in zip(folders, names, strict=True)]
-    if settings.correction == "adjusted":
-        for question in questions:
-            assert question.confusion is not None
-            question.confusion.check(question.name)
+    for question in questions:
+        if settings.correction != "none" and question.confusion is not None:
+            question.confusion.check(question.name, settings.correction)
     return questions
 
 

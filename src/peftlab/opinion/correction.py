@@ -21,6 +21,9 @@ WORST = 10.0
 """The largest condition number: a correction that multiplies the noise by more says nothing."""
 DRAWS = 500
 """Of an interval."""
+FEWEST = 10
+"""Labelled texts of a label that show its errors."""
+_INSTEAD = "Set correction: none, or em, which works with probabilities"
 _PRIOR = 0.5
 """Pseudo-counts of Jeffreys' prior in each cell of a row."""
 _TOLERANCE, _MOST_STEPS = 1e-9, 2_000
@@ -53,20 +56,24 @@ class Confusion:
         """What a text with a predicted label (column) adds to the shares of the true labels (rows)."""
         return np.linalg.inv(self.rates.T)
 
-    def check(self, name: str, fewest: int = 10) -> None:
+    def check(self, name: str, correction: str = "adjusted") -> None:
         """Refuse a confusion that shares cannot be corrected by.
+
+        Args:
+            name: what the run answers.
+            correction: ``adjusted``, or ``em``, which takes only the shares of the labels from it.
 
         Raises:
             ConfigError: a label has too few texts, or labels are hardly told apart.
         """
-        instead = "Set correction: none, or em, which works with probabilities"
+        fewest, instead = (1, "Set correction: none") if correction == "em" else (FEWEST, _INSTEAD)
         for label, count in zip(self.labels, self.counts.sum(1), strict=True):
             if count < fewest:
                 raise ConfigError(
-                    f"correction: adjusted: the run of '{name}' has answered {count:.0f} labelled texts of '{label}', "
-                    f"and {fewest} are needed to know its errors. {instead}"
+                    f"correction: {correction}: the run of '{name}' has answered {count:.0f} labelled texts of "
+                    f"'{label}', and {fewest} or more are needed to know its errors. {instead}"
                 )
-        if (worst := float(np.linalg.cond(self.rates))) > WORST:
+        if correction == "adjusted" and (worst := float(np.linalg.cond(self.rates))) > WORST:
             raise ConfigError(
                 f"correction: adjusted: the run of '{name}' hardly tells some labels apart (the condition number of "
                 f"its confusion is {worst:.1f}, above {WORST:g}). {instead}"

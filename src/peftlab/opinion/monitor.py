@@ -38,7 +38,7 @@ class Tails:
     def of(cls, statistics: np.ndarray) -> Tails:
         """Return the tails of simulated statistics, shape (..., series); NaN: there was none."""
         flat = statistics.reshape(-1, statistics.shape[-1])
-        width = 1.001 * np.maximum(np.nan_to_num(np.nanmax(flat, axis=0)), 1e-6) / (GRID - 1)
+        width = 1.001 * np.maximum(np.nan_to_num(flat).max(0), 1e-6) / (GRID - 1)
         log_p = np.empty((flat.shape[1], GRID))
         for column, own in enumerate(flat.T):
             known = np.sort(own[~np.isnan(own)])

@@ -49,11 +49,11 @@ class Normal:
         mean = np.divide(sums, weight, out=np.full(sums.shape, np.nan), where=weight > 0)
         total = np.maximum(weight.sum(0), 1.0)
         variance = np.maximum((n * np.where(usable, values.u, 0.0)).sum(0) / total, least)
-        squares = np.where(usable, n * (x - mean[phases]) ** 2, 0.0).sum(0) / variance
+        squares = (n * (x - np.nan_to_num(mean)[phases]) ** 2).sum(0) / np.maximum(variance, 1e-12)
         freedom = np.maximum(usable.sum(0) - (weight > 0).sum(0), 1)
         variance = variance * np.maximum(1.0, squares / freedom)
         usual = np.maximum(total / np.maximum(usable.sum(0), 1), 1.0)
-        k = np.clip(shift / np.sqrt(variance / usual) / 2, LEAST_K, MOST_K)
+        k = np.clip(shift / np.sqrt(np.maximum(variance, 1e-12) / usual) / 2, LEAST_K, MOST_K)
         return cls(mean, weight, variance, np.where(np.isnan(k), USUAL_K, k))
 
     def standardised(self, values: Values, phase: int) -> np.ndarray:

@@ -163,7 +163,8 @@ def _shown(
         return share, low, high
     own = values[:, columns]
     reach = norm.ppf((1 + watch.settings.level) / 2) * np.sqrt(own.u / np.maximum(own.n, 1))
-    return own.x, own.x - reach, own.x + reach
+    ends = (own.x - reach, own.x + reach)
+    return own.x, *(np.clip(end, 0, 1) if first.cell else end for end in ends)
 
 
 def _calibration(watch: Watch) -> Iterator[Block]:

@@ -100,7 +100,12 @@ class Shares:
             _mean(values[places], column) for places in (slice(len(base)), slice(len(base), None))
         )
         reach = norm.ppf(self._tails[1]) * np.hypot(error, own)
-        return Size(share, before, share - before - reach, share - before + reach)
+        low, high = share - reach - before, share + reach - before
+        return (
+            Size(share, before, max(low, -before), min(high, 1 - before))
+            if one.cell
+            else Size(share, before, low, high)
+        )
 
     def risen_most(self, one: Series, base: Sequence[Window], later: Sequence[Window]) -> int:
         """Return the label whose share has risen most where that of `one` has fallen."""
