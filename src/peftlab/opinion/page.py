@@ -163,8 +163,8 @@ def _shown(
         return share, low, high
     own = values[:, columns]
     reach = norm.ppf((1 + watch.settings.level) / 2) * np.sqrt(own.u / np.maximum(own.n, 1))
-    ends = (own.x - reach, own.x + reach)
-    return own.x, *(np.clip(end, 0, 1) if first.cell else end for end in ends)
+    floor, ceiling = (0.0, 1.0) if first.cell else (-np.inf, np.inf)
+    return own.x, np.maximum(own.x - reach, floor), np.minimum(own.x + reach, ceiling)
 
 
 def _calibration(watch: Watch) -> Iterator[Block]:
