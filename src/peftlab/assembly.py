@@ -27,6 +27,7 @@ from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.federated.coordinator import Coordinator
+from peftlab.federated.private import ClientPrivacy, KeepClientPrivacy, freeze_factors, sampling
 from peftlab.methods.head import is_of_head
 from peftlab.methods.method import Method, MethodContext
 from peftlab.privacy.guarantee import Guarantee, settle
@@ -65,6 +66,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
         tell: is called with notes for the user on the initial head.
     """
     model, context = adapted_model(spec, pretrained, tell)
+    if spec.privacy is not None and spec.privacy.unit == "client":
+        freeze_factors(spec.peft, model)
     special = pretrained.processor(spec.task.processor).special_ids if spec.changing_embeddings else []
     kind = Coordinator if spec.in_rounds else Tuner
     return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.chosen, special)
@@ -219,8 +222,12 @@ def check_trained(spec: RunSpec, tuner: Tuner) -> None:
 
 
 def divide_units(spec: RunSpec, data: DataModule) -> None:
-    """Have the training examples of a private run divided into units, each with a chance of its own in each batch."""
+    """Have a private run's training split divided into units, each with a chance of its own in each batch or round."""
     if spec.privacy is None:
+        return
+    if spec.privacy.unit == "client":
+        assert spec.federated is not None
+        data.sampling_of_clients = sampling(data.clients, spec.federated)
         return
     train = data.splits["train"]
     names = [example.group for example in train.examples] if spec.privacy.unit == "group" else [None] * train.rows
@@ -236,15 +243,22 @@ def settle_privacy(spec: RunSpec, data: DataModule) -> Guarantee | None:
     """
     if spec.privacy is None:
         return None
-    assert data.poisson is not None
     check_labels(spec.task, spec.data.labels)
+    if data.sampling_of_clients is not None:
+        return settle(spec.privacy, data.sampling_of_clients, data.sampling_of_clients.steps)
+    assert data.poisson is not None
     return settle(spec.privacy, data.poisson, spec.steps(data.poisson.steps))
 
 
 def draw_batches(spec: RunSpec, data: DataModule, run: str) -> None:
-    """Have the training batches of a private run drawn at random, by the digest `run` of its identity."""
-    if spec.privacy is not None and data.poisson is not None:
-        data.poisson = replace(data.poisson, seed=int.from_bytes(spec.privacy.secret(run), "big"))
+    """Have the batches or clients of a private run drawn at random, by the digest `run` of its identity."""
+    if spec.privacy is None:
+        return
+    seed = int.from_bytes(spec.privacy.secret(run), "big")
+    if data.poisson is not None:
+        data.poisson = replace(data.poisson, seed=seed)
+    if data.sampling_of_clients is not None:
+        data.sampling_of_clients = replace(data.sampling_of_clients, seed=seed)
 
 
 def make_private(
@@ -254,9 +268,13 @@ def make_private(
     if spec.privacy is None or guarantee is None:
         return []
     secret = spec.privacy.secret(record.data["identity"]["sha256"])
-    tuner.private = private = PrivateGradient(guarantee, secret, data, tuner)
     held_out = any(isinstance(source, float) for source in data.facts.files.values())
-    return [KeepPrivacy(private, record, {"not_covered": not_covered(spec, held_out)})]
+    facts = {"not_covered": not_covered(spec, held_out)}
+    if isinstance(tuner, Coordinator):
+        tuner.client_privacy = ClientPrivacy(guarantee, secret)
+        return [KeepClientPrivacy(tuner.client_privacy, record, facts)]
+    tuner.private = private = PrivateGradient(guarantee, secret, data, tuner)
+    return [KeepPrivacy(private, record, facts)]
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:

@@ -50,6 +50,7 @@ from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage, key_of
 from peftlab.runs.derivation import DerivedSpec
 from peftlab.runs.identity import leaves
+from peftlab.runs.notice import Notice
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import SCORED, Direction
 from peftlab.semi_supervised.joining import without_null_views
@@ -108,6 +109,7 @@ class RunSpec:
     sweep_dir: Path | None = None
     existing: Literal["auto", "resume", "rerun", "skip"] = "auto"
     allow: list[str] = field(default_factory=list)
+    notice: Notice = None
 
     def __post_init__(self) -> None:
         """Check the folder, which must be below ``runs/`` and possible to make, and rules across sections."""

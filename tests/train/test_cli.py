@@ -562,6 +562,7 @@ LACKING = {
     "terms=": "fewer than two groups",
     "entities=": "fewer than two groups",
     "column=dialect": "no columns besides text and label",
+    "column:source": "no columns besides text and label",
     "--how swag": "kept no moments of its weights",
     "what a day": "every word is predicted O",
     "--examples 200 --seeds": "differs in its seed alone",

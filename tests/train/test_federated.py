@@ -139,8 +139,57 @@ def test_a_coordinator_that_dies_in_any_place_goes_on_bit_for_bit(federated, mon
     assert entries[0] == entries[1]
 
 
+CLIENTS = ["privacy=dp", "privacy.unit=client", "privacy.epsilon=50", "federated.fraction=0.6"]
+
+
+def test_a_private_federation_promises_something_to_each_client(federated):
+    """A client has no part in A, so that the mean of what clients send is that of their changes."""
+    pytest.importorskip("opacus")
+    record = federated(*CLIENTS, "federated.clients=6", "privacy.max_grad_norm=1e-3", rounds=3)
+    privacy, federation = record.data["privacy"], record.extensions["federated"]
+    assert (privacy["unit"], privacy["units"], privacy["steps"], privacy["steps_taken"]) == ("client", 6, 3, 3)
+    assert 49 < privacy["epsilon"] <= 50
+    assert privacy["sample_rate"] == 0.6
+    assert privacy["clipped"] == 1
+    assert any("server" in line for line in privacy["not_covered"])
+    assert federation["aggregation"] == "noisy mean of clipped changes"
+    assert all(each["clipped"] == len(each["clients"]) and "lost" not in each for each in federation["rounds"])
+    trained = load_file(Path(record.folder) / "checkpoints/best.safetensors")
+    assert trained
+    assert not [name for name in trained if "lora_A" in name]
+    assert check(RunFolder(record)).causes == []
+    assert load(record.folder).predict(["Marie Curie moved to Rome"])
+
+
+@pytest.mark.slow
+def test_a_private_federation_that_dies_goes_on_bit_for_bit(federated, monkeypatch):
+    pytest.importorskip("opacus")
+    whole = federated(*CLIENTS, "run_dir=whole", rounds=4)
+    train, trained = LocalTraining.train, []
+
+    class Killed(BaseException):
+        """As by kill -9."""
+
+    def dying(self, order):
+        trained.append(order)
+        if len(trained) == 3:
+            raise Killed
+        train(self, order)
+
+    monkeypatch.setattr(LocalTraining, "train", dying)
+    with pytest.raises(Killed):
+        federated(*CLIENTS, "run_dir=parts", rounds=4)
+    parts = federated(*CLIENTS, "run_dir=parts", rounds=4)
+    assert files("parts") == files("whole")
+    assert parts.data["privacy"] == whole.data["privacy"]
+    assert parts.extensions["federated"]["rounds"] == whole.extensions["federated"]["rounds"]
+
+
 REFUSED = [
     (["peft=dora"], "cannot be averaged"),
+    (["privacy=dp"], "privacy.unit=client"),
+    ([*CLIENTS, "data.duplicates=drop"], "those of others"),
+    ([*CLIENTS, "budget.train_examples=null", "budget.per_class=2"], "by the others"),
     (["regularizer=[ema]"], "from step to step"),
     (["regularizer=[l2_sp]"], "refers to the weights"),
     (["augment=[mention]"], "examples of all clients"),

@@ -103,6 +103,7 @@ REFUSED = {
     "budget.overfit_batches=1": "by the others",
     "callbacks.early_stopping.monitor=train/loss": "no private value",
     "privacy.unit=group": "names no group",
+    "privacy.unit=client": "no clients that train in rounds",
     "data.labels=null": "data.labels=[LOC,ORG,PER]",
     "privacy.noise_multiplier=0.1": "more than",
 }

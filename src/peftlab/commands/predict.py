@@ -67,6 +67,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("--chat prints what the model writes, and no JSON: leave --json out")
     generate = _settings(options.generate)
     run = loaded(options, only_answers=True)
+    if run.notice:
+        print(f"notice: {escaped(run.notice)}", file=sys.stderr)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.chat:
         _chat(run, generate)

@@ -92,6 +92,8 @@ class DataModule(L.LightningDataModule):
         """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
         self.clients: Mapping[str, np.ndarray] = {}
         """By name, the positions of each client's training examples; a step of the run is then a round of theirs."""
+        self.sampling_of_clients: Poisson | None = None
+        """Draws the clients of each round, in a private federation; None: as many in each."""
         self.poisson: Poisson | None = None
         """Draws the training batches, which differ in size; None: an epoch has every example once."""
         self.keeps_rest = False

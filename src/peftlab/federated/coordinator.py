@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from typing_extensions import override
 from peftlab.data.module import DataModule
 from peftlab.federated.averaging import Average
 from peftlab.federated.local import Order, Start, Update, digest_of, put
+from peftlab.federated.private import ClientPrivacy, NoisyMean
 from peftlab.federated.spec import FederatedSpec
 from peftlab.federated.split import drawn, shares
 from peftlab.runs.record import RunRecord
@@ -31,6 +32,9 @@ log = logging.getLogger("peftlab")
 
 SECTION = "federated"
 """The section of the record."""
+
+Result = tuple[dict[str, Tensor], dict[str, Any]]
+"""The new shared weights, by name, and what the record says of how they came about."""
 
 
 class Trains(Protocol):
@@ -71,6 +75,9 @@ class Coordinator(Tuner):
     """
 
     flops_a_position = 0.0
+
+    client_privacy: ClientPrivacy | None = None
+    """What is promised to each client; None: nothing."""
 
     def join(self, federation: Federation) -> None:
         """Set the federation that the rounds are of."""
@@ -123,29 +130,31 @@ class Coordinator(Tuner):
         federation, round_ = self.federation, self.trainer.global_step
         orders = self._orders(round_)
         before = generators()
-        began = self._open(orders[0].start, round_, before)
+        began = self._open(self._start(round_), round_, before)
         missing = [order for order in orders if not _is_done(order, began)]
         if found := len(orders) - len(missing):
             log.info("round %d: %d of %d clients had trained before", round_ + 1, found, len(orders))
         federation.train(missing)
         set_generators(before)
         members = [len(federation.data.clients[order.client]) for order in orders]
-        average = Average(self.method.factors(self.model))
-        if (rate := federation.spec.server_lr) != 1:
-            average.add(Start.read(orders[0].start).weights, 1 - rate)
+        add, result = self._mean(round_)
         parts[:], losses, sent = [], [], 0
         for order, own in zip(orders, members, strict=True):
             update = Update.read(order.result)
-            average.add(update.weights, rate * (own / sum(members)))
+            add(update.weights, own / sum(members))
             losses.append(update.loss * own / sum(members))
             sent += _bytes(update.weights)
             self.flops_a_position = self.flops_a_position or update.flops
             parts.append(Seen(range(update.examples), update.tokens, update.positions))
             self._note_effects(update.effects)
-        weights, lost = average.result()
+        weights, facts = result()
         put(weights, self.trained())
-        self._loss = torch.tensor(sum(losses), dtype=torch.float32)
-        self._note(orders, sent, _bytes(weights) * len(orders), sum(losses), lost)
+        if not orders:  # a round that nobody was drawn for
+            parts.append(Seen(range(0), 0, 0))
+        else:
+            self._loss = torch.tensor(sum(losses), dtype=torch.float32)
+        sizes = {"bytes_up": sent, "bytes_down": _bytes(weights) * len(orders)}
+        self._note(round_, {"clients": [order.client for order in orders], "loss": sum(losses), **sizes, **facts})
         self.step_log.show({"train/loss": self._loss})
         return {"loss": self._loss}
 
@@ -168,10 +177,31 @@ class Coordinator(Tuner):
     def _trainable(self) -> Sequence[torch.nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    def _mean(self, round_: int) -> tuple[Callable[[dict[str, Tensor], float], None], Callable[[], Result]]:
+        """Return what takes the weights of a client with its share, and what then returns the new shared weights."""
+        rate, start = self.federation.spec.server_lr, self._start(round_)
+        if self.client_privacy is not None:
+            moving = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+            noisy = NoisyMean(Start.read(start).weights, moving, self.client_privacy, round_, rate)
+            return lambda weights, share: noisy.add(weights), lambda: (noisy.result(), {"clipped": noisy.clipped})
+        average = Average(self.method.factors(self.model))
+        if rate != 1:
+            average.add(Start.read(start).weights, 1 - rate)
+
+        def result() -> Result:
+            weights, lost = average.result()
+            return weights, {"lost": round(lost, 6)} if average.factors else {}
+
+        return lambda weights, share: average.add(weights, rate * share), result
+
+    def _start(self, round_: int) -> Path:
+        """Return the file of what a round begins with."""
+        return self.federation.folder / f"round-{round_ + 1}" / "start.safetensors"
+
     def _orders(self, round_: int) -> list[Order]:
         federation = self.federation
-        names = list(federation.data.clients)
-        folder = federation.folder / f"round-{round_ + 1}"
+        names, data = list(federation.data.clients), federation.data
+        start = self._start(round_)
         return [
             Order(
                 client=names[number],
@@ -180,10 +210,10 @@ class Coordinator(Tuner):
                 rounds=self.planned_steps,
                 first=round_ == place == 0,
                 pending=tuple(self.effects.pending),
-                start=folder / "start.safetensors",
-                result=folder / f"client-{number}.safetensors",
+                start=start,
+                result=start.with_name(f"client-{number}.safetensors"),
             )
-            for place, number in enumerate(drawn(names, federation.spec, round_, federation.data.seed))
+            for place, number in enumerate(drawn(names, federation.spec, round_, data.seed, data.sampling_of_clients))
         ]
 
     def _open(self, start: Path, round_: int, random: dict[str, Any]) -> str:
@@ -205,14 +235,10 @@ class Coordinator(Tuner):
         rounds: list[dict[str, Any]] = self.federation.record.extensions.get(SECTION, {}).get("rounds", [])
         return rounds
 
-    def _note(self, orders: Sequence[Order], up: int, down: int, loss: float, lost: float) -> None:
+    def _note(self, round_: int, entry: dict[str, Any]) -> None:
         """Add a round to the record, in the place of what a resumed run has repeated."""
-        number = orders[0].round + 1
-        entry: dict[str, Any] = {"round": number, "clients": [order.client for order in orders], "loss": round(loss, 6)}
-        entry |= {"bytes_up": up, "bytes_down": down}
-        if self.method.factors(self.model):
-            entry["lost"] = round(lost, 6)
-        rounds = [*(each for each in self._rounds() if each["round"] < number), entry]
+        entry = {"round": round_ + 1, **entry, "loss": round(entry["loss"], 6)}
+        rounds = [*(each for each in self._rounds() if each["round"] <= round_), entry]
         totals = {f"bytes_{way}": sum(each[f"bytes_{way}"] for each in rounds) for way in ("up", "down")}
         self.federation.record.extend(SECTION, {"rounds": rounds, **totals})
         self.federation.record.write()
@@ -222,12 +248,17 @@ def described(data: DataModule, tuner: Tuner) -> dict[str, Any]:
     """Return what the record's section says of a federation before its first round."""
     examples, task = data.splits["train"].examples, data.task
     products = bool(tuner.method.factors(tuner.model))
+    private = data.sampling_of_clients is not None
     return {
         "clients": [
             {"name": name, "examples": len(members), "classes": shares(members, examples, task)}
             for name, members in data.clients.items()
         ],
-        "aggregation": "mean of products, projected to the rank" if products else "mean of weights",
+        "aggregation": "noisy mean of clipped changes"
+        if private
+        else "mean of products, projected to the rank"
+        if products
+        else "mean of weights",
         "sent": "all trained tensors, up by each client of a round and down to it",
     }
 

@@ -150,7 +150,7 @@ def trained_on(data: DataModule, spec: FederatedSpec, rounds: int) -> Iterator[i
     """Yield the position of each training example as often as a client has trained on it in so many rounds."""
     clients = list(data.clients)
     for round_ in range(rounds):
-        for number in drawn(clients, spec, round_, data.seed):
+        for number in drawn(clients, spec, round_, data.seed, data.sampling_of_clients):
             for parts in Steps(data, data.clients[clients[number]], spec, round_):
                 yield from parts[0].batch
 

@@ -50,8 +50,11 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
 
 
 def _refuse_rounds(spec: Any) -> None:
-    if spec.privacy is not None:
-        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
+    if spec.privacy is not None and spec.privacy.unit != "client":
+        raise ConfigError(
+            f"privacy.unit={spec.privacy.unit}: a federation promises privacy to each client, for all that it has. Set "
+            "privacy.unit=client, privacy=none or federated=none"
+        )
     if (reason := spec.peft.not_averaged) is not None:
         raise ConfigError(
             f"peft={spec.peft.name}: what clients have learnt cannot be averaged: {reason}. Choose one whose changes "

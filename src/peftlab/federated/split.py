@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from peftlab.data.attributes import attribute
+from peftlab.data.poisson import Poisson
 from peftlab.errors import ConfigError
 from peftlab.federated.spec import FederatedSpec
 from peftlab.tasks.task import Task
@@ -104,8 +105,15 @@ def dirichlet(of_examples: Sequence[str | None], clients: int, alpha: float, see
     )
 
 
-def drawn(names: Sequence[str], spec: FederatedSpec, round_: int, seed: int) -> list[int]:
-    """Return the sorted numbers of the clients that take part in a round, which is counted from 0."""
+def drawn(
+    names: Sequence[str], spec: FederatedSpec, round_: int, seed: int, sampling: Poisson | None = None
+) -> list[int]:
+    """Return the sorted numbers of the clients that take part in a round, which is counted from 0.
+
+    They are as many in each, or, with a `sampling`, each has a chance of its own.
+    """
+    if sampling is not None:
+        return sampling.plan(0)[round_]
     order = np.random.default_rng([seed, _ROUND, round_]).permutation(len(names))
     return sorted(order[: spec.taking_part(len(names))].tolist())
 

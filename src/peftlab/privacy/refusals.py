@@ -26,6 +26,7 @@ class Sections(Protocol):
     callbacks: Any
     augment: Any
     privacy: PrivacySpec | None
+    federated: Any
 
     @property
     def acting(self) -> Mapping[str, Regularizer]:
@@ -39,6 +40,10 @@ def refuse_uncounted(spec: Sections) -> None:
         ConfigError: something does; says why, and what to change.
     """
     if spec.privacy is None:
+        return
+    if spec.privacy.unit == "client":
+        for reason in _between_clients(spec):
+            raise ConfigError(f"privacy: {reason}")
         return
     for reason in (
         *_of_data(spec, spec.privacy),
@@ -63,8 +68,40 @@ def check_labels(task: Task, declared: list[str] | None) -> None:
         )
 
 
+def _between_clients(spec: Sections) -> Iterator[str]:
+    """Yield what would tell of a client beside what it sends, which alone is clipped; see also the federation's own."""
+    if spec.federated is None or spec.federated.rounds is None:
+        yield (
+            "privacy.unit=client: there are no clients that train in rounds. Choose federated=fedavg or fedprox, or "
+            "privacy.unit=example"
+        )
+    if spec.data.clean is not None or spec.data.duplicates == "drop":
+        yield (
+            "data.clean and data.duplicates=drop judge the examples of a client by those of others. Set "
+            "data.clean=null data.duplicates=keep"
+        )
+    yield from _of_budget(spec.budget)
+    yield from _of_method(spec.peft)
+    for name, each in spec.acting.items():
+        if type(each).prepare is not Regularizer.prepare:
+            yield f"regularizer.{name} reads the examples of all clients, or a model that has seen them. Leave it out"
+    yield from _of_callbacks(spec.callbacks)
+
+
+def _of_budget(budget: BudgetSpec) -> Iterator[str]:
+    for key in ("stratified", "per_class", "listed", "overfit_batches"):
+        if getattr(budget, key):
+            yield f"budget.{key} chooses examples by the others. Take a random sample: budget.train_examples=N alone"
+
+
+def _of_callbacks(callbacks: Mapping[str, Any]) -> Iterator[str]:
+    for name, callback in callbacks.items():
+        if str(getattr(callback, "monitor", "")).startswith("train/"):
+            yield f"callbacks.{name}.monitor={callback.monitor}: it is no private value. Monitor the validation split"
+
+
 def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
-    data, budget = spec.data, spec.budget
+    data = spec.data
     if data.batch_tokens is not None:
         yield (
             "data.batch_tokens fills batches by length, and each unit must join each batch on its own. "
@@ -83,9 +120,7 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
         )
     if privacy.unit == "group" and not has_groups(data.format):
         yield (f"privacy.unit=group: data={data.name} names no group. Set data.format.group, or privacy.unit=example")
-    for key in ("stratified", "per_class", "listed", "overfit_batches"):
-        if getattr(budget, key):
-            yield f"budget.{key} chooses examples by the others. Take a random sample: budget.train_examples=N alone"
+    yield from _of_budget(spec.budget)
     for name, each in spec.augment.items():
         if each.mixes and each.share > 0:
             yield f"augment.{name} writes parts of other examples into a text. Leave it out"
@@ -144,9 +179,7 @@ def _of_training(spec: Sections) -> Iterator[str]:
             "trainer.on_nan=skip_batch: which steps are left out would depend on the examples; those whose gradient is "
             "not finite are left out of the sum anyway. Set trainer.on_nan=stop"
         )
-    for name, callback in spec.callbacks.items():
-        if str(getattr(callback, "monitor", "")).startswith("train/"):
-            yield f"callbacks.{name}.monitor={callback.monitor}: it is no private value. Monitor the validation split"
+    yield from _of_callbacks(spec.callbacks)
 
 
 def not_covered(spec: Sections, held_out: bool) -> list[str]:
@@ -161,6 +194,8 @@ def not_covered(spec: Sections, held_out: bool) -> list[str]:
         "validation and test examples: they choose the best checkpoint and thresholds, and are scored without noise",
         "the number of examples, and what the data card says of them",
     ]
+    if spec.privacy is not None and spec.privacy.unit == "client":
+        lines.append("the server, which sees what each client sends: it is the server that clips and adds the noise")
     if held_out:
         lines.append("examples of the training file that are held out for validation or test")
     if getattr(spec, "adapter", None) is not None or spec.peft.earlier is not None:

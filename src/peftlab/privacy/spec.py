@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.errors import ConfigError
 from peftlab.storage.secrets import read_secret
 
-Unit = Literal["example", "group"]
+Unit = Literal["example", "group", "client"]
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
@@ -26,9 +26,11 @@ class PrivacySpec:
     delta: float | None = Field(default=None, gt=0, lt=1)
     """The probability that `epsilon` does not bound; None: ``n ** -1.1``, of n units."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """The norm that each unit's gradient, over all trained tensors, is scaled down to."""
+    """The norm that each unit's gradient, or a client's change of the weights, is scaled down to over all trained
+    tensors."""
     unit: Unit = "example"
-    """What the guarantee is for: a training example, or all examples of a group, such as a person's."""
+    """What the guarantee is for: a training example, all examples of a group, such as a person's, or all that a client
+    of a federation has."""
     key_file: Path | None = None
     """A file of random bytes that noise and batches are drawn from; None: they are drawn from the run's identity."""
     key_sha256: str | None = None

@@ -35,9 +35,11 @@ from peftlab.report.sections import (
     scores,
     search,
     sizes,
+    slices,
     summary,
     training,
 )
+from peftlab.runs.notice import notice_of
 
 OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     overview.section,
@@ -51,6 +53,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     answers.section,
     ensembles.section,
     compression.section,
+    slices.section,
     robustness.section,
     explanation.section,
     changes.section,
@@ -102,4 +105,6 @@ def _subtitle(analysis: Analysis) -> str:
     when = "" if not starts else f", {starts[0]}" if starts[0] == starts[-1] else f", {starts[0]} to {starts[-1]}"
     left = analysis.study.left_out
     out = f"; {plural(len(left), 'record')} left out" if left else ""
-    return f"{plural(len(analysis.runs), 'run')}{when}{out}. Made from the records by peftlab."
+    notices = dict.fromkeys(notice for run in analysis.runs if (notice := notice_of(run.config)) is not None)
+    told = "".join(f" Notice: {notice.rstrip('.')}." for notice in notices)
+    return f"{plural(len(analysis.runs), 'run')}{when}{out}. Made from the records by peftlab.{told}"

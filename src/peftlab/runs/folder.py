@@ -35,13 +35,14 @@ CONFIG, PACKAGES = "config.yaml", "packages.txt"
 VERDICTS = "reproduction.json"
 """Also next to the record: the list of verdicts of `peftlab reproduce`, newest last."""
 
-ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS, AUDIT = (
-    f"{name}.json" for name in ("robustness", "ensemble", "compression", "explanation", "diff", "fairness", "audit")
+ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS, AUDIT, SLICES = (
+    f"{name}.json"
+    for name in ("robustness", "ensemble", "compression", "explanation", "diff", "fairness", "audit", "slices")
 )
-"""The same of what `peftlab robustness`, `ensemble`, `compress`, `explain --faithfulness`, `diff`, `fairness` and
-`audit` measured."""
+"""The same of what `peftlab robustness`, `ensemble`, `compress`, `explain --faithfulness`, `diff`, `fairness`, `audit`
+and `slices` measured."""
 
-BESIDE = (VERDICTS, ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS, AUDIT)
+BESIDE = (VERDICTS, ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS, AUDIT, SLICES)
 """The lists that are kept next to a record, each of which may grow later."""
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, *BESIDE)

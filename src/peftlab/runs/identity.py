@@ -18,6 +18,7 @@ NOT_RESULT = (
     "run_dir",  # where the run folder lies
     "sweep_dir",  # where the run folders of a sweep lie
     "existing",  # what to do about an existing run
+    "notice",  # what users of the model are told
     "allow",  # permits classes to be named; the configuration holds those that are
     "task.top_k",  # how much of the predictions is kept
     "task.packing",  # how examples are laid into rows, see trainer.devices

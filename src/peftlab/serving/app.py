@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from peftlab.errors import UserError
+from peftlab.runs.notice import as_header
 from peftlab.serving import bodies, page, reference
 from peftlab.serving.access.guard import Guard
 from peftlab.serving.access.refusals import Refusal
@@ -114,11 +115,12 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
             guard.spend(caller, tokens)
 
         about = {"model": name, "run": card.run, "identity": card.identity}
+        notice = {} if card.notice is None else {"x-notice": as_header(card.notice)}
         question = (caller.name, facts.request_id, options, spend)
         try:
             if asked.stream:
                 pieces = batcher.stream(name, asked.inputs[0], *question)
-                return await _streamed(pieces, about, facts, settings.timeout_s)
+                return await _streamed(pieces, about, facts, settings.timeout_s, notice)
             work = batcher.answers(name, asked.inputs, *question)
             outcome = await _unless_gone(request, work, settings.timeout_s)
         except UserError as error:
@@ -126,7 +128,7 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
         facts.refused = sum(isinstance(one, Refused) for one in outcome.answers)
         _tell(observer, name, asked.inputs, outcome, facts.request_id)
         answers = [one.at(f"inputs[{n}]") if isinstance(one, Refused) else one for n, one in enumerate(outcome.answers)]
-        return json_response({**about, "answers": answers, "request_id": facts.request_id})
+        return json_response({**about, "answers": answers, "request_id": facts.request_id}, notice)
 
     return routes
 
@@ -211,7 +213,9 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], facts: Facts, timeout: float) -> Response:
+async def _streamed(
+    pieces: AsyncGenerator[str], about: dict[str, Any], facts: Facts, timeout: float, headers: dict[str, str]
+) -> Response:
     """Return a response that sends `pieces` as they are written; when the client goes, no more are."""
     late = asyncio.get_running_loop().time() + timeout
     try:
@@ -237,7 +241,7 @@ async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], facts: F
                 end = _error("invalid", str(error), facts)
         yield _line(end)
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
 
 
 def _error(code: str, message: str, facts: Facts) -> dict[str, Any]:

@@ -85,6 +85,9 @@ class Card(BaseModel):
     generates: bool
     mixed: bool = Field(description="whether inputs of this model share batches with those of others")
     example: Any = Field(description="an input")
+    notice: str | None = Field(
+        None, description="what everybody who uses its answers is to be told; answers have it in the header `x-notice`"
+    )
 
 
 class Cards(BaseModel):

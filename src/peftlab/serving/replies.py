@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -20,9 +21,9 @@ _UNROUTED = {
 }
 
 
-def json_response(document: Any) -> Response:
+def json_response(document: Any, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response with the JSON of `document`."""
-    return Response(encoded(document), media_type="application/json")
+    return Response(encoded(document), media_type="application/json", headers=headers)
 
 
 def encoded(document: Any) -> bytes:

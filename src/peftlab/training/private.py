@@ -160,7 +160,40 @@ def _why(others: Mapping[str, str]) -> str:
     return f" (not by {'; '.join(f'{name}: {reason}' for name, reason in others.items())})" if others else ""
 
 
-class KeepPrivacy(Callback):
+class KeepGuarantee(Callback):
+    """Keeps the privacy section of the record.
+
+    Args:
+        guarantee: what the training promises.
+        record: the run's record.
+        facts: other entries of the section.
+    """
+
+    def __init__(self, guarantee: Guarantee, record: RunRecord, facts: Mapping[str, Any]) -> None:
+        self.guarantee, self.record, self.facts = guarantee, record, facts
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        log.info("privacy: %s", self.guarantee)
+        self.record.extend(SECTION, {**asdict(self.guarantee), **self.facts})
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit" and trainer.global_step:
+            log.info("privacy: epsilon %.3g so far", self.guarantee.spent(trainer.global_step))
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        steps = trainer.global_step
+        spent = {"steps_taken": steps, "epsilon_of_steps_taken": self.guarantee.spent(steps)}
+        self.record.extend(SECTION, spent | self.found(trainer))
+
+    def found(self, trainer: L.Trainer) -> dict[str, Any]:
+        """Return what the training has shown of its gradients, for the section."""
+        return {}
+
+
+class KeepPrivacy(KeepGuarantee):
     """Keeps the privacy section of the record, and what a resumed training needs of it.
 
     Args:
@@ -170,7 +203,8 @@ class KeepPrivacy(Callback):
     """
 
     def __init__(self, private: PrivateGradient, record: RunRecord, facts: Mapping[str, Any]) -> None:
-        self.private, self.record, self.facts = private, record, facts
+        super().__init__(private.guarantee, record, facts)
+        self.private = private
         self.moved = False
         """Whether the first steps have been seen to move the weights."""
         self._first: dict[str, Tensor] | None = None
@@ -187,10 +221,8 @@ class KeepPrivacy(Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        guarantee = self.private.guarantee
-        log.info("privacy: %s", guarantee)
+        super().on_train_start(trainer, pl_module)
         self.private.choose()
-        self.record.extend(SECTION, {**asdict(guarantee), **self.facts})
         if not self.moved:
             self._first = {name: tensor.detach().clone() for name, tensor in self._weights().items()}
             self._after = min(trainer.global_step + _MOVED_AFTER, int(trainer.estimated_stepping_batches))
@@ -215,24 +247,14 @@ class KeepPrivacy(Callback):
         self.moved, self._first = True, None
 
     @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit" and trainer.global_step:
-            log.info("privacy: epsilon %.3g so far", self.private.guarantee.spent(trainer.global_step))
-
-    @override
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def found(self, trainer: L.Trainer) -> dict[str, Any]:
         count = self.private.count
-        self.record.extend(
-            SECTION,
-            {
-                **self.private.chosen,
-                "steps_taken": trainer.global_step,
-                "epsilon_of_steps_taken": self.private.guarantee.spent(trainer.global_step),
-                "clipped": count.clipped / max(1, count.units),
-                "not_finite": count.not_finite,
-                "weights_moved": self.moved,
-            },
-        )
+        return {
+            **self.private.chosen,
+            "clipped": count.clipped / max(1, count.units),
+            "not_finite": count.not_finite,
+            "weights_moved": self.moved,
+        }
 
     def _weights(self) -> dict[str, Tensor]:
         named = self.private.tuner.model.named_parameters()

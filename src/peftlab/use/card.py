@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +19,14 @@ from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
-from peftlab.runs.folder import AUDIT, FAIRNESS, ROBUSTNESS, VERDICTS
+from peftlab.runs.folder import VERDICTS
 from peftlab.runs.identity import leaves
 from peftlab.runs.label_budget import label_budget_of
+from peftlab.runs.notice import notice_of
 from peftlab.runs.privacy import SECTION as PRIVACY
 from peftlab.runs.privacy import guarantee
 from peftlab.scores.scorer import brief
+from peftlab.use.measurements import measurements
 
 UNKNOWN = "unknown"
 
@@ -110,7 +112,7 @@ def model_card(run: Run, published: Published, certainty: Certainty, doubt: str 
 ---
 
 # {_plain(record["name"])}
-
+{_notice(run)}
 A {published.pipeline} model: {_base_model(run)} fine-tuned on {_plain(record["data"]["name"])} by the method \
 `{_plain(method["name"])}`, which trained {_number(method["trainable_parameters"])} of \
 {_number(method["total_parameters"])} parameters. {published.about}
@@ -120,6 +122,11 @@ A {published.pipeline} model: {_base_model(run)} fine-tuned on {_plain(record["d
 Made by peftlab {_plain(record["code"]["version"])} on {_plain(record["started_at"])[:10]}: run \
 {_plain(record["run_id"])}, identity {_plain(record["identity"]["sha256"])}.
 """
+
+
+def _notice(run: Run) -> str:
+    notice = notice_of(run.config)
+    return "" if notice is None else f"\n> **Notice**: {_plain(notice)}\n"
 
 
 def metadata(run: Run, published: Published, doubt: str | None) -> ModelCardData:
@@ -341,9 +348,8 @@ def _limits(run: Run) -> Iterator[str]:
         for line in not_covered if isinstance(not_covered, list) else ():
             yield f"- **Not covered by it**: {_plain(line)}"
     yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
-    yield f"- **Fairness**: {_fairness(run.beside(FAIRNESS))}"
-    yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"
-    yield f"- **What it reveals of its training examples**: {_audit(run.beside(AUDIT))}"
+    for about, sentence in measurements(run):
+        yield f"- **{about}**: {_plain(sentence)}"
     parts = record["environment"]["nondeterministic_parts"]
     if parts:
         yield f"- **Training again may give other bits**, because of {_plain(', '.join(parts))}"
@@ -356,48 +362,6 @@ def _limits(run: Run) -> Iterator[str]:
     most = _section(run, "budget").get("eval_examples")
     if most is not None:
         yield f"- **Scored on at most** {_number(most)} examples of each split"
-
-
-def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last measurement of robustness says."""
-    try:
-        last = measured[-1]
-        drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
-        return _plain(f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}")
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _fairness(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last measurement of gaps between groups says."""
-    try:
-        last = [one for one in measured if one["kind"] == "groups"][-1]
-        apart = [one for one in last["found"] if one["says"] == "differs"]
-        gaps = [f"{one['attribute']} {one['gap']['metric']} {one['gap']['value']:.4f}" for one in apart]
-        others = f"{len(last['found']) - len(apart)} of {len(last['found'])} gaps between groups were not shown"
-        return _plain(f"on {last['examples']} examples of {last['split']}: {'; '.join([*gaps, others])}")
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _audit(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last audit says, of the attack on the run with the largest area."""
-    try:
-        last = measured[-1]
-        best = max((one for one in last["attacks"] if one["of"] == "run"), key=lambda one: one["auc"]["value"])
-        area, rate = best["auc"], best["rates"][1]
-        return _plain(
-            f"attack {best['name']}, {last['members']} training examples against {last['others']} others: area "
-            f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}; .5 is guessing), "
-            f"{rate['tpr']['value']:.1%} recognised at {rate['allowed']:.1%} false alarms; "
-            f"epsilon is at least {last['epsilon']:.2f} at delta {last['delta']:g}"
-        )
-    except (LookupError, TypeError, ValueError):
-        return "unknown, not measured"
-
-
-def _drop(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:+.4f}"
 
 
 def _base_model(run: Run) -> str:

@@ -32,6 +32,7 @@ from peftlab.methods.method import Method
 from peftlab.positions import longest_row
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
+from peftlab.runs.notice import notice_of
 from peftlab.runs.record import RunRecord
 from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
 from peftlab.tasks.processor import Processor
@@ -112,6 +113,11 @@ class FinishedRun:
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
+
+    @property
+    def notice(self) -> str | None:
+        """What everybody who uses the model is to be told; None: nothing."""
+        return notice_of(self.config)
 
     @cached_property
     def spec(self) -> RunSpec:

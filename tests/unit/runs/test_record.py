@@ -36,6 +36,7 @@ CONFIG: dict[str, Any] = {
     "run_dir": None,
     "existing": "auto",
     "allow": [],
+    "notice": "not for clinical use",
     "logger": {"csv": {"flush": 10}},
     "regularizer": {
         "distil": {"teacher": "runs/teacher", "alpha": 0.5},

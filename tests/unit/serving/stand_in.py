@@ -35,6 +35,7 @@ class Card:
     mixed: bool = True
     example: Any = "fine"
     folder: Path = Path("/nowhere")
+    notice: str | None = None
 
 
 class StandIn:
@@ -55,7 +56,9 @@ class StandIn:
         self.free = 0
 
     def card(self, name: str) -> Card:
-        return Card(name, generates=name == "writer")
+        return Card(
+            name, generates=name == "writer", notice="no diagnosis \u2013 ask" if name in ("tone", "writer") else None
+        )
 
     def read(self, name: str, one: Any, **options: Any) -> Query:
         if options.get("seed") == 13:

@@ -216,7 +216,16 @@ def test_cards_say_what_a_caller_needs_and_no_more():
         "generates": False,
         "mixed": True,
         "example": "fine",
+        "notice": None,
     }
+
+
+def test_a_notice_is_told_with_the_model_and_with_every_answer():
+    served = Served()
+    assert [card["notice"] for card in served.get("/v1/models").json()["models"]][1:] == ["no diagnosis \u2013 ask"] * 2
+    told = [served.post({"model": name, "inputs": ["x"]}).headers.get("x-notice") for name in ("ner", "tone")]
+    told.append(served.post(_streamed("a b")).headers.get("x-notice"))
+    assert told == [None, "no diagnosis %E2%80%93 ask", "no diagnosis %E2%80%93 ask"]
 
 
 def test_the_documentation_has_every_route_and_asks_nobody():

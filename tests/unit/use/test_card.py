@@ -161,11 +161,21 @@ def test_names_from_strangers_stay_text(run):
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
 
 
+def test_a_notice_stands_before_all_else(run):
+    assert "Notice" not in card(run).text
+    text = card(config(run, notice="not for clinical use")).text
+    assert text.index("> **Notice**: not for clinical use") < text.index("## Intended use")
+
+
 def test_what_was_measured_of_it_is_told(run):
     (run.record.folder / "reproduction.json").write_text('[{"verdict": "identical", "because": "all is the same"}]')
     (run.record.folder / "robustness.json").write_text(
         '[{"metric": "accuracy", "examples": 5, "split": "test", '
         '"outcomes": [{"perturbation": "typo", "drop": {"value": 0.25}}]}]'
+    )
+    (run.record.folder / "slices.json").write_text(
+        '[{"metric": "entity_f1", "split": "test", "found": [{"slicer": "negation", "name": "negated", '
+        '"score": {"value": 0.5}, "rest": 0.75, "says": "differs"}, {"says": "not shown"}]}]'
     )
     (run.record.folder / "fairness.json").write_text(
         '[{"kind": "groups", "examples": 5, "split": "test", "found": [{"attribute": "terms=gender", '
@@ -181,6 +191,7 @@ def test_what_was_measured_of_it_is_told(run):
     for told in (
         "The last verdict is `identical`: all is the same.",
         "loss of accuracy on 5 examples of test: typo +0.2500",
+        "negation, negated 0.5000 (the rest 0.7500); 1 of 2 slices were not shown to differ",
         "on 5 examples of test: terms=gender fnr 0.2000; 1 of 2 gaps between groups were not shown",
         "attack loss, 9 training examples against 8 others: area 0.600 (0.500 to 0.700; .5 is guessing), 12.5% recogni",
         "because of scatter",

@@ -19,7 +19,7 @@ METHOD = "peft"
 FOLD = "data.fold"
 """The key of the fold that a run of a cross-validation is tested on, such as ``2/5``."""
 
-NO_AXES = ("seed", "name", "run_dir", "sweep_dir", "existing", "allow", "logger", "callbacks", "budget.test")
+NO_AXES = ("seed", "name", "run_dir", "sweep_dir", "existing", "allow", "notice", "logger", "callbacks", "budget.test")
 """Overrides that differ between runs of one method, or change nothing."""
 
 _MOST_VALUES = 8

@@ -89,7 +89,7 @@ def of_cors(scope: Mapping[str, Any], origins: Iterable[str]) -> Headers:
     named = values(scope, b"origin")
     if len(named) != 1 or named[0] not in origins:
         return [vary]
-    shown = (b"access-control-expose-headers", b"x-request-id, retry-after")
+    shown = (b"access-control-expose-headers", b"x-request-id, retry-after, x-notice")
     return [vary, (b"access-control-allow-origin", named[0].encode("latin-1")), shown]
 
 

@@ -76,6 +76,8 @@ class ModelCard:
     example: Any
     """An input that it accepts; None: unknown."""
     folder: Path
+    notice: str | None = None
+    """What everybody who asks it is to be told; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +358,7 @@ class _Served:
             mixed=self.mixed is not None,
             example=next(filter(self._accepts, _EXAMPLES), None),
             folder=self.run.folder.path,
+            notice=self.run.notice,
         )
 
     def _accepts(self, one: Any) -> bool:

@@ -91,6 +91,8 @@
     if (labels.length) facts.labels = labels.length > 9 ? `${labels.slice(0, 8).join(", ")} and ${labels.length - 8} more` : labels.join(", ");
     $("card").replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(([key, value]) =>
       make("div", {}, make("dt", { textContent: key }), make("dd", { textContent: value }))));
+    $("notice").textContent = card.notice || "";
+    $("notice").hidden = !card.notice;
     $("run").textContent = card.run ? `run ${card.run}` : "";
     drawFields(card.example);
     $("lines-field").hidden = !isText(card.example) || card.generates;

@@ -1,0 +1,1 @@
+"""By what are examples and entities divided? One file a slicer, found because it lies here."""
