@@ -31,7 +31,14 @@ def test_every_command_of_its_readme_runs(tiny_model, tiny_texts, tmp_path, monk
         "trainer=cpu",
         "logger=[]",
     ]
-    tiny += ["trainer.precision=32-true", "budget=smoke", "budget.max_steps=120", "optimizer.lr=5e-3", "callbacks=[]"]
+    tiny += [
+        "trainer.precision=32-true",
+        "budget=smoke",
+        "budget.max_epochs=null",
+        "budget.max_steps=120",
+        "optimizer.lr=5e-3",
+        "callbacks=[]",
+    ]
     settings = Path("watch.yaml")  # 16 texts do not show how five labels are confused, and come again and again
     settings.write_text(settings.read_text() + "correction: none\nmin_count: 5\nrepeats: all\n")
     for line in COMMANDS.splitlines():

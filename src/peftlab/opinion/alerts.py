@@ -95,11 +95,11 @@ def _id(*parts: object) -> str:
 def _sentence(one: Series, rises: bool, size: Size, since: str, level: float) -> str:
     """Return an alert in a sentence."""
     scale, unit = (1.0, "") if not one.cell else (100.0, " points")
-    before, share = (f"{value:.3f}" if not one.cell else f"{value:.1%}" for value in (size.before, size.share))
+    before, share = (f"{value:.3f}" if not one.cell else f"{100 * value:.1f} %" for value in (size.before, size.share))
     change, low, high = (f"{scale * value:+.3g}" for value in (size.difference, size.low, size.high))
     return (
         f"{one.name} {'rises' if rises else 'falls'}: from {before} to {share} ({change}{unit}, {low} to {high} at "
-        f"{level:.0%}) since {since}"
+        f"{100 * level:g} %) since {since}"
     )
 
 

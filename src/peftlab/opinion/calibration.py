@@ -7,7 +7,7 @@ baseline's means are estimated anew, so that their error is part of the rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ class Plan:
         least: the floor of the variances, shape (series,).
         shift: that is to be found fast, shape (series,).
         min_count: a window with fewer texts says nothing.
+        families: the places of series that are judged together, see `Monitor`.
     """
 
     phases: np.ndarray
@@ -47,6 +48,7 @@ class Plan:
     least: np.ndarray
     shift: np.ndarray
     min_count: int
+    families: Sequence[np.ndarray]
 
     def normal(self, values: Values) -> Normal:
         """Return what is normal in the baseline of streams."""
@@ -181,7 +183,9 @@ def calibrate(plan: Plan, null: Values, detector: Detection, allowed: float, clo
     tails = Tails.of(np.stack([free.step(window, k).statistic for window in z]))
 
     def rate(level: float) -> float:
-        return float(alerts_a_month(plan, z, k, lambda s: Monitor(detector, tails, level, close_after, s)).sum())
+        return float(
+            alerts_a_month(plan, z, k, lambda s: Monitor(detector, tails, level, close_after, s, plan.families)).sum()
+        )
 
     low, high = _LEAST_LEVEL, _MOST_LEVEL
     for _ in range(_HALVINGS):

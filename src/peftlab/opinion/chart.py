@@ -47,7 +47,8 @@ class Chart:
     def monitor(self, settings: Settings) -> Monitor:
         """Return a monitor that has seen nothing."""
         calibration, shape = self.calibration, (len(self.series),)
-        return Monitor(settings.detector, calibration.tails, calibration.level, settings.close_after, shape)
+        level, after = calibration.level, settings.close_after
+        return Monitor(settings.detector, calibration.tails, level, after, shape, families_of(self.series))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -126,6 +127,7 @@ def chart_of(
         least=ranges**2 * 0.5 / (total + 1),
         shift=np.asarray([settings.shift if one.cell else np.nan for one in series]),
         min_count=settings.min_count,
+        families=families_of(series),
     )
     streams = streams_of(plan)
     log.info("the baseline is complete: %d series, %d months are simulated", len(series), round(streams * months))
@@ -135,11 +137,17 @@ def chart_of(
     calibration = calibrate(plan, null, detector, settings.false_alarms_per_month, settings.close_after)
 
     def make(shape: tuple[int, ...]) -> Monitor:
-        return Monitor(detector, calibration.tails, calibration.level, settings.close_after, shape)
+        return Monitor(detector, calibration.tails, calibration.level, settings.close_after, shape, plan.families)
 
     replayed = replay(plan, values, make, np.random.default_rng((settings.seed, zlib.crc32(b"replay"))))
     unwatched = [one.name for one, enough in zip(candidates, usable, strict=True) if not enough]
     return Chart(series, unwatched, plan.normal(values), calibration, replayed)
+
+
+def families_of(series: Sequence[Series]) -> list[np.ndarray]:
+    """Return the places of shares, and those of measures of the texts themselves: two families of hypotheses."""
+    are_shares = np.asarray([bool(one.cell) for one in series])
+    return [places for places in (np.flatnonzero(are_shares), np.flatnonzero(~are_shares)) if len(places)]
 
 
 def _is_estimated(one: Series, windows: Sequence[Window]) -> bool:

@@ -10,7 +10,7 @@ quiet windows it is over, and its detector begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,8 @@ class Monitor:
         level: of the procedure of Benjamini and Hochberg.
         close_after: quiet windows that end an alert.
         shape: (..., series).
+        families: the places of the series that the procedure takes together; None: all. Many true alerts in a family
+            make it generous to the rest, so that what is said of opinions must not decide on the texts themselves.
 
     Attributes:
         open: 1 where an alert that something rises is open, -1 that it falls, 0: none.
@@ -91,9 +93,16 @@ class Monitor:
     """
 
     def __init__(
-        self, detector: Detection, tails: Tails | None, level: float, close_after: int, shape: tuple[int, ...]
+        self,
+        detector: Detection,
+        tails: Tails | None,
+        level: float,
+        close_after: int,
+        shape: tuple[int, ...],
+        families: Sequence[np.ndarray] | None = None,
     ) -> None:
         self._detector, self._tails, self._level, self._close_after = detector, tails, level, close_after
+        self._families = [np.arange(shape[-1])] if families is None else families
         self._state = np.zeros((detector.numbers, *shape))
         self.open = np.zeros(shape, np.int64)
         self._quiet = np.zeros(shape, np.int64)
@@ -112,7 +121,8 @@ class Monitor:
         moved = np.zeros(z.shape, bool)
         if self._tails is not None:
             p = np.where(seen, self._tails.p(np.where(seen, statistic, 0.0)), np.nan)
-            moved = rejected(p, self._level)
+            for family in self._families:
+                moved[..., family] = rejected(p[..., family], self._level)
         opened = moved & (self.open == 0)
         self.open = np.where(opened, np.where(sides[0] >= sides[1], 1, -1), self.open)
         quiet = seen & (self.open != 0) & (self.open * z < k) & ~opened

@@ -78,7 +78,7 @@ def _alerts(watch: Watch) -> Iterator[Block]:
         "alerts",
         tuple(Column(name, numeric=name in numeric) for name in columns),
         tuple(rows),
-        f"Alerts, the newest first; the interval is of the change, at {watch.settings.level:.0%}",
+        f"Alerts, the newest first; the interval is of the change, at {100 * watch.settings.level:g} %",
     )
     for alert in list(reversed(opened))[:MOST_ALERTS]:
         yield Paragraph(alert["text"])
@@ -130,7 +130,7 @@ def _data(watch: Watch, values: Values, columns: Sequence[int]) -> dict[str, Any
         "windows": [start.isoformat() for start in starts],
         "baseline": (base.start, base.stop - 1),
         "y": {"label": series[0].group, "unit": "percent" if series[0].cell else "plain"},
-        "band": f"{watch.settings.level:.0%} interval"
+        "band": f"{100 * watch.settings.level:g} % interval"
         + (", with the errors of the classifier" if watch.settings.correction == "adjusted" and series[0].cell else ""),
         "series": [
             {

@@ -33,6 +33,8 @@ def _choice(package: Any, key: str) -> Any:
     """Return what builds one of the classes in a package of options, from its name or from a section with it."""
 
     def build(value: Any) -> Any:
+        if type(value) in map(package.chosen, package.kinds()):  # from Python
+            return value
         section = {key: value} if isinstance(value, str) else value
         if not isinstance(section, Mapping) or not isinstance(kind := section.get(key), str):
             raise ValueError(f"expected a section with `{key}`, one of {', '.join(package.kinds())}")

@@ -56,13 +56,12 @@ class Shares:
 
     def estimated(self, question: int, counts: np.ndarray) -> np.ndarray:
         """Return the shares behind counts, shape (..., labels), on the simplex; NaN without any."""
-        shares = counts / np.where(counts.sum(-1, keepdims=True) > 0, counts.sum(-1, keepdims=True), np.nan)
+        total = counts.sum(-1, keepdims=True)
+        shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
         confusion = self._questions[question].confusion if self._adjust else None
-        return (
-            shares
-            if confusion is None
-            else np.where(np.isnan(shares), np.nan, project(np.nan_to_num(shares) @ confusion.inverse.T))
-        )
+        if confusion is None:
+            return shares
+        return np.where(np.isnan(shares), np.nan, project(np.nan_to_num(shares) @ confusion.inverse.T))
 
     def draws(self, question: int, counts: np.ndarray) -> np.ndarray:
         """Return draws of the shares behind counts, shape (..., draws, labels)."""
@@ -101,11 +100,9 @@ class Shares:
         )
         reach = norm.ppf(self._tails[1]) * np.hypot(error, own)
         low, high = share - reach - before, share + reach - before
-        return (
-            Size(share, before, max(low, -before), min(high, 1 - before))
-            if one.cell
-            else Size(share, before, low, high)
-        )
+        if one.cell:
+            low, high = max(low, -before), min(high, 1 - before)
+        return Size(share, before, low, high)
 
     def risen_most(self, one: Series, base: Sequence[Window], later: Sequence[Window]) -> int:
         """Return the label whose share has risen most where that of `one` has fallen."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ class Watch:
             self.alerts.append(closed(self, column, int(sides[column])))
             del self.running[chart.series[column].name]
 
-    @property
+    @cached_property
     def shares(self) -> Shares:
         """What estimates shares with their intervals."""
         settings = self.settings

@@ -1,4 +1,4 @@
-"""How shares move over time: a line a series with its band, the baseline in grey, and the windows of alerts marked."""
+"""How shares move over time: a line a series with its band, the baseline in grey, and red marks where alerts open."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Data:
 
 
 def draw(data: Data, picture: Picture) -> None:
-    """Draw a line and a band a series, and a ring around each window with an alert."""
+    """Draw a line and a band a series, with a larger mark where an alert has opened."""
     axes = picture.axes()
     times = [window.replace(tzinfo=None) for window in data.windows]
     first, last = data.baseline
@@ -62,12 +62,9 @@ def draw(data: Data, picture: Picture) -> None:
         axes.fill_between(times, low, high, color=of.colour, alpha=0.16, linewidth=0)  # type: ignore[arg-type]
         for places, look in (
             ([n for n in known if n % every == 0 and n not in one.alerts], {"markersize": 3}),
-            (
-                [n for n in known if n in one.alerts],
-                {"markersize": 10, "markerfacecolor": "none", "markeredgecolor": BAD.paper, "markeredgewidth": 1.6},
-            ),
+            ([n for n in known if n in one.alerts], {"markersize": 9, "color": BAD.paper}),
         ):
-            texts = [_text(data, one, n, bool(look.get("markeredgewidth"))) for n in places]
+            texts = [_text(data, one, n) for n in places]
             picture.dots(axes, [times[n] for n in places], [share[n] for n in places], of, texts, **look)  # type: ignore[misc]
     measure(axes, "y", data.y, [value for one in data.series for value in one.share])
     locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
@@ -78,8 +75,8 @@ def draw(data: Data, picture: Picture) -> None:
     picture.legend([one.label for one in data.series], lines=True)
 
 
-def _text(data: Data, one: Series, place: int, is_alert: bool) -> str:
+def _text(data: Data, one: Series, place: int) -> str:
     share = one.share[place]
     assert share is not None
     value = Interval(value=share, low=one.low[place], high=one.high[place]).written(data.y)
-    return f"{one.label}, {data.windows[place]:%Y-%m-%d %H:%M}: {value}{', alert' if is_alert else ''}"
+    return f"{one.label}, {data.windows[place]:%Y-%m-%d %H:%M}: {value}{', alert' if place in one.alerts else ''}"
