@@ -30,7 +30,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from tests.sound_models import MAKERS, make_sound_model, write_tones
 from tests.tiny_models import make_language_model
+from tests.vision_models import FAMILIES, draw_pictures, make_vision_model
 
 from peftlab.composing.compose import conf_dir, config_groups
 from peftlab.composing.own_hydra import own_hydra
@@ -219,8 +221,34 @@ def make_model(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def language_model(made_once: MadeOnce) -> Callable[[str], Path]:
-    """Return a maker of the folders of tiny decoders and encoder-decoders, by kind; see `tests.tiny_models`."""
-    return lambda kind: made_once(f"model_{kind}", lambda folder: make_language_model(kind, folder))
+    """Return a maker of the folders of tiny decoders, encoder-decoders, vision models and models for sounds, by kind;
+    see `tests.tiny_models`, `tests.vision_models` and `tests.sound_models`."""
+
+    def make(kind: str, folder: Path) -> Path:
+        if kind in MAKERS:
+            return make_sound_model(kind, folder)
+        return make_vision_model(kind, folder) if kind in FAMILIES else make_language_model(kind, folder)
+
+    return lambda kind: made_once(f"model_{kind}", lambda folder: make(kind, folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_pictures(made_once: MadeOnce) -> Path:
+    """A folder with train, dev and test, each with the folders green and red of 10 pictures."""
+    return made_once("pictures", draw_pictures)
+
+
+@pytest.fixture(scope="session")
+def tiny_recordings(made_once: MadeOnce) -> Path:
+    """A folder with tables for train, validation and test of recordings of low and high tones by 4 speakers each."""
+    return made_once("recordings", lambda folder: write_tones(folder, speakers=12))
+
+
+@pytest.fixture(scope="session")
+def tiny_transcripts(made_once: MadeOnce) -> Path:
+    """The same with what is said: ``down`` or ``up``."""
+    said = {"low": "down", "high": "up"}
+    return made_once("transcripts", lambda folder: write_tones(folder, "text", said.__getitem__, 12))
 
 
 def sentences(count: int, seed: int) -> str:
@@ -476,6 +504,30 @@ def tiny_headlines(made_once: MadeOnce) -> Path:
     return made_once("headlines", fill)
 
 
+@pytest.fixture(scope="session")
+def tiny_interactions(made_once: MadeOnce) -> Path:
+    """A folder with interactions.csv of 30 users, 7 each of 20 items, items.csv and users.csv. Most go on to the item
+    after their last one, and like the even ones."""
+
+    def fill(folder: Path) -> None:
+        draw = random.Random(0)
+        people, places = NAMES["PER"], NAMES["LOC"]
+        items = [f"i{n},{draw.choice(people)} moved to {draw.choice(places)} {n},{n % 3},{1990 + n}" for n in range(20)]
+        (folder / "items.csv").write_text("\n".join(["item,title,genre,year", *items]) + "\n", encoding="utf-8")
+        (folder / "users.csv").write_text(
+            "\n".join(["user,age", *(f"u{user},{20 + user}" for user in range(30))]) + "\n", encoding="utf-8"
+        )
+        rows = ["user,item,time,liked"]
+        for user in range(30):
+            item = draw.randrange(20)
+            for time in range(7):
+                rows.append(f"u{user},i{item},{100 * time + user},{1 - item % 2}")
+                item = (item + 1 if draw.random() < 0.8 else item + 3) % 20
+        (folder / "interactions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    return made_once("interactions", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
@@ -483,7 +535,11 @@ DataFor = Callable[[Any], list[str]]
 def data_for(request: pytest.FixtureRequest) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
     columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
+    spoken = ["data.format.rows.group=speaker", "task.max_seconds=0.5"]
     of_examples = {
+        "Picture": ["pictures", "tiny_pictures"],
+        "Recording": ["recording_table", "tiny_recordings", *spoken],
+        "Transcribed": ["transcripts", "tiny_transcripts", *spoken],
         "Sentence": ["files", "tiny_data"],
         "Text": ["csv", "tiny_texts"],
         "Question": ["questions", "tiny_questions"],
@@ -494,6 +550,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "Preference": ["preferences", "tiny_preferences"],
         "SourceTarget": ["source_target", "tiny_headlines"],
         "Conversation": ["conversations", "tiny_headlines", *columns],
+        "Interaction": ["interactions", "tiny_interactions", "data.format.label=liked", "data.batch_size=8"],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

@@ -90,5 +90,6 @@ def let_ends_learn(model: PreTrainedModel) -> None:
     """
     ends = getattr(model.config.get_text_config(), "eos_token_id", None)
     embeddings: Any = input_embeddings(model)
-    if getattr(embeddings, "padding_idx", None) in (ends if isinstance(ends, list) else [ends]):
+    padding = getattr(embeddings, "padding_idx", None)
+    if padding is not None and padding in (ends if isinstance(ends, list) else [ends]):
         embeddings.padding_idx = None

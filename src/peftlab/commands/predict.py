@@ -1,4 +1,4 @@
-"""``peftlab predict``: what a run's model finds in texts, or writes."""
+"""``peftlab predict``: what a run's model finds in texts or files, or writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from peftlab.commands import loaded
@@ -15,12 +17,14 @@ from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import cell, table
 
 GROUP = "use"
-SUMMARY = "what a run's model finds in texts, or writes"
+SUMMARY = "what a run's model finds in texts or files, or writes"
 DESCRIPTION = "The exit code is 1 where a line of a file has no answer; the others have theirs."
 EXAMPLES = (
     'peftlab predict 3f9c2a "Marie Curie moved from Warsaw to Paris."',
     "peftlab predict 3f9c2a --file texts.txt --json        # a text a line; prints an answer a line",
     "peftlab predict 3f9c2a --jsonl tickets.jsonl          # an object a line",
+    "peftlab predict 8a41d7 photo.jpg more_photos         # of a run on pictures: files, and folders of them",
+    "peftlab predict 3f9c2a notes/ --standoff out          # named entities of text files, in BRAT's format",
     'peftlab predict 5d2e8c "Name three rivers." --stream --generate max_new_tokens=64   # a model that writes',
     "peftlab predict 5d2e8c --chat                         # a line of yours, an answer, and so on",
 )
@@ -32,20 +36,25 @@ CHUNK = 1024
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the run, and the source of the texts."""
     add_run(parser)
-    parser.add_argument("texts", metavar="TEXT", nargs="*")
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="a text; or of a run on files, a file or a folder")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--file", metavar="FILE", help="one text a line; - is stdin")
     source.add_argument(
         "--jsonl",
         metavar="FILE",
         help="one JSON object a line, with `text` and what else the task takes (`words`, or `text_pair`), or as the "
-        "run's data calls them; its other keys are passed on, as given_KEY where an answer has KEY; - is stdin; prints "
-        "JSON",
+        "run's data calls them, or of a run on files, `path`, relative to FILE; its other keys are passed on, as "
+        "given_KEY where an answer has KEY; - is stdin; prints JSON",
     )
     source.add_argument(
         "--chat",
         action="store_true",
         help="talk with a model of conversations: each line of stdin is your next turn, until the end of the input",
+    )
+    parser.add_argument(
+        "--standoff",
+        metavar="FOLDER",
+        help="TEXT are text files, *.txt, or folders of them: writes each there, with its entities in BRAT's *.ann",
     )
     parser.add_argument("--stream", action="store_true", help="print one text as the model writes it")
     parser.add_argument(
@@ -65,17 +74,24 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("--stream prints one text as it is written: name one TEXT, without --json")
     if options.chat and options.json:
         raise UserError("--chat prints what the model writes, and no JSON: leave --json out")
+    if options.standoff and (not options.texts or options.stream or options.json):
+        raise UserError("--standoff writes files: name files or folders of texts, without --stream and --json")
     generate = _settings(options.generate)
     run = loaded(options, only_answers=True)
     if run.notice:
         print(f"notice: {escaped(run.notice)}", file=sys.stderr)
     show = _as_json if options.json or options.jsonl else _for_people
-    if options.chat:
+    if options.standoff:
+        from peftlab.use.standoff_files import annotate
+
+        for file in annotate(run, options.texts, options.standoff):
+            print(file)
+    elif options.chat:
         _chat(run, generate)
     elif options.stream:
         _written(run.stream(options.texts[0], **generate))
     elif options.texts:
-        for answer in run.predict(options.texts, **generate):
+        for answer in run.predict(_files(options.texts) if _takes_files(run) else options.texts, **generate):
             print(show(answer))
     else:
         _print_lines(run, options, generate, show)
@@ -90,12 +106,34 @@ def _print_lines(
     source = source_of(options.jsonl or options.file)
     count = refused = 0
     texts = objects(options.jsonl) if options.jsonl else lines(options.file)
+    if _takes_files(run) and source != "stdin":
+        texts = map(partial(_from, Path(source).parent), texts)
     for count, result in enumerate(run.answers(texts, CHUNK, **generate), start=1):
         refused += isinstance(result, Refused)
         print(show(result.at(f"{source}:{count}") if isinstance(result, Refused) else result))
     if refused:
         print(f"error: {refused} of {count} lines have no answer; each says why", file=sys.stderr)
         sys.exit(1)
+
+
+def _takes_files(run: Any) -> bool:
+    from peftlab.tasks.media_files import MediaTask
+
+    return isinstance(run.parts.task, MediaTask)
+
+
+def _files(names: Sequence[str]) -> list[dict[str, str]]:
+    """Return the files called `names` as objects to answer; a folder stands for the files in it, hidden ones apart."""
+    paths = chain(*(sorted(Path(name).iterdir()) if Path(name).is_dir() else [Path(name)] for name in names))
+    return [{"path": str(path)} for path in paths if not path.name.startswith(".") and not path.is_dir()]
+
+
+def _from(folder: Path, one: Any) -> Any:
+    """Return an object, or a line, that names a file, with its path relative to `folder`."""
+    if isinstance(one, str):
+        one = {"path": one}
+    is_named = isinstance(one, dict) and isinstance(one.get("path"), str)
+    return {**one, "path": str(folder / one["path"])} if is_named else one
 
 
 def _chat(run: Any, generate: dict[str, Any]) -> None:
@@ -145,7 +183,7 @@ def _as_json(answer: dict[str, Any]) -> str:
 
 def _for_people(answer: dict[str, Any]) -> str:
     """Return the text, and below it the results, one a line; nested objects are shown in JSON only."""
-    text = answer.pop("text", "")
+    text = answer.pop("text", "") or answer.pop("path", "")
     if (error := answer.get("error")) is not None:
         return f"{text}\n  error: {error}"
     if "written" in answer:

@@ -250,7 +250,7 @@ def _some(members: Sequence[Any], task: Task, number: int = 10) -> Iterator[Show
     """Yield some examples, in the order of the split."""
     for place in sorted(np.random.default_rng(0).permutation(len(members))[:number].tolist()):
         example = members[place]
-        yield Shown(example.id, shown(task.text_key(example)), label_of(task.gold(example)))
+        yield Shown(example.id, shown(task.title(example)), label_of(task.gold(example)))
 
 
 def _warnings(

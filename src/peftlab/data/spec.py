@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -19,7 +19,7 @@ from peftlab.data.splits import Splits
 from peftlab.data.subset import Subset
 from peftlab.data.written import as_written
 from peftlab.scores.scorer import SCORED
-from peftlab.sources import FilesSource, IndexSource
+from peftlab.sources import Fetched, FilesSource, IndexSource
 from peftlab.tasks.limits import Limits
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -42,6 +42,17 @@ def takes_folders(format: Format, path: Path) -> bool:
     """Return whether a split is a folder in this format, of a data set at `path`."""
     taken = getattr(format, "takes_folders", False)
     return bool(taken(path) if callable(taken) else taken)
+
+
+def digest_of(format: Format, fetched: Fetched, name: str) -> str:
+    """Return the sha256 of all that the format reads of a split: the file, the folder or the files `name`, and for a
+    table of other files, these too.
+
+    Raises:
+        SourceError, DataError: something of it cannot be read.
+    """
+    own: Callable[[Path], str] | None = getattr(format, "digest", None)
+    return fetched.digest(name) if own is None else own(fetched.file(name))
 
 
 def _sample_size(size: Any) -> Any:

@@ -14,10 +14,10 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.factors import Factors
-from peftlab.methods.generating import is_encoder_decoder
 from peftlab.methods.head import is_of_head
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, spec
+from peftlab.methods.random_inputs import random_inputs
 from peftlab.tasks.heads import logits_of
 
 _COUNTS = 1e-6
@@ -134,9 +134,7 @@ class Combined(Method):
         try:
             with torch.random.fork_rng(devices=()), torch.enable_grad():
                 torch.manual_seed(0)
-                ids = torch.randint(model.config.vocab_size, (2, 8)).to(device)
-                inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-                inputs |= {"decoder_input_ids": ids} if is_encoder_decoder(model) else {}
+                inputs = {name: tensor.to(device) for name, tensor in random_inputs(model).items()}
                 outputs = logits_of(model(**inputs)).values()
                 some: Any = sum((output * torch.randn(output.shape).to(output)).sum() for output in outputs)
                 gradients = torch.autograd.grad(some, parameters, allow_unused=True)

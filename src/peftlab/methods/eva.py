@@ -50,9 +50,10 @@ class Eva(LibraryMethod):
             ConfigError: none of them has as many tokens as there are directions to find: the library would search on.
         """
         inputs = [dict(batch) for batch in islice(batches, self.batches)]
-        real = functools.partial(real_tokens, model.config.pad_token_id)
+        real = functools.partial(real_tokens, getattr(model.config, "pad_token_id", None))
         rank = int(self.options.get("r", 8))
-        most = max(min(int(each.sum()) for each in real(batch, None) if each is not None) for batch in inputs)
+        counts = [[int(each.sum()) for each in real(batch, None) if each is not None] for batch in inputs]
+        most = max(min(of_batch, default=rank) for of_batch in counts)
         if most < rank:
             raise ConfigError(
                 f"peft.r={rank}: no batch has as many tokens for EVA to find as many directions in, the largest has "

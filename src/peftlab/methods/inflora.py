@@ -133,7 +133,7 @@ class InfLora(ContinuedLora):
             with torch.no_grad(), torch.autocast(device.type, enabled=False):
                 for batch in islice(batches, self.batches):
                     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-                    real = real_tokens(model.config.pad_token_id, inputs, None)
+                    real = real_tokens(getattr(model.config, "pad_token_id", None), inputs, None)
                     model(**inputs)
         finally:
             model.train(was_training)

@@ -17,7 +17,8 @@ _OF_SOURCE = re.compile(r"(EncDecAttention|encoder_attn|crossattention)\.(k|v|k_
 class Real(NamedTuple):
     """Which tokens of a batch are not padding, (rows, tokens)."""
 
-    tokens: Tensor
+    tokens: Tensor | None
+    """None: all are, as those of pictures."""
     targets: Tensor | None
     """Those of an encoder-decoder's decoder; None: the model has one stack of blocks."""
 
@@ -27,16 +28,25 @@ def real_tokens(padding: int | None, batch: Mapping[str, Tensor], _config: Any) 
 
     In rows of several texts, positions begin anew with each text, and with each token of padding.
     """
-    ids, mask, numbers = batch["input_ids"], batch.get("attention_mask"), batch.get("position_ids")
+    ids, mask, numbers = batch.get("input_ids"), batch.get("attention_mask"), batch.get("position_ids")
     targets = batch.get("decoder_input_ids")
+    if ids is None and targets is None:
+        of_samples = "input_values" in batch  # of which several make a token
+        return Real(None if mask is None or of_samples else mask.bool(), None)
+    if ids is None:  # a sound, all of which is heard
+        return Real(None, _real_targets(targets, padding))
     if mask is None and numbers is not None:
         begins = F.pad(numbers == 0, (0, 1), value=True)
         mask = ~(begins[:, :-1] & begins[:, 1:])  # a text of one token, which predicts nothing, counts as padding
     real = torch.ones_like(ids).bool() if mask is None else mask.bool()
     if targets is None:
         return Real(real, None)
+    return Real(real, _real_targets(targets, padding))
+
+
+def _real_targets(targets: Tensor, padding: int | None) -> Tensor:
     first = torch.arange(targets.shape[1], device=targets.device) == 0  # which is T5's padding, and real
-    return Real(real, (targets != padding) | first)
+    return (targets != padding) | first
 
 
 def rows_of(inputs: Tensor | tuple[Tensor, ...], real: Real, name: str) -> Tensor:
@@ -50,6 +60,6 @@ def rows_of(inputs: Tensor | tuple[Tensor, ...], real: Real, name: str) -> Tenso
     states = inputs if isinstance(inputs, Tensor) else inputs[0]
     of_targets = real.targets is not None and "decoder." in name and not _OF_SOURCE.search(name)
     mask = real.targets if real.targets is not None and of_targets else real.tokens
-    if states.ndim == 3 and len(states) == len(mask):
+    if mask is not None and states.ndim == 3 and len(states) == len(mask):
         return states[:, -mask.shape[1] :][mask]
     return states.reshape(-1, states.shape[-1])

@@ -24,6 +24,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.factors import Factors, products, why_not_averaged
+from peftlab.methods.feature_maps import check_takes_maps
 from peftlab.methods.head import is_of_head
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json
 from peftlab.methods.targets import Layers, check_layers, target_modules
@@ -195,6 +196,7 @@ class LibraryMethod(Method):
         Raises:
             ConfigError: the target matches nothing, or the library refuses an option.
         """
+        check_takes_maps(model, self.peft_type, self.name)
         targets = target_modules(model, self.target, context.not_adapted, self.layers)
         config = self._config_class(
             task_type=None if context.task_type in DROPS_INPUTS else context.task_type,

@@ -27,7 +27,16 @@ from peftlab.methods.generating import generates, has_decoder, has_windows, is_e
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past, heads_of_keys
-from peftlab.methods.virtual_tokens import add_to_source, add_to_text, cut, prepend, virtual_tokens
+from peftlab.methods.random_inputs import reads_pictures, reads_sounds
+from peftlab.methods.virtual_tokens import (
+    add_to_patches,
+    add_to_source,
+    add_to_text,
+    cut,
+    patches_of,
+    prepend,
+    virtual_tokens,
+)
 from peftlab.storage.tensors import load_into, save
 
 REPARAMETRISATION = "prompt_encoder.safetensors"
@@ -157,7 +166,8 @@ class InputPrompts(Prompts):
 
     They are attended to, have the first token type, and take the first positions. A head with outputs for each token
     returns none for them; a classifier that reads the first token reads the first virtual one, as in the library, and
-    one on a decoder the last token of the text. Of an encoder-decoder, only the encoder has them.
+    one on a decoder the last token of the text. Of an encoder-decoder, only the encoder has them. In a picture, they
+    stand before the patches, without a position, and the head never sees them (Jia et al. 2022, "VPT-shallow").
     """
 
     needs_own_rows: ClassVar[str | None] = "it adds its virtual tokens once a row, before the first text"
@@ -166,15 +176,24 @@ class InputPrompts(Prompts):
     def is_read_by_library(self, model: nn.Module) -> bool:
         """Return whether the library hands the head what it reads here.
 
-        It hides the words from a head for labels on a decoder, which then takes padding for the end of a text.
+        It hides the words from a head for labels on a decoder, which then takes padding for the end of a text, and
+        reads no pictures.
         """
-        return generates(model) or not has_decoder(model)
+        return not reads_pictures(model) and (generates(model) or not has_decoder(model))
 
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
+        if reads_sounds(model):
+            raise ConfigError(
+                f"peft={self.name}: {type(model).__name__} reads sounds, neither words nor patches that virtual "
+                "tokens could stand before; choose another method, such as lora"
+            )
+        of_pictures = patches_of(model, self.name) if reads_pictures(model) else None
         encoder = self.library_encoder(self._config(model, context), model.get_input_embeddings())
         model.base_model.add_module("prompt_encoder", encoder)
-        if is_encoder_decoder(model):
+        if of_pictures is not None:
+            add_to_patches(of_pictures, encoder)
+        elif is_encoder_decoder(model):
             add_to_source(model, encoder)
         elif has_decoder(model):
             add_to_text(model, encoder)
@@ -202,6 +221,8 @@ class PromptTuning(InputPrompts):
 
     @override
     def library_encoder(self, config: Any, embeddings: nn.Embedding) -> nn.Module:
+        if self.init == "vocabulary" and not isinstance(embeddings, nn.Embedding):
+            raise ConfigError(f"peft={self.name}: the model has no words to begin with; set peft.init=random")
         return PromptEmbedding(config, embeddings)
 
 
@@ -298,9 +319,9 @@ class LayerOfPrefix:
 
 
 def _sizes(model: Any) -> dict[str, int]:
-    config = model.config
+    config = getattr(model.config, "vision_config", model.config)
     return {
-        "token_dim": model.get_input_embeddings().embedding_dim,
+        "token_dim": getattr(model.get_input_embeddings(), "embedding_dim", config.hidden_size),
         "num_layers": config.num_hidden_layers,
         "num_attention_heads": config.num_attention_heads,
     }

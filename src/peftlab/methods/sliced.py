@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.methods.feature_maps import check_takes_maps
 from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, spec
 from peftlab.methods.slices import Kind, keep_layers, layers_of, units
 from peftlab.methods.targets import Layers, blocks, check_layers
@@ -59,6 +60,7 @@ class Sliced(Method):
         Raises:
             ConfigError: the model has no such layers, heads or rows, or is of a form that they cannot be cut out of.
         """
+        check_takes_maps(model, "SLICED", self.name)
         kept = {number for _, number in blocks(model, self.layers, context.head)}
         chosen: dict[Kind, Mapping[int, Any]] = {"heads": self.heads, "ffn": self.ffn}
         for kind, by_layer in chosen.items():

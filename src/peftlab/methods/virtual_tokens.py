@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
+from peftlab.language_models import input_embeddings
 from peftlab.methods.generating import seen_by, stack_of
 from peftlab.tasks.heads import logits_of
 
@@ -59,6 +60,56 @@ def add_to_source(model: Any, encoder: Any) -> None:
     before = BeforeText(encoder)
     model.get_encoder().register_forward_pre_hook(before.add, with_kwargs=True)
     stack_of(model).register_forward_pre_hook(functools.partial(_see, before), with_kwargs=True)
+
+
+class Patches(NamedTuple):
+    """Where the patches of a picture become the tokens of a vision transformer."""
+
+    embeddings: nn.Module
+    """Returns the tokens, (pictures, tokens, size), with their positions."""
+    encoder: nn.Module
+    """Returns the last hidden states, which the head reads."""
+    before: int
+    """Tokens that precede the patches and belong to no place of the picture."""
+
+
+def patches_of(model: Any, name: str) -> Patches:
+    """Return where the patches of `model` become tokens.
+
+    Raises:
+        ConfigError: it has no tokens, as a convolutional network.
+    """
+    embeddings = input_embeddings(model)
+    place = next((own for own, module in model.named_modules() if module is embeddings), "")
+    around, _, _ = place.rpartition(".")
+    encoder, _, kind = around.rpartition(".")
+    if embeddings is None or kind != "embeddings":
+        raise ConfigError(
+            f"peft={name}: {type(model).__name__} has no tokens that virtual ones could stand before; it needs a "
+            "vision transformer such as ViT, DINOv2 or SigLIP"
+        )
+    module = model.get_submodule(around)
+    return Patches(module, model.get_submodule(encoder), int(hasattr(module, "cls_token")))
+
+
+def add_to_patches(patches: Patches, encoder: Any) -> None:
+    """Hook a vision transformer so that the virtual tokens of `encoder` stand before the patches of every picture.
+
+    The hidden states that the head reads are without them.
+    """
+    start, count = patches.before, encoder.embedding.num_embeddings
+
+    def add(_: nn.Module, __: Any, tokens: Tensor) -> Tensor:
+        made = virtual_tokens(encoder).to(tokens.dtype).expand(len(tokens), -1, -1)
+        return torch.cat([tokens[:, :start], made, tokens[:, start:]], dim=1)
+
+    def take_away(_: nn.Module, __: Any, output: Any) -> Any:
+        states = output.last_hidden_state
+        output.last_hidden_state = torch.cat([states[:, :start], states[:, start + count :]], dim=1)
+        return output
+
+    patches.embeddings.register_forward_hook(add)
+    patches.encoder.register_forward_hook(take_away)
 
 
 def _see(before: BeforeText, _: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

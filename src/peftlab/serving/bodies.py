@@ -10,7 +10,8 @@ Input = Annotated[
     Any,  # an odd one is refused alone, with a reason
     WithJsonSchema(
         {
-            "description": "a text, a list of words or of messages, or an object with the keys of the model's data",
+            "description": "a text, a list of words or of messages, or an object with the keys of the model's data; "
+            "for a model of pictures or recordings, an object with the bytes of a file in base64 as `content`",
             "anyOf": [
                 {"type": "string"},
                 {"type": "array", "items": {"type": "string"}},

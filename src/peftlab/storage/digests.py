@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,13 +26,19 @@ def file_sha256(path: str | Path) -> str:
         raise SourceError(f"'{path}' cannot be read ({error.strerror}). Name a file that can be.") from error
 
 
-def folder_sha256(folder: Path) -> str:
-    """Return the sha256 over the names and digests of all files below `folder` that are not hidden."""
+def folder_sha256(folder: Path, digests: Mapping[str, str] | None = None) -> str:
+    """Return the sha256 over the names and digests of all files below `folder` that are not hidden.
+
+    Args:
+        folder: the folder.
+        digests: those of files that need not be read again, by their paths below it.
+    """
+    known = digests or {}
     files = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
     whole = hashlib.sha256()
     for name in files:
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):
-            whole.update(f"{file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
+            whole.update(f"{known.get(name) or file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 

@@ -77,6 +77,9 @@ SEQUENCE_CLASSIFICATION = Head(
     "text-classification",
     problem_type="single_label_classification",
 )
+IMAGE_CLASSIFICATION = Head(
+    "AutoModelForImageClassification", None, "image-classification", problem_type="single_label_classification"
+)
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
@@ -88,6 +91,13 @@ SEQ2SEQ_LM = Head(
     "vocabulary",
     of="encoder-decoder",
     caches=True,
+)
+AUDIO_CLASSIFICATION = Head(
+    "AutoModelForAudioClassification", None, "audio-classification", problem_type="single_label_classification"
+)
+# the library's class for SEQ_2_SEQ_LM passes token ids on, which models for speech do not take
+SPEECH_SEQ2SEQ = SEQ2SEQ_LM._replace(
+    model="AutoModelForSpeechSeq2Seq", task_type=None, pipeline="automatic-speech-recognition"
 )
 PROMPTED = Head(
     "peftlab.tasks.prompting.model.Prompted",

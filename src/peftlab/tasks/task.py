@@ -137,6 +137,10 @@ class Task(KeptAnswers, FromExamples, ComparesWithReference, ABC):
     With them a large split is encoded in blocks, which are joined: pointers go on from their last value, all other
     arrays are joined along their first axis. None: a split is encoded as a whole, however large."""
 
+    block: ClassVar[int | None] = None
+    """Examples that are encoded at once, into a file of the cache that is mapped into memory, of tasks whose encoded
+    examples are large. None: a split is encoded as a whole if its examples are in memory."""
+
     def __post_init__(self) -> None:
         """Check the metric of the selection and set its direction."""
         metrics = list(self.directions)
@@ -190,6 +194,9 @@ class Task(KeptAnswers, FromExamples, ComparesWithReference, ABC):
     def head_settings(self) -> dict[str, Any]:
         """Return what the head sets in the model's configuration, as JSON values."""
         return self.head.settings(self.labels)
+
+    def shape(self, model: Any) -> None:
+        """Shape a loaded model to the inputs that the task makes, before any method is applied to it."""
 
     @property
     def declared_labels(self) -> list[str]:
@@ -312,6 +319,10 @@ class Task(KeptAnswers, FromExamples, ComparesWithReference, ABC):
     @abstractmethod
     def text_key(self, example: Any) -> str:
         """Return the key by which two examples count as the same text, for duplicates and overlap of splits."""
+
+    def title(self, example: Any) -> str:
+        """Return what an example is called where people look at it: by default its text."""
+        return self.text_key(example)
 
     @abstractmethod
     def gold(self, example: Any) -> Any:

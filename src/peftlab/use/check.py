@@ -23,7 +23,7 @@ from peftlab import backbone
 from peftlab.composing.compose import compose
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.data.spec import takes_folders
+from peftlab.data.spec import digest_of, takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.devices.hardware import fit_to_this_machine
 from peftlab.devices.process_state import restored
@@ -192,7 +192,7 @@ def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
         fetched = spec.data.source.fetch()
         files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format, fetched.path))
         names = {split: file_of(files, split) for split in files}
-        digests = {split: (name, fetched.digest(name)) for split, name in names.items()}
+        digests = {split: (name, digest_of(spec.data.format, fetched, name)) for split, name in names.items()}
     except UserError as error:
         yield Cause("data", spec.data.name, record["identity"]["data_sha256"], mask(str(error)))
         return

@@ -20,6 +20,7 @@ from peftlab.data.encoding import BLOCK, encode
 from peftlab.data.reading import read_data_set
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.images.pictures import SUFFIXES
 from peftlab.one_run import settle
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import LONGEST_TEXT
@@ -31,6 +32,9 @@ OF_SUFFIX = {
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "files"),
 }
 """The option of ``conf/data`` that reads files with a suffix, as far as that is unambiguous."""
+
+OF_FILES = dict.fromkeys(SUFFIXES, "pictures")
+"""The option that reads folders of files with a suffix, in place of ``folders``, which reads texts."""
 
 OF_KEYS = {
     ("messages",): "conversations",
@@ -123,7 +127,8 @@ def option_for(path: Path) -> str:
         if any(member.name in NOTES for member in members):
             return "rows"
         if members and all(member.is_dir() for member in members):
-            return "folders"
+            inside = next((file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")), path)
+            return OF_FILES.get(inside.suffix.lower(), "folders")
         suffixes = {member.suffix.lower() for member in members if member.is_file()}
     options = {OF_SUFFIX[suffix] for suffix in suffixes if suffix in OF_SUFFIX}
     if options == {"json_lines"}:

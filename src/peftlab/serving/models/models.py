@@ -24,6 +24,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.serving.access.callers import ADMIN
 from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf
+from peftlab.tasks.media_files import MediaTask, uploaded
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.use.finished import FinishedRun
@@ -210,12 +211,13 @@ class Models:
         served = self._of(name)
         predictor = served.generating(options)
         entries = predictor.entries(one, Door())
+        shown = uploaded(entries) if isinstance(predictor.task, MediaTask) else entries
         with self._reading:
             example = predictor.example(entries, "text:0")
             encoded = predictor.task.encode([example], predictor.processor, predictor.limits)
         group = f"{name} {json.dumps(options, sort_keys=True, default=str)}" if options else served.group
         unknown = _unknown(encoded, predictor.processor)
-        return Query(name, int(encoded.tokens.sum()), group, entries, example, encoded, options, unknown)
+        return Query(name, int(encoded.tokens.sum()), group, shown, example, encoded, options, unknown)
 
     def answers(self, queries: Sequence[Query]) -> list[Answer | Refused]:
         """Return the answer to each of `queries` in their order, as `FinishedRun.predict` has it, or why there is none.
