@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=200, help="shifts of a row")
     parser.add_argument("--months", type=int, default=1, help="without a shift, of each stream")
     parser.add_argument("--streams", type=int, default=300, help="months of a calibration; the command takes 1,000")
+    parser.add_argument("--allowed", type=float, default=1.0, help="false_alarms_per_month")
     parser.add_argument("--parts", default="cusum,ewma,shewhart,week,power")
     parser.add_argument("--sizes", default="200,500,1000")
     parser.add_argument("--seed", type=int, default=0)
@@ -100,7 +101,7 @@ def main() -> None:
     results: dict[str, dict[str, Row]] = {}
 
     def measure(title: str, makers: dict[str, Maker], points: float, number: int, months: int, **more: object) -> None:
-        settings = replace(Settings(min_count=20), **more)
+        settings = replace(Settings(min_count=20, false_alarms_per_month=options.allowed), **more)
         print(f"\n{title}")
         rows = results.setdefault(title, {})
         for name, one in makers.items():
