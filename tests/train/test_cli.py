@@ -583,6 +583,8 @@ LACKING = {
     "--reference 8b1e": "this is the run itself",
     "peftlab recommend": "only task=retrieval ranks all items",
     "--fallback": "it has not learnt what is",
+    "watch 3f9c": "the run gives no text exactly one label",
+    "watch 5d2e": "the run gives no text exactly one label",
 }
 """What the tiny run has not that a documented command is about: the command says so."""
 
@@ -669,6 +671,9 @@ def test_every_documented_command_works(
         Path("questions.jsonl").write_text('{"text": "close it", "answers": ["accounts.md"]}\n')
         if words[1] == "index":
             peftlab("answers", "help_pages", "--out", "index")
+    if words[0] == "watch":
+        Path("watch.yaml").write_text("correction: none")
+        Path("answers.jsonl").write_text('{"at": "2026-03-01", "text": "Paris", "opinion": "good"}\n')
     if words[0] == "mask":
         shutil.copy("my_texts.csv", "tickets.csv")
         shutil.copytree(tiny_texts, "texts")
