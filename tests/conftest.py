@@ -504,6 +504,30 @@ def tiny_headlines(made_once: MadeOnce) -> Path:
     return made_once("headlines", fill)
 
 
+@pytest.fixture(scope="session")
+def tiny_interactions(made_once: MadeOnce) -> Path:
+    """A folder with interactions.csv of 30 users, 7 each of 20 items, items.csv and users.csv. Most go on to the item
+    after their last one, and like the even ones."""
+
+    def fill(folder: Path) -> None:
+        draw = random.Random(0)
+        people, places = NAMES["PER"], NAMES["LOC"]
+        items = [f"i{n},{draw.choice(people)} moved to {draw.choice(places)} {n},{n % 3},{1990 + n}" for n in range(20)]
+        (folder / "items.csv").write_text("\n".join(["item,title,genre,year", *items]) + "\n", encoding="utf-8")
+        (folder / "users.csv").write_text(
+            "\n".join(["user,age", *(f"u{user},{20 + user}" for user in range(30))]) + "\n", encoding="utf-8"
+        )
+        rows = ["user,item,time,liked"]
+        for user in range(30):
+            item = draw.randrange(20)
+            for time in range(7):
+                rows.append(f"u{user},i{item},{100 * time + user},{1 - item % 2}")
+                item = (item + 1 if draw.random() < 0.8 else item + 3) % 20
+        (folder / "interactions.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    return made_once("interactions", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
@@ -526,6 +550,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "Preference": ["preferences", "tiny_preferences"],
         "SourceTarget": ["source_target", "tiny_headlines"],
         "Conversation": ["conversations", "tiny_headlines", *columns],
+        "Interaction": ["interactions", "tiny_interactions", "data.format.label=liked", "data.batch_size=8"],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

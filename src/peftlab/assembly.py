@@ -160,9 +160,10 @@ def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
 
 
 def calibrate(spec: RunSpec, tuner: Tuner, data: DataModule) -> None:
-    """Let the method calibrate on training batches, on the CPU in the precision of the run."""
+    """Let the task begin its head, and the method calibrate on training batches, on the CPU in the run's precision."""
     dtype = AUTOCAST.get(spec.trainer.precision)
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        spec.task.begin_head(tuner.model)
         spec.peft.calibrate(tuner.model, data.calibration_batches())
 
 

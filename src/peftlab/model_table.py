@@ -26,7 +26,7 @@ class Row:
     paper: str
     """First author and year, e.g. ``Devlin et al. 2019``."""
     kind: str
-    """``encoder``, ``decoder`` or ``encoder-decoder``, which decides the tasks that it is for."""
+    """``encoder``, ``decoder`` or ``encoder-decoder`` of texts, or ``vision``; it decides the tasks that it is for."""
     parameters: int
     """In millions, without a head."""
     languages: str

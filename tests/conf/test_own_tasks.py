@@ -1,4 +1,4 @@
-"""Tasks of a user's own, a file and an option each: the package knows nothing of spans, generation and pictures."""
+"""Tasks of a user's own, a file and an option each."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def test_spans_are_augmented_around_their_answers(run, tiny_model, tmp_path):
     assert task.edited(question, task.editable(question)) == question
 
 
-def test_what_does_not_say_how_it_is_edited_is_not(run, tiny_vit, tmp_path):
-    draw_pictures(tmp_path / "data")
-    with pytest.raises(ConfigError, match="task=pictures does not say which words of an example may"):
-        run("pictures", tiny_vit, "augment=[mask]")
+def test_what_does_not_say_how_it_is_edited_is_not(run, tiny_t5, tmp_path):
+    write(tmp_path / "data", [{"source": "paris", "target": "rome"}] * 4)
+    with pytest.raises(ConfigError, match="task=rewriting does not say which words of an example may"):
+        run("rewriting", tiny_t5, "augment=[mask]")
 
 
 def test_the_command_of_the_readme(run, command, tiny_model):
@@ -137,15 +137,9 @@ def test_the_command_of_the_readme(run, command, tiny_model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "model"), [("answers", "tiny_model"), ("pictures", "tiny_vit")])
-def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
-    if task == "answers":
-        write(
-            tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4
-        )
-    else:
-        draw_pictures(tmp_path / "data")
-    _, done = run(task, request.getfixturevalue(model))
+def test_they_are_exported(run, tiny_model, tmp_path, monkeypatch):
+    write(tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4)
+    _, done = run("answers", tiny_model)
     assert done.export("exported").largest_difference < 1e-5
     card = Path("exported/README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
@@ -153,7 +147,6 @@ def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
     exec(code, loaded := {})
     assert type(loaded["model"]).__name__.endswith(done.spec.task.head.model.removeprefix("AutoModel"))
     assert callable(loaded[done.spec.task.processor])
-    assert re.findall(r"Labels\*.*", card) == ([] if task == "answers" else ["Labels**: green, red"])
 
 
 @pytest.fixture(scope="module")
@@ -203,48 +196,3 @@ def test_a_pretrained_head_is_no_new_one_to_train(run, tiny_t5, tmp_path):
     with pytest.raises(peftlab.errors.ConfigError, match="is pretrained"):
         run("rewriting", tiny_t5, "peft=head")
     assert not Path("run").exists()
-
-
-@pytest.fixture(scope="module")
-def tiny_vit(tmp_path_factory):
-    from transformers import ViTConfig, ViTImageProcessor, ViTModel
-
-    folder = tmp_path_factory.mktemp("vit")
-    sizes = {"image_size": 8, "patch_size": 4, "hidden_size": 16, "intermediate_size": 32}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        ViTModel(ViTConfig(**sizes, num_hidden_layers=2, num_attention_heads=2)).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(folder)
-    return folder
-
-
-def draw_pictures(data: Path) -> None:
-    from PIL import Image
-
-    draw = np.random.default_rng(0)
-    for split in ("train", "dev", "test"):
-        for label, channel in (("red", 0), ("green", 1)):
-            folder = data / split / label
-            folder.mkdir(parents=True)
-            for n in range(6):
-                pixels = draw.integers(0, 60, (10, 12, 3), dtype=np.uint8)
-                pixels[..., channel] += 150
-                Image.fromarray(pixels).save(folder / f"{n}.png")
-
-
-@pytest.mark.parametrize(
-    "peft", ["lora", pytest.param("head", marks=pytest.mark.slow), pytest.param("houlsby", marks=pytest.mark.slow)]
-)
-def test_pictures(run, tiny_vit, tmp_path, capsys, peft):
-    draw_pictures(tmp_path / "data")
-    record, done = run("pictures", tiny_vit, f"peft={peft}", "data.long=truncate")
-    told = capsys.readouterr().out
-    assert "no effect: data.long=truncate: task=pictures does not encode its examples by it" in told
-    assert "max_tokens" not in told
-    check(record, done, "pictures")
-    assert record["data"]["labels"] == ["green", "red"]
-    assert {row["input"] for row in predictions()} == {f"{n}.png" for n in range(6)}
-    (answer,) = done.predict([{"path": str(tmp_path / "data/test/red/0.png")}])
-    assert answer["predicted"] in ("green", "red")
-    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert done.record.data["identity"]["weights_sha256"] == done.pretrained.weights_sha256

@@ -30,8 +30,9 @@ def test_every_option_describes_itself(capsys):
     assert [row["parameters"] for row in rows] == sorted(row["parameters"] for row in rows)
     for row in rows:
         assert 5 < row["parameters"] < 9000, row
-        assert re.fullmatch(r"(English|Chinese)(, [\w, ]+)?|(about )?\d+", row["languages"]), row
-        assert row["kind"] in ("encoder", "decoder", "encoder-decoder"), row
+        languages = r"(English|Chinese)(, [\w, ]+)?|(about )?\d+"
+        assert re.fullmatch("none" if row["kind"] == "vision" else languages, row["languages"]), row
+        assert row["kind"] in ("encoder", "decoder", "encoder-decoder", "vision"), row
         gated = "Gated: accept its licence on the hub" in row["note"]
         assert gated == (row["licence"] not in ("Apache-2.0", "MIT")), row
         assert re.match(r"\S.*M parameters.*\S$", row["note"]), row

@@ -24,6 +24,7 @@ EXAMPLES = (
     "peftlab predict 3f9c2a --file texts.txt --json        # a text a line; prints an answer a line",
     "peftlab predict 3f9c2a --jsonl tickets.jsonl          # an object a line",
     "peftlab predict 8a41d7 photo.jpg more_photos         # of a run on pictures: files, and folders of them",
+    "peftlab predict 3f9c2a notes/ --standoff out          # named entities of text files, in BRAT's format",
     'peftlab predict 5d2e8c "Name three rivers." --stream --generate max_new_tokens=64   # a model that writes',
     "peftlab predict 5d2e8c --chat                         # a line of yours, an answer, and so on",
 )
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="talk with a model of conversations: each line of stdin is your next turn, until the end of the input",
     )
+    parser.add_argument(
+        "--standoff",
+        metavar="FOLDER",
+        help="TEXT are text files, *.txt, or folders of them: writes each there, with its entities in BRAT's *.ann",
+    )
     parser.add_argument("--stream", action="store_true", help="print one text as the model writes it")
     parser.add_argument(
         "--generate",
@@ -68,12 +74,19 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("--stream prints one text as it is written: name one TEXT, without --json")
     if options.chat and options.json:
         raise UserError("--chat prints what the model writes, and no JSON: leave --json out")
+    if options.standoff and (not options.texts or options.stream or options.json):
+        raise UserError("--standoff writes files: name files or folders of texts, without --stream and --json")
     generate = _settings(options.generate)
     run = loaded(options, only_answers=True)
     if run.notice:
         print(f"notice: {escaped(run.notice)}", file=sys.stderr)
     show = _as_json if options.json or options.jsonl else _for_people
-    if options.chat:
+    if options.standoff:
+        from peftlab.use.standoff_files import annotate
+
+        for file in annotate(run, options.texts, options.standoff):
+            print(file)
+    elif options.chat:
         _chat(run, generate)
     elif options.stream:
         _written(run.stream(options.texts[0], **generate))

@@ -61,6 +61,8 @@ class Columns:
     """The scheme of the tags in the files; auto: the one in which most sentences of all files are valid."""
     invalid_tags: Literal["error", "repair"] = "error"
     """Treatment of a tag that its scheme does not allow at its position: stop, or read it as the CoNLL scorer does."""
+    documents: bool = False
+    """Whether documents, which ``-DOCSTART-`` lines begin, are held out whole, and compared between splits."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Sentence]]:
         """Return the sentences of each split, with BIO tags and the ids ``split:0``, ``split:1``, ...
@@ -81,6 +83,11 @@ class Columns:
         lines = lines_of(read_text(path))
         columns, first = self._count_columns(path, lines)
         has_documents = any(map(begins_document, lines))
+        if self.documents and not has_documents:
+            raise DataError(
+                f"{path}: data.format.documents=true, and no line begins with -DOCSTART-: there are no documents. "
+                "Put such a line before each, or set data.format.documents=false"
+            )
         document, begun = 0, True
         sentences: list[Sentence] = []
         words: list[str] = []
@@ -91,6 +98,7 @@ class Columns:
                 if words:
                     document += not begun
                     group = str(document) if has_documents else None
+                    group = f"{split}:{group}" if self.documents else group
                     sentences.append(
                         Sentence(f"{split}:{len(sentences)}", words, tags, str(path), numbers, group=group)
                     )

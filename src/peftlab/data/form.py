@@ -59,9 +59,10 @@ def form_of(format: Any) -> Form:
 
 def has_groups(format: Any) -> bool:
     """Return whether the format gives each example a group, which is held out as a whole: one that it reads from a
-    column ``group``, or, if its attribute ``groups`` says so, one of its own."""
+    column ``group``, or, if its attribute ``groups`` or ``documents`` says so, one of its own."""
     columns = columns_of(format)
-    return getattr(columns, "group", None) is not None or getattr(columns, "groups", False)
+    own = getattr(columns, "groups", False) or getattr(columns, "documents", False)
+    return getattr(columns, "group", None) is not None or bool(own)
 
 
 def weight_of(format: Any) -> str | int | None:

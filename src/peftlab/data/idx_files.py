@@ -40,7 +40,7 @@ class IdxPictures:
             files: the file of the pictures of each split.
 
         Raises:
-            DataError: a file is missing or malformed, or there are as many labels as pictures no longer.
+            DataError: a file is missing or malformed, or there are not as many labels as pictures.
         """
         return {split: self._read_file(split, path) for split, path in files.items()}
 

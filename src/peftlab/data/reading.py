@@ -14,6 +14,7 @@ import numpy as np
 from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
+from peftlab.data.documents import check_documents, has_documents, whole_texts
 from peftlab.data.duplicates import repeated
 from peftlab.data.form import has_groups, weight_of
 from peftlab.data.hashes import among, hashes
@@ -86,7 +87,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         else {}
     )
     if spec.fold is not None:
-        _hold_fold_out(spec.fold, splits, dropped, task, grouped=has_groups(spec.format))
+        _hold_fold_out(spec.fold, splits, dropped, task, spec.format)
         sha256["test"] = sha256["train"]
     cleaned = Cleaned()
     if spec.clean is not None:
@@ -105,6 +106,8 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     weight = weight_of(spec.format)
     if has_groups(spec.format):
         _warn_of_shared_groups(splits)
+    if has_documents(spec.format):
+        check_documents(splits, task.text_key)
     return splits, DataFacts(
         origin=fetched.origin,
         licence=fetched.licence,
@@ -216,8 +219,13 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
             splits[file] = learnt[file]
             continue
         # near duplicates are looked for among the examples that are kept: only these can leak
-        groups = mapped(chosen(members, kept), _group) if has_groups(spec.format) else None
-        split_of = hold_out(chosen(texts, kept), shares, groups)
+        if has_documents(spec.format):
+            whole, owner = whole_texts(chosen(members, kept), task.text_key)
+            of_document = hold_out(whole, shares)
+            split_of = [of_document[document] for document in owner]
+        else:
+            groups = mapped(chosen(members, kept), _group) if has_groups(spec.format) else None
+            split_of = hold_out(chosen(texts, kept), shares, groups)
         places = {
             split: kept[np.asarray([own == split for own in split_of]) & inside[kept]] for split in ("train", *shares)
         }
@@ -239,12 +247,16 @@ def _group(example: Any) -> str | None:
     return group
 
 
-def _hold_fold_out(fold: str, splits: Examples, dropped: Counts, task: Task, grouped: bool) -> None:
+def _hold_fold_out(fold: str, splits: Examples, dropped: Counts, task: Task, format: Any) -> None:
     """Move a fold of the training split to the test split, in place of its examples."""
     number, of = parts_of(fold)
     members = splits["train"]
-    groups = [example.group for example in members] if grouped else None
-    fold_of = np.asarray(folds([task.text_key(example) for example in members], of, groups))
+    if has_documents(format):
+        whole, owner = whole_texts(members, task.text_key)
+        fold_of = np.asarray(folds(whole, of))[owner]
+    else:
+        groups = [example.group for example in members] if has_groups(format) else None
+        fold_of = np.asarray(folds([task.text_key(example) for example in members], of, groups))
     for split, is_in in (("test", True), ("train", False)):
         splits[split] = chosen(members, np.flatnonzero((fold_of == number) == is_in))
         if not splits[split]:

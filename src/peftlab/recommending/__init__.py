@@ -1,1 +1,4 @@
-"""What does somebody want next? Interactions, full ranking, and the simple recommenders to compare with."""
+"""Which items come next for a user, and how good are recommenders that learn no text? Interactions, baselines, ranks.
+
+No torch: the tasks on interactions read it, and reports can.
+"""

@@ -88,6 +88,7 @@ ADDED: dict[str, Any] = {
     "data.replay": None,
     "data.subset": None,
     "data.format.group": None,
+    "data.format.documents": False,
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
     "data.format.rows.skip_empty": False,

@@ -20,6 +20,9 @@ class MayFitHead:
     only_fitted: ClassVar[frozenset[str]] = frozenset()
     """Last parts of the names of weights that `fit_head` alone sets, as no gradient reaches them."""
 
+    def begin_head(self, model: nn.Module) -> None:
+        """Set weights of the head that training begins from, by the adapted model before its first step, on the CPU."""
+
     def fit_head(self, model: nn.Module, seen: Iterable[tuple[Any, Batch]]) -> None:
         """Set the weights of `model` that are fitted to the training split; called before each validation in training.
 

@@ -60,7 +60,7 @@ class Mixed:
         task, plain = predictor.task, plain_of(predictor.model)
         is_read = not task.generates and not task.refers and task.head.outputs != "vocabulary"
         is_whole = hasattr(plain, "base_model") and parts.model.quantize == "none"
-        if not is_read or not is_whole or parts.peft.needs_own_rows:
+        if not is_read or not is_whole or parts.peft.needs_own_rows or task.processor != "tokenizer":
             return None
         encoder = [weights_sha256, type(plain.base_model).__name__, attention_of(plain)]
         how = [predictor.precision, predictor.tf32, predictor.cudnn_attention, str(predictor.device)]

@@ -1,0 +1,215 @@
+"""What a finished run recommends, and how it compares with recommenders that need no training of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from peftlab.data.interactions import Interactions, read_history
+from peftlab.errors import DataError, UserError, did_you_mean
+from peftlab.recommending.baselines import BASELINES, CHOICES, Recommender
+from peftlab.recommending.interactions import Interaction
+from peftlab.recommending.ranking import ranked
+from peftlab.report.statistics.bootstrap import ScoreInterval, bootstrap, paired_bootstrap
+from peftlab.report.statistics.measured import cluster_counts
+from peftlab.runs.folder import read_predictions
+from peftlab.scores.paired import counts_of
+from peftlab.scores.rankings import RankingScores
+from peftlab.tasks.retrieval import Retrieval
+from peftlab.use.examples import data_of
+
+if TYPE_CHECKING:
+    from peftlab.data.module import DataModule
+    from peftlab.use.finished import FinishedRun
+
+_BLOCK = 256
+"""Users that are ranked at once: all items for all of them need not fit in memory."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A recommender and its scores on the test split."""
+
+    name: str
+    options: dict[str, Any]
+    """Those that were chosen on the validation split."""
+    scores: dict[str, ScoreInterval]
+    """By name, over users; those of cold items begin with ``cold_``."""
+    ahead: dict[str, ScoreInterval] = field(default_factory=dict)
+    """How far the run is ahead of it in each score, on the same users; empty for the run itself."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        shown = {
+            key: {name: {"value": own.value, "low": own.low, "high": own.high} for name, own in scores.items()}
+            for key, scores in (("scores", self.scores), ("ahead", self.ahead))
+        }
+        return {"system": self.name, "options": self.options, **shown}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run and the recommenders that it is compared with, all on the same users and items."""
+
+    systems: list[System]
+    """The run comes first."""
+    users: int
+    rankings: int
+    cold_rankings: int
+    chance: dict[str, float]
+    """The hit@10 of a random ranking, for all items and for cold ones."""
+
+
+def compare(run: FinishedRun, against: Sequence[str], resamples: int = 2000) -> Comparison:
+    """Compare the test rankings that a run has kept with those of baselines, each over all unseen items.
+
+    The baselines learn from the same training interactions, and choose their options by the metric that selected the
+    run's checkpoint on the same validation split.
+
+    Args:
+        run: a run of task=retrieval.
+        against: names of `BASELINES`.
+        resamples: of the bootstrap over users.
+
+    Raises:
+        UserError: the run is of another task, a baseline is unknown, or the run's data or predictions are gone.
+    """
+    task = _task_of(run)
+    for name in against:
+        if name not in BASELINES:
+            near = did_you_mean(name, list(BASELINES))
+            raise UserError(f"--against: there is no baseline '{name}'.{near} Allowed: {', '.join(BASELINES)}")
+    data = data_of(run, ("test",))
+    test: Sequence[Interaction] = data.splits["test"].examples
+    kept = {answer["id"]: answer for answer in read_predictions(run.folder.predictions / "test.jsonl")}
+    if {*kept} != {one.id for one in test}:
+        raise UserError(f"{run.folder.predictions / 'test.jsonl'}: does not have the run's test examples")
+    scorer, users = task.scorer, [one.user for one in test]
+    own = cluster_counts(counts_of(scorer, [kept[one.id] for one in test]), users)
+    systems = [System("this run", {}, _intervals(own, resamples))]
+    for name in against:
+        options, recommender = _chosen(name, data, task.selection.metric)
+        theirs = cluster_counts(counts_of(scorer, _answers(recommender, test)), users)
+        systems.append(System(name, options, _intervals(theirs, resamples), _ahead(own, theirs, resamples)))
+    total = own.sum(0)
+    details = scorer.details(total)
+    chance = {name: value for name, value in details.items() if "chance" in name}
+    cold = sum(one.is_cold for one in test)
+    return Comparison(systems, len(own), len(test) - cold, cold, chance)
+
+
+def _chosen(name: str, data: DataModule, metric: str) -> tuple[dict[str, Any], Recommender]:
+    """Return the options of a baseline that are best on the validation split, and the baseline with them."""
+    train, validation = (data.splits[split].examples for split in ("train", "validation"))
+    catalogue = train[0].catalogue
+    longest: dict[str, Interaction] = {one.user: one for one in train}  # a user's examples are in order of time
+    histories = [one.sequence for one in longest.values()]
+    choices = CHOICES.get(name, {})
+    best: tuple[float, dict[str, Any], Recommender] | None = None
+    for values in product(*choices.values()):
+        options = dict(zip(choices, values, strict=True))
+        recommender = BASELINES[name](histories, catalogue, **options)
+        if not choices:
+            return options, recommender
+        total = RankingScores().total(_answers(recommender, validation))
+        value = RankingScores().scores(total).get(metric, 0.0)
+        if best is None or value > best[0]:
+            best = value, options, recommender
+    assert best is not None, "each option has values"
+    return best[1:]
+
+
+def _answers(recommender: Recommender, examples: Sequence[Interaction]) -> list[dict[str, Any]]:
+    answers = []
+    for start in range(0, len(examples), _BLOCK):
+        block = examples[start : start + _BLOCK]
+        for one, scores in zip(block, recommender([each.history for each in block]), strict=True):
+            ranking = ranked(scores, one.item, one.seen, 0)
+            answers.append({"rank": ranking.rank, "candidates": ranking.candidates, "cold": one.is_cold})
+    return answers
+
+
+def _scores_of(counts: np.ndarray) -> dict[str, Any]:
+    """Return the scores that are compared by name, each a function of many sums of counts."""
+    names, half = list(RankingScores.directions), RankingScores.width // 2
+
+    def mean(start: int, n: int) -> Any:
+        return lambda totals: totals[:, start + 1 + n] / np.maximum(totals[:, start], 1)
+
+    scores = {name: mean(0, n) for n, name in enumerate(names)}
+    return scores | ({f"cold_{name}": mean(half, n) for n, name in enumerate(names)} if counts[:, half].any() else {})
+
+
+def _intervals(counts: np.ndarray, resamples: int) -> dict[str, ScoreInterval]:
+    return {name: bootstrap(counts, score, resamples) for name, score in _scores_of(counts).items()}
+
+
+def _ahead(own: np.ndarray, theirs: np.ndarray, resamples: int) -> dict[str, ScoreInterval]:
+    return {name: paired_bootstrap(own, theirs, score, resamples) for name, score in _scores_of(own).items()}
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """An item that is recommended."""
+
+    item: str
+    title: str
+    score: float
+
+
+def recommend(run: FinishedRun, top: int, user: str | None = None, history: Path | None = None) -> list[Recommended]:
+    """Return the `top` items for somebody, without those in the history.
+
+    Args:
+        run: a run of task=retrieval.
+        top: how many.
+        user: a user of the run's data, with all interactions that the data has of him.
+        history: a file of items, the oldest first, in the column that the run's data calls them.
+
+    Raises:
+        UserError: the run is of another task, or its data is gone.
+        DataError: there is no such user or item.
+    """
+    _task_of(run)
+    data = data_of(run)
+    example = _of_user(data, user) if user is not None else _of_file(data, history)
+    predictor = run.predictor_of(run.adapted()) if data.task is not run.parts.task else run.predictor
+    encoded = data.task.encode([example], run.processor, predictor.limits)
+    batch = data.task.collate([example], encoded, [0]).to(run.device)
+    with torch.inference_mode(), predictor.arithmetic():
+        scores = data.task.outputs(predictor.model, batch).logits[0].float().cpu().numpy()
+    best = ranked(scores, None, example.seen, top).best
+    catalogue = example.catalogue
+    return [Recommended(catalogue.items[n], catalogue.titles[n], float(scores[n])) for n in best]
+
+
+def _of_user(data: DataModule, user: str) -> Interaction:
+    """Return the example of what a user does next."""
+    own = [one for split in ("test", "validation", "train") for one in data.splits[split].examples if one.user == user]
+    if not own:
+        users = sorted({one.user for one in data.splits["train"].examples})
+        raise DataError(f"--user {user}: the run's data has no such user.{did_you_mean(user, users)}")
+    sequence = max((one.sequence for one in own), key=len)
+    return Interaction("next", user, None, own[0].catalogue, sequence, len(sequence), numbers=own[0].numbers)
+
+
+def _of_file(data: DataModule, history: Path | None) -> Interaction:
+    """Return the example of what comes after the items in a file."""
+    assert history is not None, "a user or a history"
+    format, catalogue = data.spec.format, data.splits["train"].examples[0].catalogue
+    column = format.item if isinstance(format, Interactions) else "item"
+    items = tuple(read_history(history, column, catalogue))
+    return Interaction("next", "", None, catalogue, items, len(items))
+
+
+def _task_of(run: FinishedRun) -> Retrieval:
+    task = run.spec.task
+    if not isinstance(task, Retrieval):
+        raise UserError(f"{run.folder.path}: is a run of task={task.name}; only task=retrieval ranks all items")
+    return task
