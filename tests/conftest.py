@@ -535,6 +535,7 @@ DataFor = Callable[[Any], list[str]]
 def data_for(request: pytest.FixtureRequest) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
     columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
+    short = ["data.batch_size=8", "data.max_tokens=64"]
     spoken = ["data.format.rows.group=speaker", "task.max_seconds=0.5"]
     of_examples = {
         "Picture": ["pictures", "tiny_pictures"],
@@ -550,7 +551,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "Preference": ["preferences", "tiny_preferences"],
         "SourceTarget": ["source_target", "tiny_headlines"],
         "Conversation": ["conversations", "tiny_headlines", *columns],
-        "Interaction": ["interactions", "tiny_interactions", "data.format.label=liked", "data.batch_size=8"],
+        "Interaction": ["interactions", "tiny_interactions", "data.format.label=liked", *short],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

@@ -68,6 +68,8 @@ def perfect(prediction):
         return prediction | {"predicted": prediction["gold"], "log_probability": 0.0, "stopped": True}
     if "masked" in prediction:
         return prediction | {"predicted": prediction["masked"], "log_probability": [0.0] * len(prediction["masked"])}
+    if "user" in prediction:
+        return prediction | {"predicted": prediction["gold"], "score": float(prediction["gold"])}
     if "rank" in prediction:
         return prediction | {"predicted": [prediction["gold"]], "rank": 1}
     right = prediction | {"predicted": prediction["gold"]}

@@ -14,7 +14,7 @@ import numpy as np
 from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
-from peftlab.data.documents import check_documents, has_documents, whole_texts
+from peftlab.data.documents import check_documents, document_key, has_documents, whole_texts
 from peftlab.data.duplicates import repeated
 from peftlab.data.form import has_groups, weight_of
 from peftlab.data.hashes import among, hashes
@@ -30,6 +30,7 @@ from peftlab.data.views import View, chosen, mapped, renamed
 from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import file_sha256
+from peftlab.tasks.questions import Question
 from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
@@ -106,8 +107,8 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     weight = weight_of(spec.format)
     if has_groups(spec.format):
         _warn_of_shared_groups(splits)
-    if has_documents(spec.format):
-        check_documents(splits, task.text_key)
+    if has_documents(spec.format) or (has_groups(spec.format) and issubclass(task.example, Question)):
+        check_documents(splits, document_key(task))
     return splits, DataFacts(
         origin=fetched.origin,
         licence=fetched.licence,

@@ -74,7 +74,7 @@ def _rectangle(
     height, width = shape[:2]
     for _ in range(_TRIES):
         area = height * width * random.uniform(*shares)
-        ratio = math.exp(random.uniform(*map(math.log, ratios)))
+        ratio = math.exp(random.uniform(math.log(ratios[0]), math.log(ratios[1])))
         wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < wide <= width and 0 < high <= height:
             left, top = int(random.integers(width - wide + 1)), int(random.integers(height - high + 1))

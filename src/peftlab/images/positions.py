@@ -34,7 +34,7 @@ def settle_positions(model: Any, size: int) -> None:
         if isinstance(table, nn.Parameter):
             module.position_embeddings, module.image_size = nn.Parameter(wanted), (size, size)
         else:  # SigLIP looks them up by their numbers
-            module.position_embedding = nn.Embedding.from_pretrained(wanted[0], freeze=False)
+            module.position_embedding = nn.Embedding.from_pretrained(wanted[0], freeze=False)  # type: ignore[no-untyped-call]
             module.num_patches = module.num_positions = count
             module.position_ids = torch.arange(count).expand(1, -1)
             module.image_size = size
@@ -43,7 +43,7 @@ def settle_positions(model: Any, size: int) -> None:
         getattr(model.config, "vision_config", model.config).image_size = size
 
 
-def _with_fixed_positions(model: nn.Module) -> Iterator[nn.Module]:
+def _with_fixed_positions(model: nn.Module) -> Iterator[Any]:
     for module in model.modules():
         if hasattr(module, _KEY) and _KEY in signature(module.forward).parameters:
             yield module

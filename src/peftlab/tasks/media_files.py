@@ -155,17 +155,17 @@ class MediaTask(Task):
         """Return nothing: a file is read whole."""
         return {}
 
-    def input_of(self, example: MediaFile) -> str:
+    def input_of(self, example: Any) -> str:
         """Return what the file is called."""
-        return example.name
+        return str(example.name)
 
-    def text_key(self, example: MediaFile) -> str:
+    def text_key(self, example: Any) -> str:
         """Return the digest of the file: equal files are duplicates."""
-        return example.sha256
+        return str(example.sha256)
 
-    def title(self, example: MediaFile) -> str:
+    def title(self, example: Any) -> str:
         """Return what the file is called."""
-        return example.name
+        return str(example.name)
 
 
 def uploaded(entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def _checked(weights: Mapping[str, Weight], config: Mapping[str, Any]) -> Mappin
         "layernorm.weight": (hidden,),
         "layernorm.bias": (hidden,),
     }
-    linear = {f"attention.attention.{name}": (hidden, hidden) for name in ("query", "key", "value")}
+    linear: dict[str, tuple[int, ...]] = {
+        f"attention.attention.{name}": (hidden, hidden) for name in ("query", "key", "value")
+    }
     linear |= {"attention.output.dense": (hidden, hidden), "mlp.fc1": (wide, hidden), "mlp.fc2": (hidden, wide)}
     for block in range(config["num_hidden_layers"]):
         layer = f"encoder.layer.{block}"
