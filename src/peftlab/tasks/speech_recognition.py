@@ -211,7 +211,7 @@ class SpeechRecognition(RecordingTask, WritingTask):
         own = model.generation_config
         super().prepare_export(model, processor)
         own.update(num_beams=self.generate.num_beams, max_new_tokens=self.generate.max_new_tokens, max_length=None)
-        own.update(return_timestamps=False, forced_decoder_ids=None)
+        own.return_timestamps, own.forced_decoder_ids = False, None
         if self.code is not None:
-            own.update(language=self.code, task="transcribe")
+            own.language, own.task = self.code, "transcribe"
         model.generation_config = own
