@@ -150,7 +150,7 @@ class SpeechRecognition(RecordingTask, WritingTask):
         return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
     @override
-    def encoded_text(self, example: Transcribed) -> Any:
+    def encoded_text(self, example: Any) -> Any:
         """Return what is encoded of the recording, and what is said."""
         return [*super().encoded_text(example), example.label]
 
