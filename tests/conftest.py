@@ -30,6 +30,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from tests.sound_models import MAKERS, make_sound_model, write_tones
 from tests.tiny_models import make_language_model
 from tests.vision_models import FAMILIES, draw_pictures, make_vision_model
 
@@ -220,10 +221,12 @@ def make_model(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def language_model(made_once: MadeOnce) -> Callable[[str], Path]:
-    """Return a maker of the folders of tiny decoders, encoder-decoders and vision models, by kind; see
-    `tests.tiny_models` and `tests.vision_models`."""
+    """Return a maker of the folders of tiny decoders, encoder-decoders, vision models and models for sounds, by kind;
+    see `tests.tiny_models`, `tests.vision_models` and `tests.sound_models`."""
 
     def make(kind: str, folder: Path) -> Path:
+        if kind in MAKERS:
+            return make_sound_model(kind, folder)
         return make_vision_model(kind, folder) if kind in FAMILIES else make_language_model(kind, folder)
 
     return lambda kind: made_once(f"model_{kind}", lambda folder: make(kind, folder))
@@ -233,6 +236,19 @@ def language_model(made_once: MadeOnce) -> Callable[[str], Path]:
 def tiny_pictures(made_once: MadeOnce) -> Path:
     """A folder with train, dev and test, each with the folders green and red of 10 pictures."""
     return made_once("pictures", draw_pictures)
+
+
+@pytest.fixture(scope="session")
+def tiny_recordings(made_once: MadeOnce) -> Path:
+    """A folder with tables for train, validation and test of recordings of low and high tones by 4 speakers each."""
+    return made_once("recordings", lambda folder: write_tones(folder, speakers=12))
+
+
+@pytest.fixture(scope="session")
+def tiny_transcripts(made_once: MadeOnce) -> Path:
+    """The same with what is said: ``down`` or ``up``."""
+    said = {"low": "down", "high": "up"}
+    return made_once("transcripts", lambda folder: write_tones(folder, "text", said.__getitem__, 12))
 
 
 def sentences(count: int, seed: int) -> str:
@@ -519,8 +535,12 @@ DataFor = Callable[[Any], list[str]]
 def data_for(request: pytest.FixtureRequest) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
     columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
+    short = ["data.batch_size=8", "data.max_tokens=64"]
+    spoken = ["data.format.rows.group=speaker", "task.max_seconds=0.5"]
     of_examples = {
         "Picture": ["pictures", "tiny_pictures"],
+        "Recording": ["recording_table", "tiny_recordings", *spoken],
+        "Transcribed": ["transcripts", "tiny_transcripts", *spoken],
         "Sentence": ["files", "tiny_data"],
         "Text": ["csv", "tiny_texts"],
         "Question": ["questions", "tiny_questions"],
@@ -531,7 +551,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "Preference": ["preferences", "tiny_preferences"],
         "SourceTarget": ["source_target", "tiny_headlines"],
         "Conversation": ["conversations", "tiny_headlines", *columns],
-        "Interaction": ["interactions", "tiny_interactions", "data.format.label=liked", "data.batch_size=8"],
+        "Interaction": ["interactions", "tiny_interactions", "data.format.label=liked", *short],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

@@ -13,7 +13,9 @@ ENCODER_DECODERS = ["t5", "bart"]
 
 OF_HEADS = {
     "AutoModelForCausalLM": "llama",
+    "AutoModelForAudioClassification": "whisper",
     "AutoModelForImageClassification": "vit",
+    "AutoModelForSpeechSeq2Seq": "whisper",
     "AutoModelForSeq2SeqLM": "t5",
     "peftlab.tasks.prompting.model.Prompted": "llama",
 }

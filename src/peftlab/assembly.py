@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from peftlab.abstaining.features import check_features
 from peftlab.adapted_model import adapted_model, base_model
 from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
@@ -203,6 +204,8 @@ def check_trained(spec: RunSpec, tuner: Tuner) -> None:
             f"peft={spec.peft.name} with {name}: there is nothing to train. Choose a method that adds or frees "
             "weights, such as lora, or score the model as it is: budget=zero_shot"
         )
+    if spec.out_of_scope is not None and spec.out_of_scope.scorer.READS == "features":
+        check_features(tuner.model, len(task.labels), spec.out_of_scope.score)
     if task.fits_head and spec.trainer.sharded:
         raise ConfigError(
             f"{name}: its head is fitted on each device, and trainer.strategy={spec.trainer.strategy} divides the "

@@ -19,7 +19,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
-from peftlab.images.positions import interpolate_positions
 from peftlab.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
 from peftlab.methods.head import is_of_head
 from peftlab.methods.labels import Matched, labels_of_config, match
@@ -110,7 +109,8 @@ class Pretrained:
         loader = getattr(transformers, LOADERS[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
-            return Processor(kind, loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False))
+            loaded = loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        return Processor(kind, loaded, words=self.tokenizer() if kind == "speech_processor" else None)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer.
@@ -205,7 +205,7 @@ class Pretrained:
         self._set_head_dropout(model)
         self._set_attention(model, attention)
         let_ends_learn(model)
-        interpolate_positions(model)
+        task.shape(model)
         pooling = self._pool(model, task)
         fresh |= {f"{name}.{tensor}" for name in pooling for tensor, _ in model.get_submodule(name).named_parameters()}
         context = MethodContext(

@@ -28,6 +28,8 @@ from pydantic.errors import PydanticUserError
 from torch.optim import Optimizer
 
 from peftlab import specs
+from peftlab.abstaining.spec import OutOfScope
+from peftlab.abstaining.spec import refuse as refuse_out_of_scope
 from peftlab.backbone import ModelSpec
 from peftlab.composing.compose import explain_composition
 from peftlab.composing.hydra_gate import plain_values
@@ -101,6 +103,7 @@ class RunSpec:
     federated: FederatedSpec | None = None
     privacy: PrivacySpec | None = None
     semi: SemiSupervised | None = None
+    out_of_scope: OutOfScope | None = None
     adapter: AdapterSpec | None = None
     derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -124,6 +127,9 @@ class RunSpec:
             refuse_in_rounds(self.federated, self)
         if self.semi is not None:
             refuse_unlabelled(self.semi, self)
+        if self.out_of_scope is not None:
+            refuse_out_of_scope(self.out_of_scope, self)
+            self.data.aside = self.out_of_scope.aside(self.seed)
         refuse_uncounted(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from peftlab import backbone, no_effect
+from peftlab.abstaining.learning import Reader, learn_scope
 from peftlab.assembly import (
     adopt,
     build_tuner,
@@ -279,6 +280,7 @@ def run(
                 evaluate(trainer, tuner, data, folder, validated and spec.trainer.world_size == 1)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder, data)})
+                learn_scope(spec.out_of_scope, Reader(tuner.model, data, spec.trainer), folder, spec.seed)
                 record.update(cost=cost.totals())
                 conclude(record)
     return record

@@ -25,10 +25,13 @@ def positions(model: nn.Module) -> int | None:
     if hasattr(model, "most_positions"):
         most: int | None = model.most_positions  # type: ignore[assignment]
         return most
+    hears = getattr(model, "main_input_name", "") == "input_features"  # then its encoder reads no tokens
     tables = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITIONS
+        if isinstance(module, nn.Embedding)
+        and name.rpartition(".")[2] in POSITIONS
+        and not (hears and "encoder" in name.split("."))
     ]
     return min((table.num_embeddings - _unused(table) for table in tables), default=_rotary(model))
 

@@ -31,9 +31,9 @@ OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in
 LEFT_OUT = [group for group, option in OPTIONS if option == "none"]
 """Groups with an option that leaves their section out."""
 OPTIONS = [(group, option) for group, option in OPTIONS if option != "none"]
-ALONE = {"trainer", "regularizer", "federated", "privacy", "semi"}
+ALONE = {"trainer", "regularizer", "federated", "privacy", "semi", "out_of_scope"}
 """Groups whose options refuse some of others."""
-BESIDE = {"semi": ["data=tweet_sentiment", "task=classification"]}
+BESIDE = {group: ["data=tweet_sentiment", "task=classification"] for group in ("semi", "out_of_scope")}
 """What the options of a group need: edits that move words suit no task on words."""
 TOGETHER = [
     list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}

@@ -33,7 +33,7 @@ from peftlab.use.predictor import Predictor
 
 OF_PAIRS = {"dpo"}
 """Tasks that compare two answers, which have tests of their own: no prediction of theirs stands beside gold."""
-OF_FILES = {"image_classification"}
+OF_FILES = {"image_classification", "audio_classification", "speech_recognition"}
 """Tasks on files, which no limit of tokens cuts: tests/contract/test_tasks_on_files.py."""
 TASKS = sorted({path.stem for path in (conf_dir() / "task").glob("*.yaml")} - OF_PAIRS - OF_FILES)
 
@@ -68,6 +68,8 @@ def perfect(prediction):
         return prediction | {"predicted": prediction["gold"], "log_probability": 0.0, "stopped": True}
     if "masked" in prediction:
         return prediction | {"predicted": prediction["masked"], "log_probability": [0.0] * len(prediction["masked"])}
+    if "user" in prediction:
+        return prediction | {"predicted": prediction["gold"], "score": float(prediction["gold"])}
     if "rank" in prediction:
         return prediction | {"predicted": [prediction["gold"]], "rank": 1}
     right = prediction | {"predicted": prediction["gold"]}

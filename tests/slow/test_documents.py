@@ -63,11 +63,17 @@ def reader(
     tiny_relations: Path,
     tiny_headlines: Path,
     tiny_pictures: Path,
+    tiny_recordings: Path,
+    tiny_transcripts: Path,
+    tiny_interactions: Path,
     tmp_path: Path,
 ) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
+    shutil.copytree(tiny_recordings, tmp_path / "my_recordings")
+    shutil.copytree(tiny_transcripts, tmp_path / "my_transcripts")
+    shutil.copytree(tiny_interactions, tmp_path / "my_shop")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
     shutil.copy(tiny_numbers / "train.csv", tmp_path / "my_numbers.csv")
     shutil.copy(tiny_label_sets / "train.jsonl", tmp_path / "my_labels.jsonl")

@@ -143,6 +143,7 @@ def test_too_few_examples_are_refused(finished, peftlab):
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 MODELS = {"image_classification": "vit", "causal_lm": "llama", "dpo": "llama", "prompt": "llama", "seq2seq": "t5"}
+MODELS |= dict.fromkeys(("audio_classification", "speech_recognition"), "whisper")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from tests.applications import write_applications
 
 from peftlab import cli
 from peftlab.commands import predict
@@ -113,6 +114,15 @@ class TestPredict:
         lines = out.splitlines()
         assert (code, lines[0], lines[-1]) == (0, "Marie Curie moved from Warsaw to Paris.", "  -")
         assert re.search(r"^  LOC +\d+ +\d+ +Paris +[01]\.\d{4}$", out, re.MULTILINE)
+
+    def test_a_notice_is_told_once_and_beside_the_answers(self, peftlab, run_id):
+        (folder,) = Path("runs/mine").iterdir()
+        config = folder / "config.yaml"  # no part of the identity
+        config.write_text(config.read_text().replace("notice: null", "notice: not for clinical use"))
+        _, out, err = peftlab("predict", run_id, "Rome", "Paris")
+        assert err.count("notice: not for clinical use") == 1
+        assert "notice" not in out
+        assert "> **Notice**: not for clinical use" in peftlab("card", run_id)[1]
 
     def test_a_line_of_json_a_text(self, peftlab, run_id):
         Path("texts.txt").write_text("\ufeffParis\n\nRome and 東京\r\n", encoding="utf-8")
@@ -553,7 +563,7 @@ def takes_long(line: str) -> bool:
     """Return whether a command trains a run to its end, attacks one, or makes it smaller."""
     words = line.split()
     return (
-        words[1] in ("continue", "resume", "robustness", "reproduce", "audit", "compress")
+        words[1] in ("continue", "resume", "robustness", "reproduce", "audit", "compress", "scorecard")
         and "--check-only" not in words
     )
 
@@ -571,6 +581,10 @@ LACKING = {
     "drop_layers=2": "the model has 2 layers",
     "drop_layers=3": "the model has 2 layers",
     "--reference 8b1e": "this is the run itself",
+    "peftlab recommend": "only task=retrieval ranks all items",
+    "--fallback": "it has not learnt what is",
+    "watch 3f9c": "the run gives no text exactly one label",
+    "watch 5d2e": "the run gives no text exactly one label",
 }
 """What the tiny run has not that a documented command is about: the command says so."""
 
@@ -628,6 +642,16 @@ def test_every_documented_command_works(
         words += ["model=folder", f"model.path={tiny_model}", "budget.max_steps=1", "logger=[]", "trainer=cpu"]
         words += ["--rounds", "1", *(["--seeds", "1"] if "--seeds" in line else [])]
         Path("pool.csv").write_text("text\nParis\n")
+    if words[0] == "scorecard":  # of tiny runs; one is built before it answers
+        write_applications(Path("applications.csv"))
+        write_applications(Path("new_applications.csv"), count=3)
+        tiny = ["model=folder", f"model.path={tiny_model}", "budget.max_steps=1", "trainer=cpu"]
+        tiny += ["data.max_tokens=64", "--folds", "2"]
+        if "--predict" in words:
+            building = next(shlex.split(other)[1:] for other in commands() if "--out credit" in other)
+            assert peftlab(*building, *tiny)[0] == 0
+        else:
+            words += tiny
     if words[0] == "data":  # without a network
         here = {"conll2003": [tiny_data, "data=files"], "minilm": [tiny_model]}
         words = [other for word in words for other in here.get(word, [word])]
@@ -641,6 +665,15 @@ def test_every_documented_command_works(
         )
         Path("my_sentences.jsonl").write_text('{"tokens": ["Anna", "saw", "Paris"]}\n' * 3)
         shutil.copy(tiny_texts / "dev.csv", "dev.csv")
+    if words[0] == "answers":
+        Path("help_pages").mkdir()
+        Path("help_pages/accounts.md").write_text("How to close an account.\n")
+        Path("questions.jsonl").write_text('{"text": "close it", "answers": ["accounts.md"]}\n')
+        if words[1] == "index":
+            peftlab("answers", "help_pages", "--out", "index")
+    if words[0] == "watch":
+        Path("watch.yaml").write_text("correction: none")
+        Path("answers.jsonl").write_text('{"at": "2026-03-01", "text": "Paris", "opinion": "good"}\n')
     if words[0] == "mask":
         shutil.copy("my_texts.csv", "tickets.csv")
         shutil.copytree(tiny_texts, "texts")

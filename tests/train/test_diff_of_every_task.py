@@ -18,8 +18,9 @@ pytestmark = pytest.mark.slow
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 WRITES = ["task.generate.max_new_tokens=4"]
 MODELS = {"image_classification": "vit", "causal_lm": "llama", "dpo": "llama", "prompt": "llama", "seq2seq": "t5"}
-OPTIONS = {"causal_lm": WRITES, "seq2seq": WRITES}
-PRETRAINED = {"dpo", "causal_lm", "prompt", "seq2seq"}
+MODELS |= dict.fromkeys(("audio_classification", "speech_recognition"), "whisper")
+OPTIONS = dict.fromkeys(("causal_lm", "seq2seq", "speech_recognition"), WRITES)
+PRETRAINED = {"dpo", "causal_lm", "prompt", "seq2seq", "speech_recognition"}
 """Tasks whose head is in the pretrained weights: the start answers, too."""
 NOT_JUDGED = {"masked_lm", "dpo"}
 """Without gold of their own, or scored against another model."""

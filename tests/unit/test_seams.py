@@ -36,6 +36,7 @@ from prometheus_client import Counter
 from prometheus_client.multiprocess import MultiProcessCollector
 from sacrebleu.metrics import CHRF
 from safetensors.torch import load_file, save_file
+from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForSeq2SeqLM, BertConfig, BertModel, LlamaConfig, T5Config
@@ -55,6 +56,7 @@ from peftlab.seams import (
     python,
     pytorch,
     sacrebleu,
+    sklearn,
     transformers,
     uvicorn,
     wandb,
@@ -149,6 +151,7 @@ def test_every_function_is_called_here():
         python,
         pytorch,
         sacrebleu,
+        sklearn,
         transformers,
         uvicorn,
         wandb,
@@ -679,6 +682,20 @@ def test_statistics_of_texts_add_up_to_those_of_a_corpus():
     assert all(type(count) is int for one in counts for count in one)
     expected = metric.corpus_score(written, [gold]).score
     assert metric._compute_score_from_stats(np.sum(counts, axis=0).tolist()).score == expected > 0
+
+
+# --- scikit-learn ----------------------------------------------------------------------------------------------------
+
+
+def test_boosted_trees_have_their_nodes():
+    matrix = np.random.default_rng(0).normal(size=(200, 2))
+    classifier = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=2).fit(matrix, matrix[:, 0] > 0)
+    baseline, (tree,) = sklearn.boosted_trees(classifier)
+    assert baseline == pytest.approx(np.log((matrix[:, 0] > 0).mean() / (matrix[:, 0] <= 0).mean()))
+    assert tree["is_leaf"].tolist() == [0, 1, 1]
+    below = matrix[:, tree["feature_idx"][0]] <= tree["num_threshold"][0]
+    margins = baseline + tree["value"][np.where(below, tree["left"][0], tree["right"][0])]
+    assert margins == pytest.approx(classifier.decision_function(matrix))
 
 
 # --- Weights & Biases ------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""What does a model hear of a recording? Files to samples and spectrograms, and the texts that are compared."""
+"""How does a recording become what a model takes? Files to samples, samples to features, and changes for training."""

@@ -10,6 +10,7 @@ from peftlab.commands import loaded
 from peftlab.scores.scorer import SCORED
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json, table
+from peftlab.terminal.scope import scope_lines
 
 GROUP = "use"
 SUMMARY = "score a run anew, and compare with its record"
@@ -43,7 +44,8 @@ def execute(options: argparse.Namespace) -> None:
         scores = [vars(score) | {"equal": score.equal} for score in evaluation.scores]
         elsewhere = {key: {"run": then, "here": here} for key, (then, here) in evaluation.elsewhere.items()}
         document = {"run": str(run.folder.path), "equal": evaluation.equal, "scores": scores}
-        print_json(document | {"lost": evaluation.lost, "elsewhere": elsewhere})
+        scope = {} if evaluation.scope is None else {"out_of_scope": evaluation.scope}
+        print_json(document | {"lost": evaluation.lost, "elsewhere": elsewhere, **scope})
     else:
         _print_scores(run, evaluation)
     if evaluation.equal is False:
@@ -58,6 +60,8 @@ def _print_scores(run: Any, evaluation: Any) -> None:
         lines.append([score.split, score.name, _digits(score.recorded), _digits(score.value), verdict])
     print(table(lines))
     print(f"scorer: {run.spec.task.scorer.name}")
+    if evaluation.scope is not None:
+        print("\n".join(scope_lines(evaluation.scope)))
     for split, counts in evaluation.lost.items():
         print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
     if evaluation.equal is not None:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from peftlab.answer_search.arguments import add_fallback, fallback_of
 from peftlab.commands import loaded
 from peftlab.errors import UserError, escaped
 from peftlab.terminal.arguments import add_run
@@ -26,6 +27,7 @@ EXAMPLES = (
     "peftlab predict 8a41d7 photo.jpg more_photos         # of a run on pictures: files, and folders of them",
     "peftlab predict 3f9c2a notes/ --standoff out          # named entities of text files, in BRAT's format",
     'peftlab predict 5d2e8c "Name three rivers." --stream --generate max_new_tokens=64   # a model that writes',
+    "peftlab predict 7c01aa --file mail.txt --fallback index   # stored answers to what is out of the run's scope",
     "peftlab predict 5d2e8c --chat                         # a line of yours, an answer, and so on",
 )
 
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an option of task.generate in place of the run's, such as max_new_tokens=64; may be given several times",
     )
+    add_fallback(parser)
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -77,9 +80,7 @@ def execute(options: argparse.Namespace) -> None:
     if options.standoff and (not options.texts or options.stream or options.json):
         raise UserError("--standoff writes files: name files or folders of texts, without --stream and --json")
     generate = _settings(options.generate)
-    run = loaded(options, only_answers=True)
-    if run.notice:
-        print(f"notice: {escaped(run.notice)}", file=sys.stderr)
+    run = _run_of(options)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.standoff:
         from peftlab.use.standoff_files import annotate
@@ -95,6 +96,19 @@ def execute(options: argparse.Namespace) -> None:
             print(show(answer))
     else:
         _print_lines(run, options, generate, show)
+
+
+def _run_of(options: argparse.Namespace) -> Any:
+    """Return the run, with the stored answers that it falls back on, and print its notice if it has one."""
+    fallback = fallback_of(options)
+    run = loaded(options, only_answers=True)
+    if fallback is not None:
+        from peftlab.use.answer_encoders import fall_back
+
+        fall_back(run, fallback)
+    if run.notice:
+        print(f"notice: {escaped(run.notice)}", file=sys.stderr)
+    return run
 
 
 def _print_lines(
@@ -188,17 +202,28 @@ def _for_people(answer: dict[str, Any]) -> str:
         return f"{text}\n  error: {error}"
     if "written" in answer:
         return _as_written(text, answer)
+    fallback = answer.pop("fallback", None)
+    labels = answer.pop("labels", []) if "action" in answer else []
     notes = {key: value for key, value in answer.items() if isinstance(value, int)}
     others = [value for key, value in answer.items() if key not in notes]
     lists = [value for value in others if isinstance(value, list)]
     rows = [[cell(part) for part in one.values()] for one in chain(*lists) if isinstance(one, dict)]
-    columns = [value for value in lists if not any(isinstance(one, dict) for one in value)]
+    columns = [value for value in lists if value and not any(isinstance(one, dict) for one in value)]
     rows += [list(map(cell, row)) for row in zip(*columns, strict=True)]  # such as labels and their probabilities
     if single := [cell(value) for value in others if not isinstance(value, list | dict)]:
         rows.insert(0, single)
     shown = f"{text}\n{table(rows, indent='  ')}" if rows else f"{text}\n  -"
-    remarks = [key if value is True else f"{value} {key}" for key, value in notes.items()]
+    if answer.get("action") == "asked":
+        shown += f"\n  did you mean: {', '.join(map(escaped, labels))}?"
+    if fallback is not None:
+        stored = [[cell(one["score"]), one["id"], cell(one["text"].split("\n")[0])] for one in fallback]
+        shown += f"\n{table(stored, indent='  ')}" if stored else "\n  no stored answer fits"
+    remarks = [_remark(key, value) for key, value in notes.items()]
     return f"{shown}\n  ({', '.join(remarks).replace('_', ' ')})" if remarks else shown
+
+
+def _remark(key: str, value: int) -> str:
+    return f"{'' if value else 'not '}{key}" if isinstance(value, bool) else f"{value} {key}"
 
 
 def _as_written(text: str, answer: dict[str, Any]) -> str:

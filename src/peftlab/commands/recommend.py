@@ -81,7 +81,7 @@ def _print(found: Any) -> None:
 
 
 def _named(system: Any) -> str:
-    options = ", ".join(f"{name}={value:g}" for name, value in system.options.items())
+    options = ", ".join(f"{name}={'all' if value is None else f'{value:g}'}" for name, value in system.options.items())
     return f"{system.name} ({options})" if options else str(system.name)
 
 

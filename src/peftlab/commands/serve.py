@@ -23,12 +23,14 @@ EXAMPLES = (
     "peftlab serve 3f9c2a                                     # http://127.0.0.1:8000, for this machine",
     "peftlab serve ner=3f9c2a tone=8be110 --workers 2         # two models by name, two processes",
     "peftlab serve 3f9c2a --host 0.0.0.0 --keys keys.yaml --tls-cert c.pem --tls-key k.pem",
+    "peftlab serve 7c01aa --fallback index                    # stored answers to what is out of its scope",
     "peftlab serve 3f9c2a --admin 127.0.0.1:9000              # metrics, and loading of further runs, at port 9000",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the runs, where to listen, and how much to take."""
+    from peftlab.answer_search.arguments import add_fallback
     from peftlab.personal_data.arguments import add_masking
     from peftlab.serving.access import arguments as of_access
     from peftlab.serving.observing import arguments as of_observing
@@ -60,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     of_access.add_arguments(parser)
     of_observing.add_arguments(parser)
+    add_fallback(parser)
     add_masking(parser.add_argument_group("personal data in inputs, masked before a model sees them"), "mask-")
 
 
@@ -76,6 +79,7 @@ _LIMITS = (
 
 def execute(options: argparse.Namespace) -> None:
     """Serve until a signal comes."""
+    from peftlab.answer_search.arguments import fallback_of
     from peftlab.personal_data.arguments import is_asked_for, masker_of
     from peftlab.serving.access import arguments as of_access
     from peftlab.serving.observing import arguments as of_observing
@@ -112,6 +116,7 @@ def execute(options: argparse.Namespace) -> None:
         timeout_s=options.timeout,
         drain_s=options.drain,
         mask=masker_of(options) if is_asked_for(options) else None,
+        fallback=fallback_of(options),
         **of_access.values_of(options),
         **of_observing.settings_of(options),
     )

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from peftlab.data.duplicates import near_duplicates
 from peftlab.data.form import columns_of
+from peftlab.tasks.questions import Question
 
 log = logging.getLogger("peftlab")
 
 _MOST = 5
 """Near duplicates that are named."""
+_MOST_DOCUMENTS = 20_000
+"""More take longer to compare than a user would wait for."""
 
 TextKey = Callable[[Any], str]
+
+
+def document_key(task: Any) -> TextKey:
+    """Return the function that gives what an example holds of its document: a question's text, else all of it."""
+    key: TextKey = operator.attrgetter("context") if issubclass(task.example, Question) else task.text_key
+    return key
 
 
 def has_documents(format: Any) -> bool:
@@ -27,9 +37,9 @@ def whole_texts(examples: Sequence[Any], text_key: TextKey) -> tuple[list[str], 
     """Return the text of each document, and for each example the number of its document."""
     numbers: dict[Any, int] = {}
     owner = [numbers.setdefault(example.group, len(numbers)) for example in examples]
-    texts: list[list[str]] = [[] for _ in numbers]
+    texts: list[dict[str, None]] = [{} for _ in numbers]  # all questions about a text have the same
     for example, number in zip(examples, owner, strict=True):
-        texts[number].append(text_key(example))
+        texts[number][text_key(example)] = None
     return ["\n".join(parts) for parts in texts], owner
 
 
@@ -56,8 +66,11 @@ def near_documents(splits: Mapping[str, Sequence[Any]], text_key: TextKey) -> li
 def check_documents(splits: Mapping[str, Sequence[Any]], text_key: TextKey) -> None:
     """Say how many documents each split has, and warn of near duplicates in two splits; equal names are no matter."""
     listed = ", ".join(f"{len({example.group for example in members}):,} {split}" for split, members in splits.items())
+    if sum(len({example.group for example in members}) for members in splits.values()) > _MOST_DOCUMENTS:
+        log.info("documents: %s; more than %s are not compared", listed, f"{_MOST_DOCUMENTS:,}")
+        return
     near = near_documents(splits, text_key)
-    log.info("documents: %s%s", listed, "" if near else "; none is in two splits, nor nearly")
+    log.info("documents: %s%s", listed, "" if near else "; none is nearly in two splits")
     if near:
         named = "; ".join(" and ".join(pair) for pair in near[:_MOST])
         more = f"; and {len(near) - _MOST} more" if len(near) > _MOST else ""

@@ -100,6 +100,8 @@ class DataModule(L.LightningDataModule):
         """Whether `rest` is kept, for a run that learns from texts beside the training split."""
         self.rest: Sequence[Any] = []
         """The training examples that the budget's sample leaves out."""
+        self.aside: dict[str, Split] = {}
+        """Examples that are none of the classes, by the name of their set, see `Aside`."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -123,6 +125,7 @@ class DataModule(L.LightningDataModule):
             if split == "train" and self.keeps_rest:
                 self.rest = left_out(splits[split], [*members, *taken["validation"]])
             _log_left_out(self, split)
+        self.aside = {name: self._encode(members) for name, members in self.facts.aside.items()}
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
         if factors := self.facts.factors:
@@ -142,6 +145,9 @@ class DataModule(L.LightningDataModule):
         """
         self.task.bind(self.processor)
         examples = read_files(self.spec, self.task, files).examples
+        if self.spec.aside is not None:
+            examples, apart = self.spec.aside.divided(examples, self.task)
+            self.aside = {name: self._encode(members) for name, members in apart.items()}
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
         for split in self.splits:

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.errors import ConfigError, SourceError
 from peftlab.storage.digests import file_sha256
 
-KEYS = ("budget.listed", "data.labelled")
+KEYS = ("budget.listed", "data.labelled", "out_of_scope.far")
 """The keys of the configuration that name such a file."""
 
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from peftlab.data.aside import FAR
 from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
-from peftlab.data.documents import check_documents, has_documents, whole_texts
+from peftlab.data.documents import check_documents, document_key, has_documents, whole_texts
 from peftlab.data.duplicates import repeated
 from peftlab.data.form import has_groups, weight_of
 from peftlab.data.hashes import among, hashes
@@ -30,6 +31,7 @@ from peftlab.data.views import View, chosen, mapped, renamed
 from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import file_sha256
+from peftlab.tasks.questions import Question
 from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
@@ -62,6 +64,8 @@ class DataFacts:
     """By id of a training example, the factor on its weight in the loss; 1 for all others."""
     memories: Sequence[Recalled] = ()
     """What is remembered of earlier runs."""
+    aside: Examples = field(default_factory=dict)
+    """Examples that are none of the classes, by the name of their set, see `Aside`."""
     cleaned: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What cleaning the training split did, see `Cleaned.counts`."""
 
@@ -80,7 +84,9 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     examples, counts, digests = read_files(spec, task, own)
     of_file = {split: digests.get(split) or fetched.digest(str(files[split])) for split in own}
     sha256 = {split: of_file.get(split, of_file["train"]) for split in files}
-    splits, dropped = _divide(spec, task, files, examples)
+    splits, dropped, aside = _divide(spec, task, files, examples)
+    if spec.aside is not None and (far := spec.aside.far_texts(task, spec.format)):
+        aside[FAR] = far if spec.mask_pii is None else masked_examples(far, ExampleMask(spec.mask_pii.masker()))[0]
     ids = (
         {example.id: split for split, members in splits.items() for example in members}
         if spec.clean is not None
@@ -106,8 +112,8 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     weight = weight_of(spec.format)
     if has_groups(spec.format):
         _warn_of_shared_groups(splits)
-    if has_documents(spec.format):
-        check_documents(splits, task.text_key)
+    if has_documents(spec.format) or (has_groups(spec.format) and issubclass(task.example, Question)):
+        check_documents(splits, document_key(task))
     return splits, DataFacts(
         origin=fetched.origin,
         licence=fetched.licence,
@@ -118,6 +124,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         dropped=dropped,
         train_test_overlap=overlap,
         factors=cleaned.factors if weight is None else _weights(splits["train"], weight, cleaned.factors),
+        aside=aside,
         cleaned=cleaned.counts,
     )
 
@@ -195,11 +202,11 @@ def _valid(example: Any) -> Any:
     return example.mapped(Door())
 
 
-def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tuple[Examples, Counts]:
+def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tuple[Examples, Counts, Examples]:
     """Drop duplicates, let the task learn its labels, and hold out the splits that have no file.
 
     Returns:
-        the examples of each split, and how many were left out of it, by reason.
+        the examples of each split, how many were left out of it, by reason, and the sets of those of no class.
     """
     shares = {split: share for split, share in files.items() if isinstance(share, float)}
     splits: Examples = {split: [] for split in files}
@@ -231,7 +238,16 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
         }
         splits["train"] = chosen(members, places.pop("train"))
         splits |= {split: renamed(members, own, split) for split, own in places.items()}
-    task.learn_labels(learnt, spec.labels)  # before holding out: a rare label may end up in one split only
+    aside: Examples = {}
+    declared = spec.labels
+    if spec.aside is not None and spec.aside.acts:
+        before = {split: len(members) for split, members in splits.items()}
+        splits, aside = spec.aside.divide(splits, task)
+        learnt, declared = spec.aside.divided(learnt, task)[0], spec.aside.declared(declared)
+        for split, count in before.items():
+            if count > len(splits[split]):
+                dropped[split]["of no class"] = count - len(splits[split])
+    task.learn_labels(learnt, declared)  # before holding out: a rare label may end up in one split only
     if spec.subset is not None:
         spec.subset.check_found(splits["train"], task, spec.format)
     for split, members in splits.items():
@@ -239,7 +255,7 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
             raise DataError(f"the {split} split has no example that data.subset chooses; choose more, or hold out more")
         if not members:
             raise _empty(split, files, examples["train"], has_groups(spec.format))
-    return splits, dropped
+    return splits, dropped, aside
 
 
 def _group(example: Any) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from peftlab.data.aside import Aside
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.hub_source import HubDataSource
@@ -112,6 +114,8 @@ class DataSpec:
     """Number of batches that are drawn together and sorted by length; 1: no sorting."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Number of processes that load batches; 0: the main process."""
+    aside: Aside | None = field(default=None, init=False)
+    """Which examples are none of the classes, as the section ``out_of_scope`` says; None: each is of one."""
 
     def __post_init__(self) -> None:
         """Check that cleaning and replay have something to act on."""

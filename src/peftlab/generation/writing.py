@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
+    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedTokenizerBase,
@@ -28,6 +30,9 @@ from transformers.generation import BaseStreamer
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
 from peftlab.positions import positions, reserved
+
+_NEVER_WRITTEN = ("suppress_tokens", "begin_suppress_tokens")
+"""Settings with ids of tokens that a model for speech never writes, or not first."""
 
 _HALF = "\ufffd"
 """What stands for a character of which some bytes are missing yet."""
@@ -54,9 +59,22 @@ class Written(NamedTuple):
         return {UNSEEN: self.cut} if self.cut else {}
 
 
+class Heard(NamedTuple):
+    """What an encoder hears in the place of tokens that it reads, and how every text begins."""
+
+    inputs: dict[str, Tensor]
+    """The inputs of the encoder, each of shape (examples, ...)."""
+    start: list[int]
+    """The tokens that the decoder begins with."""
+
+
+Asked = Sequence[Sequence[int]] | Heard
+"""What texts are written after: token ids of each, or what is heard."""
+
+
 def write(
     model: nn.Module,
-    prompts: Sequence[Sequence[int]],
+    prompts: Asked,
     options: Generation,
     tokenizer: PreTrainedTokenizerBase,
     keys: Sequence[str] = (),
@@ -70,7 +88,7 @@ def write(
 
     Args:
         model: a language model of transformers, perhaps adapted, with ``generate``.
-        prompts: token ids; of a decoder, the text to continue; of an encoder-decoder, the source.
+        prompts: token ids; of a decoder, the text to continue; of an encoder-decoder, the source; or what it hears.
         options: how to choose tokens.
         tokenizer: that of the model.
         keys: the name of each prompt, which sampling draws by; needed with ``do_sample`` only.
@@ -84,7 +102,7 @@ def write(
 
 def stream(
     model: nn.Module,
-    prompt: Sequence[int],
+    prompt: Sequence[int] | Heard,
     options: Generation,
     tokenizer: PreTrainedTokenizerBase,
     key: str = "",
@@ -106,7 +124,8 @@ def stream(
         try:
             with torch.inference_mode(), torch.autocast(device.type, autocast[1], enabled=autocast[0]):
                 streamer = reader if options.num_beams == 1 else None
-                reader.pieces.put(_written(model, [prompt], options, tokenizer, [key], stops, streamer, halt)[0])
+                asked = prompt if isinstance(prompt, Heard) else [prompt]
+                reader.pieces.put(_written(model, asked, options, tokenizer, [key], stops, streamer, halt)[0])
         except BaseException as error:  # noqa: BLE001 - raised again where the text is read
             reader.pieces.put(error)
 
@@ -170,7 +189,7 @@ def check_room(model: Any, options: Generation) -> int | None:
 
 def _written(
     model: Any,
-    prompts: Sequence[Sequence[int]],
+    prompts: Asked,
     options: Generation,
     tokenizer: PreTrainedTokenizerBase,
     keys: Sequence[str],
@@ -178,28 +197,56 @@ def _written(
     streamer: BaseStreamer | None = None,
     halt: StoppingCriteria | None = None,
 ) -> list[Written]:
-    room, device, of_encoder = check_room(model, options), _device(model), bool(model.config.is_encoder_decoder)
-    kept = [list(prompt if room is None or of_encoder else prompt[-room:]) for prompt in prompts]
     stops, own = _stops(model, tokenizer, ends), _of_transformers(model)
     config = _generation_config(own.generation_config, options, sorted(stops), tokenizer)
-    ids, mask = _padded(kept, int(config.pad_token_id), device, left=not of_encoder)
+    if isinstance(prompts, Heard):
+        config.update(**{name: getattr(own.generation_config, name) for name in _NEVER_WRITTEN})
+        generate = partial(GenerationMixin.generate, own)  # Whisper's own divides what is heard, and tries again
+        asked = _heard(prompts, _device(model))
+    else:
+        generate, asked = model.generate, _read_by(model, prompts, options, int(config.pad_token_id))
     rules: list[LogitsProcessor] = []
     if options.repetition_penalty != 1:
-        rules.append(_Repetition(options.repetition_penalty, None if of_encoder else (mask == 0).sum(-1)))
+        rules.append(_Repetition(options.repetition_penalty, asked.padding))
     if options.do_sample:
         rules.append(_Draw(options, keys))
     with torch.no_grad(), _evaluating(model), _configured(own, config):
-        made = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
+        made = generate(
+            **asked.inputs,
             generation_config=config,
             logits_processor=LogitsProcessorList(rules),
             stopping_criteria=StoppingCriteriaList([] if halt is None else [halt]),
             streamer=streamer,
         )
-    rows = made[:, 1 if of_encoder else ids.shape[1] :].tolist()
+    rows = made[:, asked.before :].tolist()
+    return [_read(row, stops, tokenizer, lost) for row, lost in zip(rows, asked.cut, strict=True)]
+
+
+class _Inputs(NamedTuple):
+    """What texts are written after, as the model takes it."""
+
+    inputs: dict[str, Tensor]
+    before: int
+    """Tokens of a row before what is written."""
+    cut: list[int]
+    """Tokens of each prompt that the model does not see."""
+    padding: Tensor | None = None
+    """Tokens of padding before each prompt of a decoder."""
+
+
+def _read_by(model: Any, prompts: Sequence[Sequence[int]], options: Generation, pad: int) -> _Inputs:
+    room, of_encoder = check_room(model, options), bool(model.config.is_encoder_decoder)
+    kept = [list(prompt if room is None or of_encoder else prompt[-room:]) for prompt in prompts]
+    ids, mask = _padded(kept, pad, _device(model), left=not of_encoder)
     cut = [len(prompt) - len(part) for prompt, part in zip(prompts, kept, strict=True)]
-    return [_read(row, stops, tokenizer, lost) for row, lost in zip(rows, cut, strict=True)]
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    return _Inputs(inputs, 1, cut) if of_encoder else _Inputs(inputs, ids.shape[1], cut, (mask == 0).sum(-1))
+
+
+def _heard(heard: Heard, device: torch.device) -> _Inputs:
+    number = len(next(iter(heard.inputs.values())))
+    start = torch.tensor([heard.start] * number, device=device)
+    return _Inputs({**heard.inputs, "decoder_input_ids": start}, len(heard.start), [0] * number)
 
 
 def _read(row: list[int], stops: set[int], tokenizer: PreTrainedTokenizerBase, cut: int) -> Written:

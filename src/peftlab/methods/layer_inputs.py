@@ -29,17 +29,24 @@ def real_tokens(padding: int | None, batch: Mapping[str, Tensor], _config: Any) 
     In rows of several texts, positions begin anew with each text, and with each token of padding.
     """
     ids, mask, numbers = batch.get("input_ids"), batch.get("attention_mask"), batch.get("position_ids")
-    if ids is None:
-        return Real(mask if mask is None else mask.bool(), None)
     targets = batch.get("decoder_input_ids")
+    if ids is None and targets is not None:  # a sound, all of which is heard
+        return Real(None, _real_targets(targets, padding))
+    if ids is None:
+        of_samples = "input_values" in batch  # of which several make a token
+        return Real(None if mask is None or of_samples else mask.bool(), None)
     if mask is None and numbers is not None:
         begins = F.pad(numbers == 0, (0, 1), value=True)
         mask = ~(begins[:, :-1] & begins[:, 1:])  # a text of one token, which predicts nothing, counts as padding
     real = torch.ones_like(ids).bool() if mask is None else mask.bool()
     if targets is None:
         return Real(real, None)
+    return Real(real, _real_targets(targets, padding))
+
+
+def _real_targets(targets: Tensor, padding: int | None) -> Tensor:
     first = torch.arange(targets.shape[1], device=targets.device) == 0  # which is T5's padding, and real
-    return Real(real, (targets != padding) | first)
+    return (targets != padding) | first
 
 
 def rows_of(inputs: Tensor | tuple[Tensor, ...], real: Real, name: str) -> Tensor:

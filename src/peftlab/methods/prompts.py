@@ -27,7 +27,7 @@ from peftlab.methods.generating import generates, has_decoder, has_windows, is_e
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past, heads_of_keys
-from peftlab.methods.random_inputs import reads_pictures
+from peftlab.methods.random_inputs import reads_pictures, reads_sounds
 from peftlab.methods.virtual_tokens import (
     add_to_patches,
     add_to_source,
@@ -183,6 +183,11 @@ class InputPrompts(Prompts):
 
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
+        if reads_sounds(model):
+            raise ConfigError(
+                f"peft={self.name}: {type(model).__name__} reads sounds, neither words nor patches that virtual "
+                "tokens could stand before; choose another method, such as lora"
+            )
         of_pictures = patches_of(model, self.name) if reads_pictures(model) else None
         encoder = self.library_encoder(self._config(model, context), model.get_input_embeddings())
         model.base_model.add_module("prompt_encoder", encoder)

@@ -15,8 +15,8 @@ Histories = Sequence[Sequence[int]]
 Recommender = Callable[[Histories], np.ndarray]
 """Returns the scores of all items for each history, float64 of shape (histories, items)."""
 
-NEIGHBOURS = (20, 50, 100, 1_000_000)
-"""Numbers of neighbours that item-kNN may choose from by validation; the last is all."""
+NEIGHBOURS = (10, 20, 50, 100, 200, None)
+"""Numbers of neighbours that item-kNN may choose from by validation; None: all."""
 RECENT = (1, 3, 5, 10)
 """Numbers of the last items that it may choose from, where it reads no more."""
 SHRINKAGE = (50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -29,21 +29,23 @@ def popularity(histories: Histories, catalogue: Catalogue) -> Recommender:
     return lambda of: np.tile(counts, (len(of), 1))
 
 
-def item_knn(histories: Histories, catalogue: Catalogue, neighbours: int = 20) -> Recommender:
+def item_knn(histories: Histories, catalogue: Catalogue, neighbours: int | None = 20) -> Recommender:
     """Score an item by the cosines of its users to those of the items in the history, as far as these are among its
-    `neighbours` nearest (Sarwar et al. 2001; Deshpande & Karypis 2004)."""
+    `neighbours` nearest, or all for None (Sarwar et al. 2001; Deshpande & Karypis 2004)."""
     together = _together(histories, catalogue)
     lengths = np.sqrt(np.diag(together))
     cosine = together / np.maximum(np.outer(lengths, lengths), 1e-12)
     np.fill_diagonal(cosine, 0.0)
-    kept = min(neighbours, len(cosine) - 1)
-    if kept:
+    kept = len(cosine) if neighbours is None else neighbours
+    if kept < len(cosine):
         least = -np.partition(-cosine, kept - 1, axis=1)[:, kept - 1 : kept]
         cosine[cosine < least] = 0.0
     return lambda of: np.asarray(_matrix(of, catalogue) @ cosine.T)
 
 
-def recent_knn(histories: Histories, catalogue: Catalogue, recent: int = 3, neighbours: int = 1_000_000) -> Recommender:
+def recent_knn(
+    histories: Histories, catalogue: Catalogue, recent: int = 3, neighbours: int | None = None
+) -> Recommender:
     """Score items as `item_knn` does, by the last `recent` items of a history alone: what comes next often depends on
     what came last, and a baseline without order would make any model with it look good."""
     recommender = item_knn(histories, catalogue, neighbours)
@@ -79,7 +81,7 @@ BASELINES: Mapping[str, Callable[..., Recommender]] = {
 
 CHOICES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "item_knn": {"neighbours": NEIGHBOURS},
-    "recent_knn": {"recent": RECENT, "neighbours": NEIGHBOURS[-2:]},
+    "recent_knn": {"recent": RECENT, "neighbours": (100, None)},
     "ease": {"shrinkage": SHRINKAGE},
 }
 """The options that are chosen on the validation split, as the trained model's are."""

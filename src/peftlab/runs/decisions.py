@@ -11,6 +11,10 @@ from peftlab.errors import UserError
 
 DECISIONS = "decisions.json"
 """The decisions that belong to an adapter, in its folder."""
+STATISTICS = "scope.safetensors"
+"""What a score of texts out of scope has learnt of the training split, beside the decisions."""
+SCOPE = "out_of_scope"
+"""The entry of the file, and the section of the record, on what is out of scope."""
 SECTION = "decisions"
 """The section of the record: what was ``learnt`` on the validation split, and the ``optimism`` that decisions learnt on
 the test split would have shown."""
@@ -24,11 +28,25 @@ def save_decisions(decisions: Mapping[str, Any], folder: Path) -> None:
 
 
 def read_decisions(folder: Path) -> dict[str, Any]:
-    """Return the decisions of the adapter in `folder`; empty if it has none.
+    """Return the decisions of the task of the adapter in `folder`; empty if it has none.
 
     Raises:
         UserError: the file is damaged.
     """
+    return {key: value for key, value in _read(folder).items() if key != SCOPE}
+
+
+def read_scope(folder: Path) -> dict[str, Any] | None:
+    """Return what the run of the adapter in `folder` has decided on texts out of scope; None: nothing.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    scope: dict[str, Any] | None = _read(folder).get(SCOPE)
+    return scope
+
+
+def _read(folder: Path) -> dict[str, Any]:
     file = folder / DECISIONS
     if not file.is_file():
         return {}

@@ -60,6 +60,7 @@ NOT_RESULT = (
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
     "budget.listed.path",  # the location of a list; its digest stands for it
+    "out_of_scope.far.path",  # the location of texts; the digest of the file stands for them
     "data.labelled.path",  # the location of further examples; the digest of the file stands for them
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
     "regularizer.ewc.previous",  # the same, of several
@@ -103,6 +104,7 @@ ADDED: dict[str, Any] = {
     "federated": None,
     "privacy": None,
     "semi": None,
+    "out_of_scope": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from peftlab.data.form import form_of
 from peftlab.data.hashes import among, hashes
-from peftlab.data.indexed_examples import LinesOfFile
-from peftlab.data.json_objects import read_object
 from peftlab.data.masked.examples import ExampleMask, masked_examples
 from peftlab.data.module import DataModule
 from peftlab.data.reading import plain
 from peftlab.data.sampling import random_sample
+from peftlab.data.text_lines import texts_in
 from peftlab.data.views import chosen, mapped
 from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
@@ -87,24 +85,9 @@ def _read_file(data: DataModule, path: Path) -> Sequence[Any]:
     if not path.is_file():
         raise ConfigError(f"semi.unlabelled={path}: there is no such file. Name one, or rest")
     data.facts.sha256["unlabelled"] = file_sha256(path)
-    texts: Sequence[Any] = [text.mapped(Door()) for text in _texts_in(path, data)]
+    texts: Sequence[Any] = [text.mapped(Door()) for text in texts_in(path, data.task, data.spec.format, "unlabelled")]
     if not texts:
         raise DataError(f"{path}: the file holds no text. Expected one a line")
     if data.spec.mask_pii is not None:
         texts, _ = masked_examples(texts, ExampleMask(data.spec.mask_pii.masker()))
     return texts
-
-
-def _texts_in(path: Path, data: DataModule) -> Iterator[Any]:
-    lines, form = iter(LinesOfFile(path)), form_of(data.spec.format)
-    for line in lines:
-        if not line.content.strip():
-            continue
-        fields = {"text": line.content.strip()}
-        where = f"{path}:{line.number}"
-        if path.suffix == ".jsonl":
-            fields = read_object(line.content, where, "with 'text'", (following.content for following in lines))
-        try:
-            yield data.task.from_input(form.usual(fields), f"unlabelled:{line.number}")
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error

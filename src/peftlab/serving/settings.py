@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.answer_search.arguments import Settings as Search
 from peftlab.personal_data.masker import Masker
 
 
@@ -89,6 +90,9 @@ class Settings:
 
     mask: Masker | None = None
     """What masks personal data in inputs before a model sees them; None: only what a run's own configuration masks."""
+
+    fallback: Search | None = None
+    """The stored answers that texts out of a run's scope get; None: there are none."""
 
     request_log: Path | None = None
     """The file of JSON lines, one a request; None: they go where the server's other messages go."""

@@ -41,7 +41,12 @@ def worker(settings: Settings) -> FastAPI:
         from peftlab.serving.observing.observers import observer_of
     try:
         models = Models(
-            wanted.runs, allow=settings.allow, precision=settings.precision, device=settings.device, mask=settings.mask
+            wanted.runs,
+            allow=settings.allow,
+            precision=settings.precision,
+            device=settings.device,
+            mask=settings.mask,
+            fallback=settings.fallback,
         )
         observer, guard = observer_of(settings, models), Guard(settings, shared.folder)
     except UserError as error:

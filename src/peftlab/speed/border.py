@@ -67,7 +67,7 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
         NoBorderError: weights are trained or random numbers drawn before the first layer ends, layers pass on more
             than hidden states, or the inputs are not tokens.
     """
-    if "attention_mask" not in inputs:
+    if not inputs.keys() >= {"input_ids", "attention_mask"}:  # a mask of samples is none of hidden states
         raise NoBorderError(f"the inputs of {type(model).__name__} are no tokens, by which activations are kept")
     was_training = model.training
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):

@@ -26,7 +26,8 @@ _MOST = 8
 _SHARE_OF_MEMORY = 0.5
 """The part of the free memory that further processes may take together."""
 _OF_THE_MODEL = (
-    *("model", "data", "task", "augment", "semi", "peft", "regularizer", "trainer", "callbacks", "adapter", "budget"),
+    *("model", "data", "task", "augment", "semi", "out_of_scope", "peft", "regularizer", "trainer", "callbacks"),
+    *("adapter", "budget"),
 )
 """The sections that decide which data is read and which model is built; cells that differ elsewhere share both."""
 

@@ -231,10 +231,11 @@ class _Looker:
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"].get(key) for key in BY_KEYS}
-        # the seed affects the data only if overfit_batches draws a subset
-        seed = resolved["seed"] if budget["overfit_batches"] else None
-        of_the_data = ("model", "data", "task", "augment", "semi", "allow")
-        about_data = canonical_json([*(resolved[key] for key in of_the_data), budget, seed])
+        # the seed affects the data only if overfit_batches draws a subset, or labels are drawn that are held out
+        drawn = isinstance((resolved.get("out_of_scope") or {}).get("held_out"), int)
+        seed = resolved["seed"] if budget["overfit_batches"] or drawn else None
+        of_the_data = ("model", "data", "task", "augment", "semi", "out_of_scope", "allow")
+        about_data = canonical_json([*(resolved.get(key) for key in of_the_data), budget, seed])
         of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
         about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])
         if about_data in self._sources and about_model in self._built:

@@ -1,1 +1,1 @@
-"""What does a text add to the columns beside it? Out-of-fold scores of texts in a model of a table."""
+"""What does a text add to the columns beside it, and may a decision rest on it? Scorecards of texts and tables."""

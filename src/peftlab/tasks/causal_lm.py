@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
@@ -17,18 +16,16 @@ from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
 from peftlab.scores.written_texts import Tokens
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import CAUSAL_LM, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
-from peftlab.tasks.token_losses import token_losses
-from peftlab.tasks.writing_task import WritingTask
+from peftlab.tasks.writing_task import LanguageTask
 
 
 @spec
-class CausalLm(WritingTask):
+class CausalLm(LanguageTask):
     """Predicts each learnt token from those before it.
 
     The examples of a batch share rows, laid out when it is collated: which examples a step learns from is decided
@@ -237,23 +234,10 @@ class CausalLm(WritingTask):
         learnt, starts = encoded.arrays["learnt"], encoded.arrays["examples"]
         return np.asarray([int(learnt[starts[i] : starts[i + 1]].sum()) for i in indices], dtype=float)
 
-    def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the cross-entropy of each example, summed over its learnt tokens."""
-        return batch.by_token(token_losses(outputs.logits, batch.targets["labels"], batch.host.get(LEARNT)))
-
-    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
-        """Return the distribution over the vocabulary at each token before a learnt one."""
-        labels = batch.targets["labels"]
-        return Distributions(outputs.logits.float(), labels.clamp(min=0), (labels != IGNORED).float())
-
     def prompts(self, batch: Batch) -> list[list[int] | None]:
         """Return the tokens that each answer is written after; None for a plain text, which answers nothing."""
         prompts: list[list[int] | None] = batch.host["prompts"]
         return prompts
-
-    def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
-        """Return the log probability of each example's learnt tokens, and their number."""
-        return -self.losses(outputs, batch), batch.weights.long().tolist()
 
     def shown(self, example: Conversation) -> list[dict[str, str]] | None:
         """Return the turns before the answer; None for a plain text."""

@@ -92,6 +92,13 @@ SEQ2SEQ_LM = Head(
     of="encoder-decoder",
     caches=True,
 )
+AUDIO_CLASSIFICATION = Head(
+    "AutoModelForAudioClassification", None, "audio-classification", problem_type="single_label_classification"
+)
+# the library's class for SEQ_2_SEQ_LM passes token ids on, which models for speech do not take
+SPEECH_SEQ2SEQ = SEQ2SEQ_LM._replace(
+    model="AutoModelForSpeechSeq2Seq", task_type=None, pipeline="automatic-speech-recognition"
+)
 PROMPTED = Head(
     "peftlab.tasks.prompting.model.Prompted",
     None,

@@ -15,7 +15,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.images.changes import Changes
 from peftlab.images.pictures import check_colour, decoded
-from peftlab.images.positions import settle_positions
+from peftlab.images.positions import interpolate_positions, settle_positions
 from peftlab.images.recipe import Recipe, recipe_of, settings_of
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
@@ -67,6 +67,11 @@ class ImageClassification(MediaTask, Classification):
     def draws_inputs(self) -> bool:  # type: ignore[override]
         """Whether training pictures are changed anew in every epoch."""
         return self.changes.any
+
+    @override
+    def shape(self, model: Any) -> None:
+        """Have positions interpolated for pictures of another size."""
+        interpolate_positions(model)
 
     @override
     def bind(self, processor: Processor) -> None:

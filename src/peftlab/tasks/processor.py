@@ -12,15 +12,17 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab.seams.transformers import ModelKind
 
-ProcessorKind = Literal["tokenizer", "image_processor", "feature_extractor"]
-"""The kind of processor that encodes a task's examples, in transformers' terms."""
+ProcessorKind = Literal["tokenizer", "image_processor", "feature_extractor", "speech_processor"]
+"""The kind of processor that encodes a task's examples, in transformers' terms; one for speech is a feature extractor
+with a tokenizer of what is said."""
 
 LOADERS: dict[ProcessorKind, str] = {
     "tokenizer": "AutoTokenizer",
     "image_processor": "AutoImageProcessor",
     "feature_extractor": "AutoFeatureExtractor",
+    "speech_processor": "AutoFeatureExtractor",
 }
-"""The transformers class that loads a processor of each kind."""
+"""The transformers class that loads a processor of each kind; the tokenizer of one for speech is loaded beside it."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Processor:
     """The id of the token that the decoder of an encoder-decoder begins with; None: the model is none."""
     model_kind: ModelKind | None = None
     """The kind of the model; None where it is unknown."""
+    words: PreTrainedTokenizerBase | None = None
+    """The tokenizer beside a feature extractor, of a processor for speech."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Return the tokenizer; the processor must be one for texts."""
-        assert self.kind == "tokenizer", f"the task says that it takes a processor of the kind {self.kind}"
-        return self.transform
+        """Return the tokenizer; the processor must have one."""
+        assert self.has_tokenizer, f"the task says that it takes a processor of the kind {self.kind}"
+        return self.transform if self.words is None else self.words
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it reads or writes texts."""
+        return self.kind == "tokenizer" or self.words is not None
 
     @property
     def chat_template(self) -> str | None:
@@ -49,18 +58,20 @@ class Processor:
     @property
     def special_ids(self) -> list[int]:
         """The ids of tokens that stand for no text, such as separators; the unknown token stands for some."""
-        if self.kind != "tokenizer":
+        if not self.has_tokenizer:
             return []
-        return sorted(set(self.transform.all_special_ids) - {self.transform.unk_token_id})
+        return sorted(set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id})
 
     def fingerprint(self) -> str:
         """Return a digest of everything that this processor's output depends on, besides the input."""
-        if self.kind == "tokenizer":
-            rules = json.loads(self.transform.backend_tokenizer.to_str())
+        settings: list[Any] = []
+        if self.kind != "tokenizer":
+            settings += [self.kind, json.loads(self.transform.to_json_string())]
+        if self.has_tokenizer:
+            backend: Any = self.tokenizer
+            rules = json.loads(backend.backend_tokenizer.to_str())
             rules |= {"truncation": None, "padding": None}  # excluded: every call of the tokenizer sets them anew
-            settings = [self.transform.pad_token_id, self.chat_template, rules]
-        else:
-            settings = [self.kind, json.loads(self.transform.to_json_string())]
+            settings += [backend.pad_token_id, self.chat_template, rules]
         return hashlib.sha256(json.dumps(settings, ensure_ascii=False).encode()).hexdigest()
 
     def save(self, folder: Path, longest: int | None = None) -> None:
@@ -71,6 +82,8 @@ class Processor:
             longest: the model's maximum number of tokens, which pipelines that truncate read from the tokenizer. None:
                 no limit.
         """
-        if self.kind == "tokenizer" and longest is not None:
-            self.transform.model_max_length = min(self.transform.model_max_length, longest)
+        if self.has_tokenizer and longest is not None:
+            self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, longest)
+        if self.words is not None:
+            self.words.save_pretrained(folder)
         self.transform.save_pretrained(folder)

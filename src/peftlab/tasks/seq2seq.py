@@ -9,29 +9,27 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.positions import positions
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import SEQ2SEQ_LM, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.source_target import SourceTarget
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
-from peftlab.tasks.token_losses import token_losses
-from peftlab.tasks.writing_task import WritingTask
+from peftlab.tasks.token_rows import cut, padded
+from peftlab.tasks.writing_task import LanguageTask
 
 _AT_ONCE = 1024
 """Texts that are tokenised at once: the library returns Python lists, larger than the arrays they become."""
 
 
 @spec
-class Seq2Seq(WritingTask):
+class Seq2Seq(LanguageTask):
     """Predicts each token of the target from the source and the tokens before it (teacher forcing)."""
 
     prefix: str = ""
@@ -134,15 +132,15 @@ class Seq2Seq(WritingTask):
     ) -> Batch:
         """Return sources of shape (texts, tokens), and of the targets ``labels`` and, one token later,
         ``decoder_input_ids``, both of shape (texts, target tokens)."""
-        sources = [_cut(encoded, "tokens", "examples", i) for i in indices]
-        targets = [_cut(encoded, "targets", "target_starts", i) for i in indices]
+        sources = [cut(encoded, "tokens", "examples", i) for i in indices]
+        targets = [cut(encoded, "targets", "target_starts", i) for i in indices]
         before = [np.concatenate([[self._start], target])[: max(len(target), 1)] for target in targets]
         fills = {"input_ids": encoded.padding, "attention_mask": 0, "decoder_input_ids": encoded.padding}
         rows = {"input_ids": sources, "attention_mask": list(map(np.ones_like, sources)), "decoder_input_ids": before}
         weights = self.weights(examples, encoded, indices)
         return Batch(
-            inputs={name: _padded(rows[name], fill) for name, fill in fills.items()},
-            targets={"labels": _padded(targets, IGNORED)},
+            inputs={name: padded(rows[name], fill) for name, fill in fills.items()},
+            targets={"labels": padded(targets, IGNORED)},
             weights=torch.from_numpy(weights),
             rows=torch.arange(len(indices)),
             examples=[examples[i] for i in indices],
@@ -155,24 +153,10 @@ class Seq2Seq(WritingTask):
         """Return the number of tokens of each target."""
         return np.diff(encoded.arrays["target_starts"])[list(indices)].astype(float)
 
-    def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the cross-entropy of each target, summed over its tokens."""
-        return batch.by_token(token_losses(outputs.logits, batch.targets["labels"], batch.host.get(LEARNT)))
-
-    @override
-    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
-        """Return the distribution over the vocabulary at each token of the targets."""
-        labels = batch.targets["labels"]
-        return Distributions(outputs.logits.float(), labels.clamp(min=0), (labels != IGNORED).float())
-
     @override
     def prompts(self, batch: Batch) -> list[list[int]]:
         prompts: list[list[int]] = batch.host["prompts"]
         return prompts
-
-    @override
-    def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
-        return -self.losses(outputs, batch), batch.weights.long().tolist()
 
     @override
     def shown(self, example: SourceTarget) -> str:
@@ -243,16 +227,3 @@ def _stripped(special: list[int]) -> list[int]:
     while end and special[end - 1]:
         end -= 1
     return special[:end]
-
-
-def _cut(encoded: Encoded, tokens: str, starts: str, index: int) -> np.ndarray:
-    span = slice(*encoded.arrays[starts][index : index + 2])
-    return encoded.arrays[tokens][span].astype(np.int64)
-
-
-def _padded(rows: Sequence[np.ndarray], fill: int) -> Tensor:
-    """Return rows as a tensor of shape (rows, tokens), of at least one token."""
-    padded = np.full((len(rows), max(1, *map(len, rows))), fill, dtype=np.int64)
-    for n, row in enumerate(rows):
-        padded[n, : len(row)] = row
-    return torch.from_numpy(padded)

@@ -195,6 +195,9 @@ class Task(KeptAnswers, FromExamples, ComparesWithReference, ABC):
         """Return what the head sets in the model's configuration, as JSON values."""
         return self.head.settings(self.labels)
 
+    def shape(self, model: Any) -> None:
+        """Shape a loaded model to the inputs that the task makes, before any method is applied to it."""
+
     @property
     def declared_labels(self) -> list[str]:
         """Return the `declared` argument of `learn_labels` that reproduces the same labels."""

@@ -12,15 +12,17 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
-from peftlab.generation.writing import UNSEEN, Written, stream, write
+from peftlab.generation.writing import UNSEEN, Asked, Heard, Written, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra, consensus
-from peftlab.tasks.batch import Batch
+from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.cut_texts import CutTexts
+from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.kept_answers import Decisions
 from peftlab.tasks.mixing import Members
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import spec
+from peftlab.tasks.task import IGNORED, spec
+from peftlab.tasks.token_losses import token_losses
 from peftlab.tasks.writer import Writer
 
 ROUGHLY = 1e-2
@@ -36,20 +38,16 @@ class WritingTask(Writer, CutTexts):
 
     generate: Generation = field(default_factory=Generation)
     """How texts are written, and when."""
-    language: Language = "en"
-    """The language of the answers, which decides what BLEU and ROUGE take for a word."""
     generates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check that every validation has the score that selects, and that texts can be scored.
+        """Check that every validation has the score that selects.
 
         Raises:
             ConfigError: it does not; says what to set.
         """
-        if self.generate.at != "never":
-            check_extra()
         metric = self.selection.metric
-        if metric in WrittenTexts.directions and metric not in self.watched:
+        if metric in self.scorer_of_texts.directions and metric not in self.watched:
             raise ConfigError(
                 f"task.selection.metric = '{metric}' is a score of written texts, and task.generate.at="
                 f"{self.generate.at}: no validation during training writes any. Set task.generate.at=always, or select "
@@ -61,7 +59,12 @@ class WritingTask(Writer, CutTexts):
     def scorer(self) -> AnswerPerplexity:
         """Return the perplexity of the gold, with the scores of texts unless none is written."""
         never = self.generate.at == "never"
-        return AnswerPerplexity(self.scored) if never else WrittenTexts(self.language, self.scored)
+        return AnswerPerplexity(self.scored) if never else self.scorer_of_texts
+
+    @property
+    @abstractmethod
+    def scorer_of_texts(self) -> AnswerPerplexity:
+        """Return the perplexity of the gold with the scores of texts."""
 
     @property
     def scored(self) -> Tokens:
@@ -72,6 +75,16 @@ class WritingTask(Writer, CutTexts):
     def watched(self) -> list[str]:
         """Return the scores of every validation during training: those of texts only if it writes some."""
         return list(self.directions) if self.generate.at == "always" else [*AnswerPerplexity.directions, "loss"]
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the cross-entropy of each gold answer, summed over its learnt tokens."""
+        return batch.by_token(token_losses(outputs.logits, batch.targets["labels"], batch.host.get(LEARNT)))
+
+    @override
+    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
+        """Return the distribution over the vocabulary at each token before a learnt one."""
+        labels = batch.targets["labels"]
+        return Distributions(outputs.logits.float(), labels.clamp(min=0), (labels != IGNORED).float())
 
     def bind(self, processor: Processor) -> None:
         """Keep the tokenizer."""
@@ -84,10 +97,14 @@ class WritingTask(Writer, CutTexts):
         None: nothing is asked, and nothing is written.
         """
 
-    @abstractmethod
+    def asked(self, batch: Batch) -> Asked:
+        """Return all that the model writes after: the prompts that ask for something."""
+        return [prompt for prompt in self.prompts(batch) if prompt is not None]
+
     def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
         """Return the log probability of each gold answer, summed over its tokens, shape (examples,), and their
         numbers."""
+        return -self.losses(outputs, batch), batch.weights.long().tolist()
 
     @abstractmethod
     def shown(self, example: Any) -> Any:
@@ -118,9 +135,9 @@ class WritingTask(Writer, CutTexts):
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
         if isinstance(model, Members):
             raise ConfigError("an ensemble chooses among whole texts, so that none can be streamed: leave --stream out")
-        (prompt,), (example,) = self.prompts(batch), batch.examples
-        assert prompt is not None, "what a user gives asks for a text"
-        yield from stream(model, prompt, self.generate, self._tokenizer, example.id, self.stops)
+        asked, (example,) = self.asked(batch), batch.examples
+        only = asked if isinstance(asked, Heard) else asked[0]
+        yield from stream(model, only, self.generate, self._tokenizer, example.id, self.stops)
 
     def _written(self, batch: Batch, model: Any) -> list[Written | None]:
         """Return the text for each example; of an ensemble, the one of a member that is most like those of all."""
@@ -128,11 +145,10 @@ class WritingTask(Writer, CutTexts):
             of_each = zip(*(self._written(batch, member) for member in model.members), strict=True)
             return [_chosen(texts, model.mixture.weights) for texts in of_each]
         prompts = self.prompts(batch)
-        asked = [(prompt, one.id) for prompt, one in zip(prompts, batch.examples, strict=True) if prompt is not None]
-        if not asked:
+        keys = [one.id for prompt, one in zip(prompts, batch.examples, strict=True) if prompt is not None]
+        if not keys:
             return [None] * len(prompts)
-        rows, keys = zip(*asked, strict=True)
-        texts = iter(write(model, rows, self.generate, self._tokenizer, keys, self.stops))
+        texts = iter(write(model, self.asked(batch), self.generate, self._tokenizer, keys, self.stops))
         return [None if prompt is None else next(texts) for prompt in prompts]
 
     def _answer(self, example: Any, written: Written | None, log: float = 0.0, tokens: int = 0) -> dict[str, Any]:
@@ -170,6 +186,29 @@ class WritingTask(Writer, CutTexts):
         apart = abs(one["log_probability"] - other["log_probability"]) > tolerance * max(one["tokens"], 1)
         texts = {answer["predicted"] for answer in (one, other)} - {None}
         return one["tokens"] == other["tokens"] and not apart and (len(texts) < 2 or tolerance >= ROUGHLY)
+
+
+@spec
+class LanguageTask(WritingTask):
+    """Writes texts whose likeness to the gold is that of the words of a language."""
+
+    language: Language = "en"
+    """The language of the answers, which decides what BLEU and ROUGE take for a word."""
+
+    def __post_init__(self) -> None:
+        """Check that texts can be scored.
+
+        Raises:
+            ConfigError: they cannot; or as the base raises it.
+        """
+        if self.generate.at != "never":
+            check_extra()
+        super().__post_init__()
+
+    @property
+    def scorer_of_texts(self) -> AnswerPerplexity:
+        """Return the scorer of words and characters."""
+        return WrittenTexts(self.language, self.scored)
 
 
 def _chosen(texts: Sequence[Written | None], weights: Sequence[float]) -> Written | None:

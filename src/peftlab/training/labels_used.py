@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import EarlyStopping
 
+from peftlab.data.aside import LABELLED_VALIDATION
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec
 from peftlab.errors import ConfigError
@@ -37,11 +38,13 @@ def label_budget(data: DataModule, callbacks: Iterable[Any], steps: int) -> dict
         "checkpoint": data.budget.select == "best" and steps > 0,
         "early stopping": steps > 0 and any(map(_stops_by_validation, callbacks)),
         "decisions": data.task.decides,
+        "out of scope": data.spec.aside is not None,
     }
+    apart = data.aside[LABELLED_VALIDATION].rows if LABELLED_VALIDATION in data.aside else 0
     named = [name for name, chooses in selects.items() if chooses]
     return {
         "trained_on": labelled(data, "train") if steps else data.task.labels_read(data.splits["train"].examples),
-        "selected_on": labelled(data, "validation") if named else 0,
+        "selected_on": labelled(data, "validation") + apart if named else 0,
         "selects": named,
     }
 

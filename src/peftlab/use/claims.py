@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftlab.runs.compare import differences
+from peftlab.runs.decisions import STATISTICS
 from peftlab.runs.identity import leaves
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ _LOGGED = ("metrics.csv", "tables/")
 
 _OF_TRAINING = ("history", "selection", "cost")
 """Entries that tell of a training, which a model computed from other runs has not had."""
+
+_WEIGHTS = (".safetensors", ".onnx")
+"""How the files end that an adapter's bytes are counted of."""
 
 LATER_KEYS = ("selection.sha256", "data.splits.*.*", "label_budget.*")
 LATER_FILES = ("trail.jsonl", "adapter/labels.json")
@@ -163,7 +167,7 @@ class _Claims:
         size = sum(
             file.bytes
             for path, file in self.present.items()
-            if path.startswith("adapter/") and path.endswith((".safetensors", ".onnx"))
+            if path.startswith("adapter/") and path.endswith(_WEIGHTS) and not path.endswith(STATISTICS)
         )
         recorded, counted = dict(self.record["method"]), dict(self.evidence.method)
         if size:

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from peftlab.abstaining.scope import Scope
 from peftlab.errors import UserError
-from peftlab.runs.decisions import DECISIONS, SECTION, read_decisions
+from peftlab.runs.decisions import DECISIONS, SCOPE, SECTION, read_decisions, read_scope
 from peftlab.runs.folder import RunFolder, each_prediction
 from peftlab.tasks.kept_answers import Decisions
 from peftlab.tasks.optimism import optimism
@@ -32,6 +33,17 @@ def decisions_of(folder: RunFolder, task: Task) -> Decisions:
             "missing, and the record has none. Train the run again with `peftlab reproduce`"
         )
     return decisions
+
+
+def scope_of(folder: RunFolder) -> Scope | None:
+    """Return what the run in `folder` has learnt of its scope; None: nothing.
+
+    Raises:
+        UserError: a file beside the adapter is damaged, or is not what the record says.
+    """
+    if read_scope(folder.adapter) != folder.record.extensions.get(SCOPE, {}).get("learnt"):
+        raise UserError(not_of_the_record(folder, f"'{SCOPE}' in adapter/{DECISIONS}", "what its record has"))
+    return Scope.load(folder.adapter)
 
 
 def evident(folder: RunFolder, task: Task, tests: bool) -> dict[str, Any] | None:

@@ -119,6 +119,8 @@ def derive(
             value = record.score("validation", selection.metric)
             chosen = {"metric": selection.metric, "split": "validation", "mode": selection.mode, "value": value}
             record.update(selection=chosen)
+            if spec.out_of_scope is not None:
+                log.warning("out_of_scope: a derived run learns no threshold: its answers do not say what is in scope")
             record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, begun)})
             record.update(cost=cost.totals())
             conclude(record)

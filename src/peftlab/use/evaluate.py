@@ -12,6 +12,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from peftlab.abstaining.learning import Reader, compared, rows
+from peftlab.abstaining.measuring import kept, measured
 from peftlab.assembly import build_tuner, refer, store_and_compile
 from peftlab.data.module import DataModule
 from peftlab.data.spec import takes_folders
@@ -61,6 +63,8 @@ class Evaluation:
     """By split, counts of the parts that the model did not see; a split that was seen whole is not in it."""
     elsewhere: dict[str, tuple[Any, Any]]
     """Entries of the environment that differ, of the run and of this machine: they may change the last digits."""
+    scope: dict[str, Any] | None = None
+    """What the decisions on scope do on these texts, as in the run's record; None: the run has learnt none."""
 
     @property
     def equal(self) -> bool | None:
@@ -104,6 +108,7 @@ def evaluate(
         chosen = list(splits) or ["test"]
         options = {"max_tokens": run.max_tokens(tuner.model)}
         scored.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
+        scored.spec.aside = spec.data.aside
         files = _new_files(Path(data), chosen, takes_folders(spec.data.format, Path(data)))
         with _of_the_form_of(run.folder.path):
             scored.load_new(files)
@@ -121,8 +126,17 @@ def evaluate(
             for split in chosen
             for name, value in score(trainer, tuner, scored, split).items()
         ]
+        of_scope = _of_scope(run, tuner, scored, chosen)
         lost = {split: counts for split in chosen if (counts := scored.lost(split))}
-        return Evaluation(scores, lost, {} if data is not None else _elsewhere(run, scored, tuner))
+        return Evaluation(scores, lost, {} if data is not None else _elsewhere(run, scored, tuner), of_scope)
+
+
+def _of_scope(run: FinishedRun, tuner: Tuner, data: DataModule, splits: Sequence[str]) -> dict[str, Any] | None:
+    """Return what the run's decisions on scope do on the texts of these splits, and on those of no class."""
+    if run.scope is None or (section := run.spec.out_of_scope) is None:
+        return None
+    sets = kept(rows(run.scope, Reader(tuner.model, data, run.spec.trainer), splits))
+    return measured(run.scope, section, sets, run.spec.task.labels, compared(run.record, data))
 
 
 def trainer_for(spec: RunSpec, callbacks: list[Callback]) -> L.Trainer:

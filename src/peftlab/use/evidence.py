@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab import backbone
+from peftlab.abstaining.learning import ANSWERS
 from peftlab.assembly import adopt, build_tuner, divide_units, draw_batches, refer, store_and_compile
 from peftlab.config import RunSpec, build
 from peftlab.data.batching import in_order_of_length
@@ -32,7 +33,7 @@ from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
 from peftlab.regularizers.regularizer import WeightAverage
 from peftlab.runs import label_budget
-from peftlab.runs.decisions import DECISIONS, SECTION
+from peftlab.runs.decisions import DECISIONS, SCOPE, SECTION, STATISTICS
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into
 from peftlab.tasks.task import Task
@@ -40,6 +41,7 @@ from peftlab.training import labels_used, trail
 from peftlab.training.trail import TrailOf, hashes
 from peftlab.training.tuner import Tuner
 from peftlab.use.decisions import contradicting, evident
+from peftlab.use.scope_evidence import contradicting_scope, evident_scope
 from peftlab.validation import checked
 
 _ONLY_SHOWS = "peftlab.callbacks.progress"
@@ -112,10 +114,13 @@ class Evidence:
     decisions: dict[str, Any] | None
     """The section of the record, empty if the task learns none; None: there are no predictions to learn from."""
 
+    scope: dict[str, Any] | None = None
+    """The section of the record on what is out of scope; None: there is none, or it cannot be told."""
+
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
         """The sections of capabilities in the record, as far as they follow from what is here."""
-        found = {SECTION: self.decisions, label_budget.SECTION: self.labels}
+        found = {SECTION: self.decisions, label_budget.SECTION: self.labels, SCOPE: self.scope}
         return {name: section for name, section in found.items() if section is not None}
 
 
@@ -184,6 +189,10 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}  # a model outside torch is in the adapter's file
     decisions = evident(folder, data.task, data.budget.test) if data.task.decides else {}
     undecided = contradicting(folder, decisions)
+    section = None if spec.derived is not None else spec.out_of_scope
+    scope = None if section is None else evident_scope(folder, section, data, spec.seed)
+    if scope is not None:
+        undecided += contradicting_scope(folder, scope)
     in_half = config["trainer"]["precision"] != "32-true"
     is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
     model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
@@ -191,6 +200,9 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     splits = data.budget.scored
     course = _course(spec, data)
     expected = _expected(splits, data.task, spec.derived is None, course.steps)
+    if section is not None:
+        statistics = [f"adapter/{STATISTICS}"] if section.scorer.READS == "features" else []
+        expected += [f"adapter/{DECISIONS}", f"predictions/{ANSWERS}", *statistics]
     has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
     return Evidence(
         expected=[*expected, *(_logged_files(spec, splits) if has_csv else ())],
@@ -209,6 +221,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         logged=_logged(folder.path / "metrics.csv") if has_csv else {},
         labels=None if spec.allow or spec.derived is not None else _labels(data, config, course.steps),
         decisions=decisions,
+        scope=scope,
     )
 
 
@@ -248,7 +261,8 @@ def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:
 
 def _holds(folder: Path, needed: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> bool:
     """Return whether the adapter in `folder`, of one file or several, has the `needed` tensors, all as `written`."""
-    stored = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    files = (file for file in folder.glob("*.safetensors") if file.name != STATISTICS)
+    stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
     return needed.keys() <= stored.keys() <= written.keys() and all(
         tensor.shape == written[name].shape
         and torch.allclose(tensor.float(), written[name].detach().cpu().float(), 1e-4, 1e-6)

@@ -134,6 +134,8 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
             merged.to(_DTYPES[dtype]).save_pretrained(temporary, max_shard_size=_ONE_FILE)
             processor.save(temporary, positions(merged))
             save_decisions(spec.task.decisions, temporary)
+        if run.scope is not None:
+            log.warning("out of scope: transformers has no such thing: the exported model gives every text a label")
         head = spec.task.head
         plain = model_class(head).from_pretrained(temporary, local_files_only=True, dtype=torch.float32)
         plain = plain.eval().to(run.device)

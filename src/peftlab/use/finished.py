@@ -30,6 +30,7 @@ from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import Method
 from peftlab.positions import longest_row
+from peftlab.runs.decisions import SCOPE
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.notice import notice_of
@@ -37,7 +38,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
-from peftlab.use.decisions import decisions_of
+from peftlab.use.decisions import decisions_of, scope_of
 from peftlab.use.predictor import Answer, Predictor, Refused
 from peftlab.use.unchanged import check_unchanged, not_of_the_record
 from peftlab.validation import checked
@@ -110,6 +111,8 @@ class FinishedRun:
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.parts.task.decisions = decisions_of(folder, self.parts.task)
+        self.scope = scope_of(folder)
+        """What it has learnt of its scope; None: nothing."""
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
@@ -127,6 +130,8 @@ class FinishedRun:
         spec = validate(self.config_here)
         spec.task.learn_labels({"train": []}, spec.data.labels)
         spec.task.decisions = self.parts.task.decisions
+        if spec.data.aside is not None:
+            spec.data.aside.names = tuple(self.record.extensions.get(SCOPE, {}).get("held_out", ()))
         return spec
 
     @cached_property
@@ -151,6 +156,7 @@ class FinishedRun:
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
             initial=self.initial,
+            scope=self.scope,
             masks=() if parts.data.mask_pii is None else (parts.data.mask_pii.masker(),),
         )
 

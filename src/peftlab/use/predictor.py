@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from peftlab.abstaining.scope import Scope, is_escalated
+from peftlab.answer_search.fallback import Fallback
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
 from peftlab.data.static_shapes import StaticShapes
@@ -75,6 +77,8 @@ class Predictor:
         initial: loads the model that training started from, if the task compares the model with it.
         masks: mask personal data in objects before they are read, in turn: answers stand beside the masked entries,
             which places refer to, and beside ``masked``, how often each kind was found.
+        scope: says of each answer whether its text is in scope; None: nothing is said.
+        fallback: the stored answers that are given to a text that is not; None: there are none.
     """
 
     model: nn.Module
@@ -91,6 +95,8 @@ class Predictor:
     tf32: bool = False
     initial: Callable[[], nn.Module] | None = None
     masks: tuple[Masker, ...] = ()
+    scope: Scope | None = None
+    fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -243,8 +249,17 @@ class Predictor:
 
     def replies(self, batch: Batch) -> list[Answer]:
         """Return what the model's user gets for each example of `batch`, in the caller's arithmetic."""
-        answers = self.task.answers_without_gold(batch, self.model)
-        return list(map(self.task.reply, batch.examples, answers))
+        if self.scope is None:
+            answers = self.task.answers_without_gold(batch, self.model)
+            return list(map(self.task.reply, batch.examples, answers))
+        answers, scores = self.scope.read(self.task, self.model, batch)
+        verdicts = self.scope.verdicts(self.task.labels, answers, scores)
+        if self.fallback is not None:
+            for example, verdict in zip(batch.examples, verdicts, strict=True):
+                if is_escalated(verdict):
+                    verdict["fallback"] = self.fallback.answers(self.task.text_key(example))
+        replies = map(self.task.reply, batch.examples, answers)
+        return [reply | verdict for reply, verdict in zip(replies, verdicts, strict=True)]
 
     def compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
         """Return `encoded` with the reference values of a task that compares; without, if no example has weight."""

@@ -104,6 +104,20 @@ FIGURES = {
             for trial in range(20)
         ],
     },
+    "abstention": {
+        "x": {"label": "Threshold"},
+        "points": [
+            {
+                "threshold": step / 2 - 3,
+                "answered": 0.9 - 0.09 * step,
+                "asked": 0.1 - 0.01 * step,
+                "escalated": 0.1 * step,
+                "wrong_answers": None if step == 10 else 0.05,
+            }
+            for step in range(11)
+        ],
+        "chosen": -1.2,
+    },
     "confusion": {
         "labels": ["negative", "neutral", "positive"],
         "counts": [[1184, 203, 41], [171, 1390, 166], [29, 188, 1342]],
@@ -204,6 +218,22 @@ FIGURES = {
             for index, method in enumerate(METHODS[:4])
         ],
     },
+    "shares_over_time": {
+        "windows": [f"2026-03-{day:02}T00:00:00+00:00" for day in range(1, 21)],
+        "baseline": (0, 9),
+        "y": {"label": "Opinion", "unit": "percent"},
+        "band": "95 % interval",
+        "series": [
+            {
+                "label": label,
+                "share": [None if day == 4 else share + 0.1 * (day > 14) for day in range(20)],
+                "low": [None if day == 4 else share - 0.05 for day in range(20)],
+                "high": [None if day == 4 else share + 0.15 for day in range(20)],
+                "alerts": [15] if index else [],
+            }
+            for index, (label, share) in enumerate((("negative", 0.3), (HOSTILE, 0.5)))
+        ],
+    },
 }
 """Data of a figure of each kind."""
 
@@ -281,7 +311,9 @@ DOCUMENT = Document(
             ),
         ),
         Section("comparison", "Comparison", (figure("differences"), figure("variance"))),
-        Section("search", "Search", (figure("tuning_curve"), figure("importance"), figure("slices"))),
+        Section(
+            "search", "Search", (figure("tuning_curve"), figure("importance"), figure("slices"), figure("abstention"))
+        ),
         Section("cost", "Cost", (figure("pareto"),)),
         Section("robustness", "Robustness", (figure("robustness"),)),
         Section("fairness", "Fairness", (figure("fairness"),)),

@@ -86,6 +86,7 @@ CONFIG: dict[str, Any] = {
     "budget": {"listed": {"path": "mine/list.json", "sha256": "e" * 64}},
     "peft": {"previous": {"path": "mine/adapter", "sha256": "e" * 64}},
     "semi": {"teacher": "mine/run", "unlabelled": "mine/texts.txt", "mu": 7},
+    "out_of_scope": {"score": "energy", "far": {"path": "mine/far.txt", "sha256": "e" * 64}},
     "optimizer": {"lr": 3e-4, "betas": [0.9, 0.999]},
     "task": {
         "workers": "counts here",

@@ -18,7 +18,8 @@ def test_only_a_validation_score_reads_labels_to_stop(monitor, chooses):
     budget = SimpleNamespace(select="last", max_steps=None)
     examples = SimpleNamespace(examples=[None] * 3, encoded=None, rows=3)
     task = SimpleNamespace(decides=False, weights=lambda *_: np.ones(3))
-    data = SimpleNamespace(budget=budget, task=task, splits={"train": examples, "validation": examples})
+    splits = {"train": examples, "validation": examples}
+    data = SimpleNamespace(budget=budget, task=task, splits=splits, aside={}, spec=SimpleNamespace(aside=None))
     section = label_budget(data, [stopping], 5)
     assert (section["selected_on"], section["selects"]) == ((3, ["early stopping"]) if chooses else (0, []))
     if not chooses:

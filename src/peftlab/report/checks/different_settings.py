@@ -10,7 +10,7 @@ from peftlab.report.document import Finding
 from peftlab.report.likeness import compared, listed, places
 from peftlab.runs.identity import deciding_part, leaves
 
-_RECIPE = ("data", "model", "task", "budget", "trainer", "augment", "regularizer", "semi")
+_RECIPE = ("data", "model", "task", "budget", "trainer", "augment", "regularizer", "semi", "out_of_scope")
 """Sections that are the same for all groups unless they are what is compared."""
 _TUNED = ("optimizer", "scheduler")
 """Sections that belong to a method's own recipe where it was tuned."""

@@ -35,14 +35,18 @@ class Data:
     """A reliability diagram (Guo et al. 2017)."""
 
     series: list[Series]
+    x: str = "Confidence"
+    """What stands below: the probability of the answer, or of an event."""
+    y: str = "Accuracy"
+    """What stands beside: how often it came true."""
 
 
 def draw(data: Data, picture: Picture) -> None:
     """Draw the diagram above, the numbers of answers below."""
     picture.figure.set_size_inches(WIDTH, 4.6)
     above, below = picture.figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
-    confidence = Axis(label="Confidence", unit="percent", log=False)
-    accuracy = Axis(label="Accuracy", unit="percent", log=False)
+    confidence = Axis(label=data.x, unit="percent", log=False)
+    accuracy = Axis(label=data.y, unit="percent", log=False)
     answers = Axis(label="Answers", unit="count", log=False)
     above.axline((0, 0), slope=1, color=MUTED.paper, linewidth=1, linestyle=(0, (4, 2)))
     for index, series in enumerate(data.series):
@@ -52,8 +56,8 @@ def draw(data: Data, picture: Picture) -> None:
         y = [one.accuracy or 0.0 for one in bins]
         above.plot(x, y, color=of.colour, linestyle=of.dashes, linewidth=1.2)
         texts = [
-            f"{series.label}: confidence {confidence.written(one.confidence or 0.0)}, "
-            f"accuracy {accuracy.written(one.accuracy or 0.0)}, {one.number:,} answers"
+            f"{series.label}: {data.x.lower()} {confidence.written(one.confidence or 0.0)}, "
+            f"{data.y.lower()} {accuracy.written(one.accuracy or 0.0)}, {one.number:,} answers"
             for one in bins
         ]
         picture.dots(above, x, y, of, texts)

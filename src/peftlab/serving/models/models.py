@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from peftlab.adapted_model import base_model
+from peftlab.answer_search.arguments import Settings as Search
 from peftlab.data.encoded_blocks import joined
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
 from peftlab.personal_data.masker import Masker
@@ -27,6 +28,7 @@ from peftlab.serving.models.shelf import Shelf
 from peftlab.tasks.media_files import MediaTask, uploaded
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
+from peftlab.use.answer_encoders import check_scope, open_fallback
 from peftlab.use.finished import FinishedRun
 from peftlab.use.predictor import Answer, Predictor, Refused, beside
 
@@ -115,6 +117,7 @@ class Models:
         precision: ``fp32`` or ``bf16`` for all; None: each has that of its run.
         device: ``cpu`` or ``cuda`` for all; None: each has that of its run, if it is here.
         mask: masks personal data in every input, after what the run's own configuration masks.
+        fallback: the stored answers that texts out of a run's scope get.
 
     Raises:
         UserError: there is no such run, it cannot be used, or two have one name.
@@ -128,12 +131,14 @@ class Models:
         precision: str | None = None,
         device: str | None = None,
         mask: Masker | None = None,
+        fallback: Search | None = None,
     ) -> None:
         if precision not in (None, *PRECISIONS):
             raise ConfigError(f"precision {precision}: allowed are {' and '.join(PRECISIONS)}, or the run's own")
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device cuda: there is no GPU here; leave it out, or take cpu")
         self._allow, self._precision, self._device, self._mask = allow, precision, device, mask
+        self._fallback = open_fallback(fallback, allow)
         self._shelf = Shelf()
         self._mixed: dict[str, Mixed] = {}
         """By what all runs of a batch have in common: the runs that share batches."""
@@ -313,6 +318,9 @@ class Models:
             changes["precision"] = PRECISIONS[self._precision]
         if self._device is not None:
             changes["device"] = torch.device(self._device)
+        if self._fallback is not None:
+            check_scope(run)
+            changes["fallback"] = self._fallback
         if self._mask is not None:
             changes["masks"] = (*predictor.masks, self._mask)
         predictor = replace(predictor, **changes)

@@ -37,7 +37,8 @@ class Shelf:
         spec = {key: value for key, value in vars(pretrained.spec).items() if key in ModelSpec.__annotations__}
         del spec["source"]
         kind = [type(task).__qualname__, task.head, sorted(task.pooling_inputs), attention]
-        key = canonical_json([pretrained.weights_sha256, spec, task.head_settings(), *kind])
+        shaped_by = {name: getattr(task, name) for name in sorted(task.encoded_by)}
+        key = canonical_json([pretrained.weights_sha256, spec, task.head_settings(), shaped_by, *kind])
         if key not in self._loaded:
             loaded = Pretrained.load(pretrained, task, attention)
             for name, tensor in _of_encoder(loaded.model):

@@ -258,7 +258,7 @@ def _found(
         detectable=None,
         says="not tested",
     )
-    measure = Sums(metric, rows[used], score, share=is_share)
+    measure = Sums(metric, *_occurring(rows[used], score), share=is_share)
     apart = gap(
         measure,
         groups,
@@ -280,6 +280,18 @@ def _found(
         p=pair.p,
         detectable=pair.detectable,
     )
+
+
+def _occurring(counts: np.ndarray, score: Score) -> tuple[np.ndarray, Score]:
+    """Return the columns of `counts` that are not empty, and the score of their sums; of many classes, few are not."""
+    columns = np.flatnonzero(counts.any(axis=0))
+
+    def of_sums(totals: np.ndarray) -> np.ndarray:
+        whole = np.zeros((len(totals), counts.shape[1]), totals.dtype)
+        whole[:, columns] = totals
+        return score(whole)
+
+    return counts[:, columns], of_sums
 
 
 def _interval(counts: np.ndarray, score: Score, is_share: bool, settings: Settings) -> Interval:

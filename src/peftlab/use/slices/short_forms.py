@@ -13,6 +13,7 @@ from typing import NamedTuple
 _IN_PARENTHESES = re.compile(r"[(\[]([^()\[\]]+)[)\]]")
 _SENTENCE_END = re.compile(r"[.!?;:]\s+(?=[A-Z(])|\n")
 _SHORTEST, _LONGEST = 2, 10
+_OF_NUMBERS = frozenset("=<>%\u2264\u2265\u00b1")
 _LETTER, _WORD = re.compile(r"[^\W\d_]"), re.compile(r"[^\W_]+")
 
 
@@ -26,9 +27,10 @@ class Pair(NamedTuple):
 def pairs(text: str) -> list[Pair]:
     """Return the short forms that `text` defines, in order: *long form (short form)*, or the other way round.
 
-    A short form has 2 to 10 characters in at most two words, begins with a letter or a digit, and has a letter. Its
-    characters must occur in the long form in their order, found from the right; the first one begins a word of it. A
-    long form has at most min(n + 5, 2n) words, for n characters of the short form, and stands in the same sentence.
+    A short form has 2 to 10 characters in at most two words, begins with a letter or a digit, and has no sign of
+    numbers (=, <, %) and, as the paper does not ask, a capital. Its characters must occur in the long form in their
+    order, found from the right; the first one begins a word of it. A long form has at most min(n + 5, 2n) words, for n
+    characters of the short form, no parentheses, and stands in the same sentence.
     """
     return list(_pairs(text))
 
@@ -54,7 +56,8 @@ def is_candidate(text: str) -> bool:
         _SHORTEST <= len(text) <= _LONGEST
         and len(text.split()) <= 2
         and text[0].isalnum()
-        and _LETTER.search(text) is not None
+        and any(character.isupper() for character in text)
+        and not _OF_NUMBERS.intersection(text)
     )
 
 
@@ -70,8 +73,9 @@ def long_form(short: str, text: str) -> int | None:
         if place < 0:
             return None
     start = text.rfind(" ", 0, place) + 1
+    start += len(text[start:place]) - len(text[start:place].lstrip("([\"'"))
     long = text[start:]
-    if len(long) <= len(short) or short in re.split(r"[\s()]+", long):
+    if len(long) <= len(short) or short in long.split() or re.search(r"[()\[\]]", long):
         return None
     return start
 

@@ -21,6 +21,7 @@ MARKS = {
     "tuning_curve": 48,
     "importance": 4,
     "slices": 20,
+    "abstention": 11,
     "confusion": 9,
     "per_type": 12,
     "reliability": 12,
@@ -30,6 +31,7 @@ MARKS = {
     "fairness": 6,
     "differences": 4,
     "variance": 12,
+    "shares_over_time": 38,
 }
 """Values that the sample of each kind shows."""
 LEAST = {
@@ -39,6 +41,7 @@ LEAST = {
     "tuning_curve": {"series": [{"label": "a", "budget": [1], "best": [0.5], "low": [None], "high": [None]}]},
     "importance": {"shares": [{"label": "a", "share": 0.0}]},
     "slices": {"points": [{"x": "a", "y": 0.5}, {"x": 1, "y": 0.5}]},
+    "abstention": {"points": [{"threshold": 0.0, "answered": 1.0, "asked": 0.0, "escalated": 0.0}]},
     "confusion": {"labels": ["a"], "counts": [[0]]},
     "per_type": {"series": [{"label": "a", "types": [{"type": "x", "score": {"value": 0.5}}]}]},
     "reliability": {"series": [{"label": "a", "ece": 0.0, "bins": [{"low": 0.0, "high": 1.0, "number": 0}]}]},
@@ -48,6 +51,7 @@ LEAST = {
     "fairness": {"groups": [{"label": "a", "metrics": []}]},
     "differences": {"margin": None, "rows": [{"label": "a", "difference": {"value": 0.0}}]},
     "variance": {"rows": [{"label": "a", "seed": 0.0}]},
+    "shares_over_time": {"windows": [], "baseline": (0, 0), "series": []},
 }
 """The least that each kind is handed."""
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from types import MethodType, SimpleNamespace
 
+from tests.unit.report.sweeps import planned
+
+from peftlab.report.analysis.options import Options
+from peftlab.report.analysis.results import analysed
+from peftlab.report.contents import document_of
 from peftlab.report.sections.slices import section
-from peftlab.report.study import Run
+from peftlab.report.study import Run, reading
 
 NEGATED = {
     "slicer": "negation",
@@ -29,8 +34,8 @@ MEASURED = {
 
 def shown(*documents):
     run = SimpleNamespace(seed=1, beside=lambda file: [*documents])
-    for reading in (Run.readable, Run.newest):
-        setattr(run, reading.__name__, MethodType(reading, run))
+    for method in (Run.readable, Run.newest):
+        setattr(run, method.__name__, MethodType(method, run))
     groups = [SimpleNamespace(name="lora", runs=[run])]
     return section(SimpleNamespace(comparison=SimpleNamespace(name="ner", groups=groups)))
 
@@ -53,3 +58,12 @@ def test_the_newest_measurement_is_shown():
 def test_what_cannot_be_read_is_not_shown():
     assert shown({**MEASURED, "small": {"a": "many"}}) is None
     assert shown() is None
+
+
+def test_a_notice_stands_below_the_title(tmp_path):
+    sweep = planned(methods=("full", "lora"), seeds=(0,))
+    for run in sweep.runs:
+        run.config["notice"] = "not for clinical use"
+    with reading([sweep.write(tmp_path / "sweep")]) as study:
+        document = document_of(analysed(study, Options()))
+    assert document.subtitle.endswith("Made from the records by peftlab. Notice: not for clinical use.")

@@ -9,7 +9,7 @@ from peftlab.use.slices.subject import Slice, Subject, UnsuitedError
 
 _TYPES = ("how many", "how", "who", "when", "where", "which", "why", "what", "yes or no", "other")
 _ASKING = re.compile(
-    r"\b(how(?: (?:many|much|often|long|old))?|who(?:m|se)?|when|where|which|why|what)\b", re.IGNORECASE
+    r"\b(how(?:\s+(?:many|much|often|long|old))?|who(?:m|se)?|when|where|which|why|what)\b", re.IGNORECASE
 )
 _OF_YES = re.compile(
     r"\W*(?:is|are|was|were|do|does|did|has|have|had|can|could|should|will|would|may|might|must)\b", re.IGNORECASE

@@ -1,0 +1,104 @@
+"""Recordings: from the bytes of a file to samples of one channel at the rate of a model."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from peftlab.errors import ConfigError, DataError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
+"""How the names of files of recordings end."""
+
+FULL_SCALE = 2**15
+"""The largest sample of 16 bits, plus one: samples are kept in 16 bits, as most recordings have them."""
+_MARGIN = 0.1
+"""Seconds that are read beyond the end, so that cutting a recording before it is resampled changes nothing of it."""
+
+
+class Recorded(NamedTuple):
+    """A recording, or a part of one, as it was read."""
+
+    samples: np.ndarray
+    """Of one channel, the mean of all, at the rate asked for; 16-bit integers, shape (samples,)."""
+    rate: int
+    """The rate of the file, in Hz."""
+    lost: float
+    """Seconds at the end that were cut."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether every sample is 0."""
+        return not self.samples.any()
+
+
+def read(content: bytes, rate: int, most: float, start: float | None = None, end: float | None = None) -> Recorded:
+    """Read a recording in any format of libsndfile, such as WAV, FLAC, Ogg and MP3, and resample it to `rate`.
+
+    Only what is kept is decoded, so that a small file of many hours costs no memory. Rates are converted by a polyphase
+    filter (`scipy.signal.resample_poly`).
+
+    Args:
+        content: the bytes of the file.
+        rate: the rate of the samples to return, in Hz.
+        most: the longest part that is kept, in seconds; the end of a longer one is cut.
+        start: where the part begins, in seconds; None: at the beginning.
+        end: where it ends; None: at the end of the file.
+
+    Raises:
+        DataError: it is no recording, has no samples or some that are no numbers, or the part lies outside of it; the
+            message does not name the file.
+        ConfigError: the extra ``media`` is missing.
+    """
+    soundfile = _soundfile()
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            own, frames = int(file.samplerate), int(file.frames)
+            first, last = _part(frames, own, start, end)
+            kept = min(last, first + math.ceil((most + _MARGIN) * own))
+            file.seek(first)
+            samples = file.read(kept - first, dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise DataError(f"is no recording that can be read ({error})") from error
+    if not len(samples):
+        raise DataError("the recording has no samples")
+    if not np.isfinite(samples).all():
+        raise DataError("the recording has samples that are no numbers")
+    at_rate = resampled(samples, own, rate)[: round(most * rate)]
+    lost = max(0.0, (last - first) / own - most)
+    return Recorded(np.clip(np.round(at_rate * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), own, lost)
+
+
+def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """Return `samples`, shape (samples,), of one rate at another; both count samples of the same time."""
+    if rate == to:
+        return samples
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, to)
+    converted: np.ndarray = resample_poly(samples, to // common, rate // common)
+    return converted.astype(samples.dtype)
+
+
+def _part(frames: int, rate: int, start: float | None, end: float | None) -> tuple[int, int]:
+    first = 0 if start is None else round(start * rate)
+    last = frames if end is None else round(end * rate)
+    if not 0 <= first < last <= frames + rate // 100:  # ends are often rounded up to hundredths
+        raise DataError(
+            f"the part from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'} lies outside of the "
+            f"recording, which has {frames / rate:.2f} s"
+            if frames
+            else "the recording has no samples"
+        )
+    return first, min(last, frames)
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile  # type: ignore[import-untyped]
+    except (ImportError, OSError) as error:  # the wheel brings libsndfile; elsewhere it may be missing
+        raise ConfigError(f"recordings are read by soundfile ({error}): pip install 'peftlab[media]'") from error
+    return soundfile
