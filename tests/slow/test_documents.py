@@ -62,6 +62,7 @@ def reader(
     tiny_utterances: Path,
     tiny_relations: Path,
     tiny_headlines: Path,
+    tiny_pictures: Path,
     tiny_recordings: Path,
     tiny_transcripts: Path,
     tiny_interactions: Path,
@@ -83,6 +84,9 @@ def reader(
     shutil.copy(tiny_relations / "train.jsonl", tmp_path / "my_relations.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_titles.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_answers.jsonl")
+    shutil.copytree(tiny_pictures, tmp_path / "my_pictures")
+    files = [file.relative_to(tmp_path) for file in sorted((tmp_path / "my_pictures").rglob("*.png"))]
+    (tmp_path / "my_table.csv").write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
     pairs = [{"prompt": f"where is {n} ?", "chosen": "in rome .", "rejected": "ask paris"} for n in range(40)]
     (tmp_path / "my_pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     (tmp_path / "my_semeval").mkdir()
