@@ -118,21 +118,6 @@ FIGURES = {
         ],
         "chosen": -1.2,
     },
-    "shares_over_time": {
-        "windows": [f"2026-03-{day:02d}T00:00:00Z" for day in range(1, 13)],
-        "baseline": (0, 6),
-        "y": {"label": "Share"},
-        "series": [
-            {
-                "label": name,
-                "share": [None if day == 3 else level + 0.004 * day for day in range(12)],
-                "low": [None if day == 3 else level - 0.05 for day in range(12)],
-                "high": [None if day == 3 else level + 0.09 for day in range(12)],
-                "alerts": [9] if name == "negative" else [],
-            }
-            for name, level in (("negative", 0.3), ("positive", 0.5))
-        ],
-    },
     "confusion": {
         "labels": ["negative", "neutral", "positive"],
         "counts": [[1184, 203, 41], [171, 1390, 166], [29, 188, 1342]],
