@@ -65,7 +65,12 @@ def write_tones(folder: Path, label: str = "label", of: Callable[[str], str] = s
 
 
 def _whisper() -> Sequence[Any]:
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers import (
+        GenerationConfig,
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+    )
 
     tokenizer = _whisper_tokenizer()
     end, start = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
@@ -76,7 +81,16 @@ def _whisper() -> Sequence[Any]:
         vocab_size=len(tokenizer), d_model=32, num_mel_bins=16, num_hidden_layers=2, classifier_proj_size=16,
         suppress_tokens=None, begin_suppress_tokens=None, **halves, **ends,
     )  # fmt: skip
-    return WhisperForConditionalGeneration(config), WhisperFeatureExtractor(feature_size=16), tokenizer
+    model = WhisperForConditionalGeneration(config)
+    codes = {name: tokenizer.convert_tokens_to_ids(name) for name in ("<|en|>", "<|zh|>", "<|notimestamps|>")}
+    model.generation_config = GenerationConfig(
+        **ends,
+        is_multilingual=True,
+        lang_to_id={name: codes[name] for name in ("<|en|>", "<|zh|>")},
+        task_to_id={name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("transcribe", "translate")},
+        no_timestamps_token_id=codes["<|notimestamps|>"],
+    )
+    return model, WhisperFeatureExtractor(feature_size=16), tokenizer
 
 
 def _whisper_tokenizer() -> Any:

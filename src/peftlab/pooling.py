@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.methods.random_inputs import reads_pictures
+from peftlab.methods.random_inputs import reads_pictures, reads_sounds
 from peftlab.tasks.batch import ENTITY_SPANS
 
 Pooling = Literal["cls", "mean", "entity_start", "entity_mean"]
@@ -100,9 +100,9 @@ def pool(model: Any, kind: Pooling | None, inputs: Collection[str], task: str) -
         if inputs:
             model.register_forward_pre_hook(pooled.note, with_kwargs=True)
         return []
-    if reads_pictures(model):
+    if reads_pictures(model) or reads_sounds(model):
         raise ConfigError(
-            f"model.pooling={kind}: the head of a vision model reads what its architecture says. Set null"
+            f"model.pooling={kind}: a head for pictures or sounds reads what its architecture says. Set null"
         )
     entities = kind in OF_ENTITIES
     if entities and ENTITY_SPANS not in inputs:

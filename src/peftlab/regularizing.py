@@ -12,6 +12,7 @@ from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.earlier import EarlierRun
 from peftlab.errors import ConfigError, UserError
+from peftlab.methods.random_inputs import reads_sounds
 from peftlab.pooling import OF_ENTITIES
 from peftlab.regularizers.regularizer import Material, Term, key_of
 from peftlab.tasks.task import Task
@@ -26,7 +27,8 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
         ConfigError: one cannot, or does not suit the task; says why.
     """
     has_distributions = type(spec.task).distributions is not Task.distributions
-    reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
+    hears = spec.task.head.is_new and reads_sounds(tuner.model)  # with the encoder alone
+    reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False) and not hears
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"{key_of(name)} would do nothing: {reason}")

@@ -62,12 +62,17 @@ def reader(
     tiny_utterances: Path,
     tiny_relations: Path,
     tiny_headlines: Path,
+    tiny_pictures: Path,
+    tiny_recordings: Path,
+    tiny_transcripts: Path,
     tiny_interactions: Path,
     tmp_path: Path,
 ) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
+    shutil.copytree(tiny_recordings, tmp_path / "my_recordings")
+    shutil.copytree(tiny_transcripts, tmp_path / "my_transcripts")
     shutil.copytree(tiny_interactions, tmp_path / "my_shop")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
     shutil.copy(tiny_numbers / "train.csv", tmp_path / "my_numbers.csv")
@@ -79,6 +84,9 @@ def reader(
     shutil.copy(tiny_relations / "train.jsonl", tmp_path / "my_relations.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_titles.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_answers.jsonl")
+    shutil.copytree(tiny_pictures, tmp_path / "my_pictures")
+    files = [file.relative_to(tmp_path) for file in sorted((tmp_path / "my_pictures").rglob("*.png"))]
+    (tmp_path / "my_table.csv").write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
     pairs = [{"prompt": f"where is {n} ?", "chosen": "in rome .", "rejected": "ask paris"} for n in range(40)]
     (tmp_path / "my_pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     (tmp_path / "my_semeval").mkdir()

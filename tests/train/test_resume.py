@@ -20,6 +20,7 @@ from peftlab.errors import DamagedError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.storage import checkpoints, trees
+from peftlab.tasks.audio_classification import AudioClassification
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.keep_best import KeepBest
@@ -75,6 +76,14 @@ def same_when_interrupted(run_tiny, users_callbacks, whole):
         return found.data
 
     return compare
+
+
+@pytest.mark.slow
+def test_recordings_are_changed_alike(same_when_interrupted, data_for, language_model):
+    changes = ["speed=[0.9,1.1]", "noise_db=[5,20]", "time_shift=0.1", "frame_masks=[1,8]"]
+    own = ["task=audio_classification", *data_for(AudioClassification), f"model.path={language_model('whisper')}"]
+    own += [f"task.changes.{change}" for change in changes]
+    same_when_interrupted(*own, "data.batch_size=2", "trainer.accumulate=2", at={7: "on_train_batch_start"})
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_every_option_describes_itself(capsys):
         assert 5 < row["parameters"] < 9000, row
         languages = r"(English|Chinese)(, [\w, ]+)?|(about )?\d+"
         assert re.fullmatch("none" if row["kind"] == "vision" else languages, row["languages"]), row
-        assert row["kind"] in ("encoder", "decoder", "encoder-decoder", "vision"), row
+        assert row["kind"] in ("encoder", "decoder", "encoder-decoder", "vision", "speech"), row
         gated = "Gated: accept its licence on the hub" in row["note"]
         assert gated == (row["licence"] not in ("Apache-2.0", "MIT")), row
         assert re.match(r"\S.*M parameters.*\S$", row["note"]), row

@@ -150,7 +150,8 @@ def end_positions(model: Any, max_seconds: float, pad: Pad) -> None:
     encoder = getattr(model, "encoder", None) or model.get_encoder()
     table, positions = encoder.embed_positions.weight, positions_of(max_seconds, pad)
     if len(table) > positions:
-        encoder.embed_positions = nn.Embedding.from_pretrained(table[:positions].detach().clone())
+        kept = table[:positions].detach().clone()
+        encoder.embed_positions = nn.Embedding.from_pretrained(kept)  # type: ignore[no-untyped-call]
         encoder.max_source_positions = model.config.max_source_positions = positions
 
 

@@ -44,7 +44,9 @@ class RecordingRows(MediaRows):
     def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> MediaFile:
         """Return the recording that a row names, without its digest; raises DataError."""
         times = {name: self._seconds(row, name, place) for name in ("start", "end") if getattr(self, name) is not None}
-        return replace(super().example_of(row, id, place), **times)
+        made: Any = super().example_of(row, id, place)
+        recording: MediaFile = replace(made, **times)
+        return recording
 
     def _seconds(self, row: Mapping[str, Any], name: str, place: Place) -> float:
         column = getattr(self, name)

@@ -30,11 +30,11 @@ def real_tokens(padding: int | None, batch: Mapping[str, Tensor], _config: Any) 
     """
     ids, mask, numbers = batch.get("input_ids"), batch.get("attention_mask"), batch.get("position_ids")
     targets = batch.get("decoder_input_ids")
-    if ids is None and targets is None:
+    if ids is None and targets is not None:  # a sound, all of which is heard
+        return Real(None, _real_targets(targets, padding))
+    if ids is None:
         of_samples = "input_values" in batch  # of which several make a token
         return Real(None if mask is None or of_samples else mask.bool(), None)
-    if ids is None:  # a sound, all of which is heard
-        return Real(None, _real_targets(targets, padding))
     if mask is None and numbers is not None:
         begins = F.pad(numbers == 0, (0, 1), value=True)
         mask = ~(begins[:, :-1] & begins[:, 1:])  # a text of one token, which predicts nothing, counts as padding

@@ -109,7 +109,7 @@ class RecordingTask(MediaTask):
         """
         features = features_of(processor.transform, self.max_seconds, self.pad)
 
-        def recorded(example: Recording, content: bytes) -> Recorded:
+        def recorded(example: Any, content: bytes) -> Recorded:
             return read(content, features.rate, self.max_seconds, example.start, example.end)
 
         made = read_all(examples, recorded)

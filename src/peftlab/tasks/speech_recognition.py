@@ -150,7 +150,7 @@ class SpeechRecognition(RecordingTask, WritingTask):
         return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
     @override
-    def encoded_text(self, example: Transcribed) -> Any:
+    def encoded_text(self, example: Any) -> Any:
         """Return what is encoded of the recording, and what is said."""
         return [*super().encoded_text(example), example.label]
 
@@ -211,7 +211,7 @@ class SpeechRecognition(RecordingTask, WritingTask):
         own = model.generation_config
         super().prepare_export(model, processor)
         own.update(num_beams=self.generate.num_beams, max_new_tokens=self.generate.max_new_tokens, max_length=None)
-        own.update(return_timestamps=False, forced_decoder_ids=None)
+        own.return_timestamps, own.forced_decoder_ids = False, None
         if self.code is not None:
-            own.update(language=self.code, task="transcribe")
+            own.language, own.task = self.code, "transcribe"
         model.generation_config = own

@@ -218,6 +218,22 @@ FIGURES = {
             for index, method in enumerate(METHODS[:4])
         ],
     },
+    "shares_over_time": {
+        "windows": [f"2026-03-{day:02}T00:00:00+00:00" for day in range(1, 21)],
+        "baseline": (0, 9),
+        "y": {"label": "Opinion", "unit": "percent"},
+        "band": "95 % interval",
+        "series": [
+            {
+                "label": label,
+                "share": [None if day == 4 else share + 0.1 * (day > 14) for day in range(20)],
+                "low": [None if day == 4 else share - 0.05 for day in range(20)],
+                "high": [None if day == 4 else share + 0.15 for day in range(20)],
+                "alerts": [15] if index else [],
+            }
+            for index, (label, share) in enumerate((("negative", 0.3), (HOSTILE, 0.5)))
+        ],
+    },
 }
 """Data of a figure of each kind."""
 
@@ -302,6 +318,7 @@ DOCUMENT = Document(
         Section("robustness", "Robustness", (figure("robustness"),)),
         Section("fairness", "Fairness", (figure("fairness"),)),
         Section("audit", "Audit", (figure("roc"),)),
+        Section("stream", "Stream", (figure("shares_over_time"),)),
         Section(
             "explanation",
             "Explanation",

@@ -9,9 +9,9 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from peftlab.errors import ConfigError
+from peftlab.posting import SCHEMES, NotDeliveredError, post
 from peftlab.serving.observing.alerting import Message
 from peftlab.serving.observing.rules import LinesFile, Webhook
 
@@ -20,7 +20,7 @@ log = logging.getLogger("peftlab")
 MOST_WAITING = 1_000
 """Messages; a recipient that does not keep up loses the next ones, which is logged."""
 
-_FIRST_PAUSE = 1.0
+JSON = {"content-type": "application/json"}
 
 
 class Notices:
@@ -85,30 +85,16 @@ def _lines(to: LinesFile) -> Callable[[Message], None]:
 
 
 def _posts(to: Webhook, pause: Callable[[float], bool]) -> Callable[[Message], None]:
-    import requests
-
     address = to.webhook or os.environ.get(to.webhook_from or "", "")
-    if not address.startswith(("http://", "https://")):
+    if not address.startswith(SCHEMES):
         raise ConfigError(
             f"to: webhook_from: the environment variable {to.webhook_from} holds no http or https address"
         )
-    host = urlsplit(address).hostname  # the rest may be a secret
 
-    def post(message: Message) -> None:
-        wait, reason = _FIRST_PAUSE, ""
-        for attempt in range(1 + to.retries):
-            if attempt and not pause(wait):
-                break
-            wait *= 2 if attempt else 1
-            try:
-                answer = requests.post(address, json=message, timeout=to.timeout, allow_redirects=False)
-                if answer.status_code < 300:
-                    return
-                reason = f"status {answer.status_code}"
-                if answer.status_code < 500 and answer.status_code not in (408, 429):
-                    break
-            except requests.RequestException as error:  # its words may hold the address
-                reason = type(error).__name__
-        log.warning("an alert could not be sent to %s (%s): %s", host, reason, message["text"])
+    def deliver(message: Message) -> None:
+        try:
+            post(address, json.dumps(message).encode(), JSON, to.timeout, to.retries, pause)
+        except NotDeliveredError as error:
+            log.warning("an alert could not be sent to %s (%s): %s", error.host, error.reason, message["text"])
 
-    return post
+    return deliver

@@ -31,6 +31,7 @@ MARKS = {
     "fairness": 6,
     "differences": 4,
     "variance": 12,
+    "shares_over_time": 38,
 }
 """Values that the sample of each kind shows."""
 LEAST = {
@@ -50,6 +51,7 @@ LEAST = {
     "fairness": {"groups": [{"label": "a", "metrics": []}]},
     "differences": {"margin": None, "rows": [{"label": "a", "difference": {"value": 0.0}}]},
     "variance": {"rows": [{"label": "a", "seed": 0.0}]},
+    "shares_over_time": {"windows": [], "baseline": (0, 0), "series": []},
 }
 """The least that each kind is handed."""
 

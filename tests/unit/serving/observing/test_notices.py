@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from peftlab import posting
 from peftlab.errors import ConfigError
-from peftlab.serving.observing import notices
 from peftlab.serving.observing.notices import Notices
 from peftlab.serving.observing.rules import LinesFile, Webhook
 
@@ -48,7 +48,7 @@ class Hook:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(notices, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(posting, "_FIRST_PAUSE", 0.01)
 
 
 def until(condition) -> None:

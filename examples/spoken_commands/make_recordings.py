@@ -1,7 +1,7 @@
 """Make synthetic recordings with espeak-ng: spoken commands, or sentences with what is said in them.
 
-    python experiments/speech/make_recordings.py commands data/spoken_commands
-    python experiments/speech/make_recordings.py sentences data/spoken_sentences
+    python make_recordings.py commands commands
+    python make_recordings.py sentences sentences
 
 A voice is a variant of espeak-ng with an accent, a pitch and a speed of its own, and counts as a speaker: 24 are in the
 training table, 6 in that of the validation, 10 in that of the test, and no sentence is in two of them. Synthetic voices
@@ -106,14 +106,14 @@ def voices() -> dict[str, list[Voice]]:
         )
         for n, variant in enumerate(VARIANTS)
     ]
-    random.Random(0).shuffle(made)
+    random.Random(0).shuffle(made)  # noqa: S311 - no secret
     ends = [sum([*SPLITS.values()][:n]) for n in range(len(SPLITS) + 1)]
     return {split: made[ends[n] : ends[n + 1]] for n, split in enumerate(SPLITS)}
 
 
 def sentences(number: int) -> list[str]:
     """Return so many different sentences."""
-    draw = random.Random(1)
+    draw = random.Random(1)  # noqa: S311 - no secret
     made: dict[str, None] = {}
     while len(made) < number:
         text = draw.choice(TEMPLATES)

@@ -1,0 +1,59 @@
+"""Posts a message to an address over HTTP: again after failures that may pass, and never to where it is redirected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+SCHEMES = ("http://", "https://")
+_FIRST_PAUSE = 1.0
+
+
+class NotDeliveredError(Exception):
+    """A message was not taken; says by which host and why, without the address, whose path may be a secret."""
+
+    def __init__(self, host: str | None, reason: str) -> None:
+        super().__init__(f"{host} ({reason})")
+        self.host, self.reason = host, reason
+
+
+def post(
+    address: str,
+    content: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+    retries: int,
+    pause: Callable[[float], bool],
+) -> None:
+    """Send `content` until it is taken.
+
+    A refusal (status 4xx) is final, but for 408 and 429. Pauses begin with a second, and double.
+
+    Args:
+        address: one of http or https.
+        content: the body.
+        headers: besides the usual ones.
+        timeout: seconds to connect, and between bytes of the answer.
+        retries: further attempts.
+        pause: waits so many seconds, and returns whether there is to be another attempt.
+
+    Raises:
+        NotDeliveredError: it was refused, or no attempt got an answer.
+    """
+    import requests
+
+    wait, reason = _FIRST_PAUSE, ""
+    for attempt in range(1 + retries):
+        if attempt and not pause(wait):
+            break
+        wait *= 2 if attempt else 1
+        try:
+            answer = requests.post(address, data=content, headers=dict(headers), timeout=timeout, allow_redirects=False)
+            if answer.status_code < 300:
+                return
+            reason = f"status {answer.status_code}"
+            if answer.status_code < 500 and answer.status_code not in (408, 429):
+                break
+        except requests.RequestException as error:  # its words may hold the address
+            reason = type(error).__name__
+    raise NotDeliveredError(urlsplit(address).hostname, reason)

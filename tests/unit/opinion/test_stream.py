@@ -1,0 +1,55 @@
+"""Rows of files and streams: what is read, what is new, and what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from peftlab.errors import DataError
+from peftlab.opinion.stream import Stream
+
+
+def read(stream):
+    return [dict(row) for block in stream.blocks() for _, row in block]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "stream.csv"
+
+
+def test_csv(file):
+    file.write_text('\ufeffat;text\n1;"a;\nb"\n\n2;c\n', encoding="utf-8")
+    assert read(Stream(str(file), ["at", "text"])) == [{"at": "1", "text": "a;\nb"}, {"at": "2", "text": "c"}]
+
+
+def test_a_file_that_grows_is_read_from_where_it_ended(file):
+    file.write_text("at,text\n1,a\n2,b")
+    first = Stream(str(file), ["at"])
+    assert len(read(first)) == 2
+    file.write_text("at,text\n1,a\n2,b\n3,c\n")
+    second = Stream(str(file), ["at"], first.place)
+    assert [(n, row["text"]) for block in second.blocks() for n, row in block] == [(4, "c")]
+    assert read(Stream(str(file), ["at"], second.place)) == []
+    file.write_text("at,text\n9,x\n3,c\n")
+    assert len(read(Stream(str(file), ["at"], second.place))) == 2
+    file.write_text("at,text\n1,a\n2,bc\n")
+    with pytest.raises(DataError, match="in the middle of a line"):
+        read(Stream(str(file), ["at"], first.place))
+
+
+def test_faults_are_kept_and_the_rest_is_read(file):
+    file.write_bytes(b'{"at": 1}\nno\n[1]\n{"when": 1}\n{"at": "\xff"}\n{"at": 2}\n')
+    stream = Stream(str(file), ["at"])
+    assert read(stream) == [{"at": 1}, {"at": 2}]
+    said = [fault.removeprefix(str(file)) for fault in stream.faults]
+    assert [fault[:3] for fault in said] == [":2:", ":3:", ":4:", ":5:"]
+    file.write_text("at,text\n1\n2,b\n")
+    stream = Stream(str(file), ["at"])
+    assert read(stream) == [{"at": "2", "text": "b"}]
+    assert stream.faults == [f"{file}:2: has 1 fields under 2 columns"]
+
+
+def test_a_column_that_is_missing_is_named(file):
+    file.write_text("time,text\n1,a\n")
+    with pytest.raises(DataError, match=r"there is no column 'tim'\. Did you mean 'time'"):
+        read(Stream(str(file), ["tim"]))
