@@ -8,6 +8,7 @@ others, and the later rows by one that was trained on all of them (Wolpert 1992;
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from peftlab.storage.atomic import replacing
 from peftlab.tables.applications import Applications
 from peftlab.tables.periods import SPLITS
 from peftlab.tasks.columns import category_of
+
+log = logging.getLogger("peftlab")
 
 DATA, WHOLE = "data", "all"
 """The folder of the texts, and that of the run on the whole training period."""
@@ -96,7 +99,14 @@ def text_scores(
     for number in range(1, folds + 1):
         name = f"fold-{number}"
         record = chain.run(name, {**base, "name": name, "data": {**base["data"], "fold": f"{number}/{folds}"}})
+        before = np.isnan(scores).sum()
         _fill(scores, rows["train"], record, "test", positive)
+        if (size := int(before - np.isnan(scores).sum())) * folds > 2 * len(rows["train"]):
+            log.warning(
+                "fold %d has %d of %d training rows: near duplicates and groups stay together. Their texts are scored "
+                "by a model of the few others, unlike those of later rows, so that the models trust texts too little",
+                *(number, size, len(rows["train"])),
+            )
     record = chain.run(WHOLE, {**base, "name": WHOLE})
     for later in ("validation", "test"):
         _fill(scores, rows[later], record, later, positive)
