@@ -90,12 +90,25 @@ def test_without_training_the_pretrained_encoder_ranks(train):
     [
         (["task.user=history", "peft=lora"], "read no text, and .* would not be trained"),
         (["peft=head"], "trains the head alone"),
+        (["task.user=history", "peft=head", "regularizer=fgm"], "names no input embeddings"),
         (["augment=[typo]"], "does not say which words of an example may change"),
     ],
 )
 def test_what_cannot_act_is_refused(train, overrides, message):
     with pytest.raises(ConfigError, match=message):
         train(*overrides)
+
+
+def test_a_run_without_a_test_is_not_compared_and_reads_no_words_that_could_be_changed(train, capsys):
+    train("task.user=history", "peft=head", "budget.max_steps=1", "budget.test=false")
+    for command, message in {
+        "recommend run --evaluate": "has kept no test rankings",
+        "robustness run --split validation --perturb pgd": "has no input embeddings",
+    }.items():
+        with pytest.raises(SystemExit):
+            main(command.split())
+        assert message in capsys.readouterr().err
+    main(["recommend", "run", "--user", "u3"])
 
 
 def test_an_adapter_is_of_the_same_items(train, tiny_interactions):
