@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -78,7 +78,7 @@ class Interactions:
     item: str = "item"
     """The column of the item's id, in both files."""
     time: str | None = "time"
-    """The column of the time, a number or an ISO 8601 date; null: the order of the rows."""
+    """The column of the time, a number or an ISO 8601 date, of UTC if it names no zone; null: the order of rows."""
     query: str | None = None
     """The column of what the user has asked for, which then stands for the history."""
     label: str | None = None
@@ -112,6 +112,11 @@ class Interactions:
             raise ValueError(f"periods = {self.periods}: validation begins before the test")
         if self.only_positive and self.label is None:
             raise ValueError("only_positive leaves out interactions by their label: name its column, label=COLUMN")
+
+    @property
+    def histories(self) -> bool:
+        """Whether an interaction is read in the histories of later ones."""
+        return self.query is None
 
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Interaction]]:
         """Return the examples of each split of a folder, with the ids ``split:0``, ``split:1``, ...
@@ -306,7 +311,8 @@ def _time(cell: str, path: Path, row: Row) -> float:
         time = float(cell)
     except ValueError:
         try:
-            time = datetime.fromisoformat(cell).timestamp()
+            date = datetime.fromisoformat(cell)
+            time = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
         except ValueError:
             time = math.nan
     if not math.isfinite(time):
