@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.config import RunSpec
+from peftlab.data.interactions import Interactions
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
@@ -21,6 +22,7 @@ from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term, key_of
 from peftlab.seams.transformers import attention_of
+from peftlab.tasks.ranking_task import RankingTask
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -39,6 +41,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_of_optimizer(spec, tuner),
         *_of_encoding(spec),
         *_of_task(spec),
+        *_of_interactions(spec),
         *_of_generation(spec),
         *_of_sample(spec.budget),
         *_of_regularizers(spec, data),
@@ -118,6 +121,20 @@ def _of_task(spec: RunSpec) -> Iterator[str]:
         value = getattr(spec.task, name)
         if attrgetter(key)(spec) != needed and value != own.__pydantic_fields__[name].get_default():
             yield f"task.{name}={value}: it acts only with {key}={str(needed).lower()}"
+
+
+def _of_interactions(spec: RunSpec) -> Iterator[str]:
+    """Yield the columns of interactions that a ranking of items does not read."""
+    format = spec.data.format
+    if not isinstance(format, Interactions) or not isinstance(spec.task, RankingTask):
+        return
+    if format.numbers:
+        yield f"data.format.numbers={','.join(format.numbers)}: task={spec.task.name} reads no numbers, task=click does"
+    if format.label is not None and not format.only_positive:
+        yield (
+            f"data.format.label={format.label}: task={spec.task.name} learns every interaction, liked or not. "
+            "data.format.only_positive=true leaves the others out; task=click learns the label"
+        )
 
 
 def _of_generation(spec: RunSpec) -> Iterator[str]:

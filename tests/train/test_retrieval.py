@@ -127,7 +127,7 @@ def test_an_adapter_is_of_the_same_items(train, tiny_interactions):
 def test_what_is_learnt_of_all_examples_is_not_private(train):
     with pytest.raises(ConfigError, match=r"task.user=history reads training examples, without noise"):
         train("task.user=history", "peft=head", "privacy=dp", "privacy.unit=group")
-    with pytest.raises(ConfigError, match=r"privacy.unit=group, which protects users"):
+    with pytest.raises(ConfigError, match=r"fits its head to the training examples, without noise"):
         train("peft=lora", "privacy=dp")
     with pytest.raises(ConfigError, match=r"task.user=history: it would need the examples of all clients"):
         train("task.user=history", "peft=head", "federated=fedavg")

@@ -38,7 +38,21 @@ def overrides(tiny_run, applications):
 
 
 def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_path):
-    asked = ("--time", "applied", "--positive", "bad", "--folds", "2", "--groups", "sex")
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/mine.yaml").write_text("# @package _global_\nnotice: Made for a test.\n")
+    asked = (
+        "--config-dir",
+        "conf",
+        "+experiment=mine",
+        "--time",
+        "applied",
+        "--positive",
+        "bad",
+        "--folds",
+        "2",
+        "--groups",
+        "sex",
+    )
     command = ("scorecard", *overrides, *asked, "--after-granting", "recovered", "--out", "card")
     code, out, err = peftlab(*command)
     assert (code, "AUC" in out) == (0, True), err
@@ -62,6 +76,7 @@ def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_p
     assert [file.read_bytes() for file in files] == before
     code, out, err = peftlab("scorecard", "card", "--predict", applications, "--json")
     assert code == 0, err
+    assert "notice: Made for a test." in err
     decided = json.loads(out)
     assert len(decided) == 300
     assert all((one["decision"] == "approve") == (one["probability"] < 1 / 6) for one in decided)
@@ -72,6 +87,8 @@ def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_p
             r["column"] for r in one["reasons"]
         ]
     assert peftlab("scorecard", "card", "--predict", applications, "--folds", "3")[0] == 2
+    code, _, err = peftlab(*command, "--allow", "mine")
+    assert (code, "--allow acts with --predict" in err) == (2, True)
     code, _, err = peftlab(*command, "--test", "0.3")
     assert code == 2
     assert "was begun with other settings" in err

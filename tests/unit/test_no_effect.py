@@ -145,3 +145,11 @@ def test_a_learning_rate_that_no_parameter_has(told):
 
 def test_of_tokens_a_batch_has_as_many_examples_as_fit(told):
     assert told("trainer.accumulate=20", "data.batch_tokens=4096") == []
+
+
+def test_columns_of_interactions_that_rankings_do_not_read(told):
+    chosen = ["data=interactions", "data.path=none", "data.format.numbers=[age]", "data.format.label=stars"]
+    lines = told("task=retrieval", *chosen)
+    assert [line.partition(":")[0] for line in lines] == ["data.format.numbers=age", "data.format.label=stars"]
+    assert len(told("task=retrieval", *chosen, "data.format.only_positive=true")) == 1
+    assert told("task=click", *chosen) == []

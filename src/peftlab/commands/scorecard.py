@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.commands import computing
-from peftlab.errors import UserError
+from peftlab.errors import UserError, escaped
 from peftlab.terminal.arguments import add_allow, add_json, positive_number, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
@@ -28,8 +28,8 @@ EXAMPLES = (
 )
 
 _OF_BUILDING = (
-    *("out", "columns", "categorical", "after_granting", "time", "split", "groups", "positive", "validation", "test"),
-    *("folds", "calibration", "loss", "gain", "cut_off"),
+    *("out", "config_dir", "columns", "categorical", "after_granting", "time", "split", "groups", "positive"),
+    *("validation", "test", "folds", "calibration", "loss", "gain", "cut_off"),
 )
 """Options that act on a scorecard which is built; those that are not given have the defaults of `Settings`."""
 
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--predict", type=Path, metavar="FILE", help="new rows, which FOLDER decides")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the folder of the scorecard")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="with configuration of your own, as of `peftlab train`")
     columns = parser.add_argument_group("columns, each a list with commas")
     columns.add_argument("--columns", metavar="NAMES", help="read beside the text; by default all others")
     columns.add_argument("--categorical", metavar="NAMES", help="columns whose numbers are names, such as codes")
@@ -72,6 +73,9 @@ def execute(options: argparse.Namespace) -> None:
     if options.predict is not None:
         _predict(options)
         return
+    if options.allow:
+        name = ",".join(options.allow)
+        raise UserError(f"--allow acts with --predict; the text model is trained with the override allow=[{name}]")
     if options.out is None:
         raise UserError("--out FOLDER: name the folder of the scorecard")
     if (options.time is None) == (options.split is None):
@@ -110,7 +114,7 @@ def _predict(options: argparse.Namespace) -> None:
         from peftlab.tables.answering import decide
 
     with redirect_stdout(sys.stderr):
-        decided = list(decide(folder, options.predict, options.allow))
+        decided = list(decide(folder, options.predict, options.allow, _tell))
     if options.json:
         print_json([{"place": place, **decision.as_json()} for place, decision in decided])
         return
@@ -119,3 +123,7 @@ def _predict(options: argparse.Namespace) -> None:
         why = "; ".join(reason.says for reason in one.reasons)
         rows.append([cell(place), f"{one.probability:.3f}", "approve" if one.approved else "refuse", cell(why)])
     print(table(rows))
+
+
+def _tell(notice: str) -> None:
+    print(f"notice: {escaped(notice)}", file=sys.stderr)

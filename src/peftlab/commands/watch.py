@@ -107,7 +107,7 @@ def _watch(
         columns = Columns(options.time, options.text, tuple(options.by), tuple(names) if options.scored else ())
         runs = [] if options.scored else [answers_of(_loaded(folder, options.allow)) for folder in folders]
         intake = Intake(questions, columns, runs, settings.correction == "em")
-        stream = Stream(options.stream, columns.needed, watch.places.get(options.stream))
+        stream = Stream(options.stream, columns.needed, watch.places.get(options.stream), options.final)
         outbox = Outbox(options.out, settings.sinks, watch.alerts)
         outbox.note()
         watch.read(stream, intake)
@@ -152,6 +152,8 @@ def _questions(settings: Settings, names: list[str], folders: list[Path]) -> lis
 
 
 def _document(watch: Watch, waiting: int) -> dict[str, Any]:
+    from peftlab.opinion.page import remarks
+
     chart = watch.chart
     return {
         "folder": str(watch.folder),
@@ -168,10 +170,13 @@ def _document(watch: Watch, waiting: int) -> dict[str, Any]:
         else {"simulated": chart.calibration.rate, "replayed": float(chart.replayed.sum())},
         "alerts": watch.alerts,
         "waiting": waiting,
+        "remarks": remarks(watch),
     }
 
 
 def _print(watch: Watch, waiting: int) -> None:
+    from peftlab.opinion.page import remarks
+
     counts, clocked = watch.counts, watch.clocked
     page = watch.folder / "report.html"
     print(f"{watch.folder}: {len(watch.windows):,} windows of {counts.rows:,} rows; {page} shows them")
@@ -185,6 +190,8 @@ def _print(watch: Watch, waiting: int) -> None:
         print(f"not counted: {', '.join(said)}")
     for reason in counts.reasons[:3]:
         print(f"  {cell(reason)}")
+    for remark in remarks(watch):
+        print(remark)
     if watch.chart is None:
         print("the baseline is not complete: nothing is judged yet")
     elif not watch.alerts:

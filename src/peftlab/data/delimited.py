@@ -31,6 +31,7 @@ from peftlab.data.delimited_rows import (
 )
 from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import Index, LinesOfFile
+from peftlab.data.rows.cells import NO_GROUP, is_no_group
 from peftlab.data.separators import Separator, setting
 from peftlab.data.text_files import Encoding, is_utf_8, read_text
 from peftlab.errors import DataError, did_you_mean
@@ -253,6 +254,8 @@ def _first(split: str, path: Path, rows: Iterator[Row]) -> Row:
 def _text(id: str, path: Path, columns: Mapping[str, int], row: Row) -> Text:
     """Return the text of a row; raises DataError if a cell of it is empty."""
     values = {key: row.fields[column] for key, column in columns.items()}
+    if is_no_group(values.get("group", NO_GROUP), "group"):
+        values["group"] = NO_GROUP
     for key, value in values.items():
         if not value.strip() and key != "weight":
             raise DataError(f"{path}:{row.line}: the {key} is empty. Write one, or remove the row.")

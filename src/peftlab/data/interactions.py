@@ -98,7 +98,8 @@ class Interactions:
     periods: Annotated[list[Number], Field(min_length=2, max_length=2)] = Field(default=[0.8, 0.9])
     """Under ``time``: where validation and test begin, as shares of all interactions by time, or as moments."""
     cold_items: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=0)] = 0
-    """Items that are kept out of training, a number or a share: how items are recommended that nobody has had yet."""
+    """Items that are kept out of training, a number or a share: how items are recommended that nobody has had yet.
+    Under ``time``, those that nobody has had before validation begins are cold, too, but for answers to queries."""
     cold_seed: int = 0
     """Chooses them."""
     delimiter: Annotated[Separator, Field(min_length=1)] = "auto"
@@ -138,9 +139,11 @@ class Interactions:
         log_of = self._log(table, catalogue)
         occurring = np.unique(log_of.items)
         cold = choose_cold(len(catalogue.items), self.cold_items, self.cold_seed, occurring.tolist())
-        catalogue = Catalogue(catalogue.items, catalogue.titles, catalogue.texts, of_item, cold)
         is_cold = np.isin(log_of.items, sorted(cold))
         division = divide(log_of.users, log_of.times, is_cold, self.protocol, self._moments(log_of.times))
+        if self.protocol == "time" and self.histories:  # an answer has mostly one question: all would be new
+            cold |= {*np.setdiff1d(occurring, log_of.items[division.train]).tolist()}
+        catalogue = Catalogue(catalogue.items, catalogue.titles, catalogue.texts, of_item, cold)
         return self._examples(table, log_of, division, catalogue, self._numbers_of_users(folder, log_of.names))
 
     def _catalogue(self, folder: Path) -> tuple[Catalogue, np.ndarray]:
@@ -249,7 +252,7 @@ class Interactions:
                         table.rows[row].line,
                     )
                 )
-            splits[split] = Examples(examples, {"cold": len(division.cold) if split == "test" else 0})
+            splits[split] = Examples(examples, {"cold": sum(one.is_cold for one in examples)})
         return splits
 
     def _table(self, path: Path) -> _Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def document(watch: Watch) -> Document:
         sections.append(Section("calibration", "False alarms", tuple(_calibration(watch))))
     sections.append(Section("stream", "The stream", tuple(_stream(watch))))
     return Document(name, f"{len(watch.windows):,} windows, {watch.counts.rows:,} rows", sections)
+
+
+def remarks(watch: Watch) -> list[str]:
+    """Return what is wrong with a stream as a whole: a line without an end, or a clock far behind most rows."""
+    rows, clocked = watch.counts.rows, watch.clocked
+    said = []
+    if watch.unfinished:
+        said.append("the last line of the stream has no end yet: it waits for the next call, or for --final")
+    if clocked.newest is not None and 2 * clocked.ahead > rows:
+        newest = datetime.fromtimestamp(clocked.newest, UTC).isoformat(" ", "seconds")
+        said.append(
+            f"{clocked.ahead:,} of {rows:,} rows are set aside: they lie more than {clocked.jump} windows after "
+            f"{newest}, the newest time that counts. If that time is wrong, mend or remove its row, mostly the first; "
+            "if the stream did pause so long, set a larger `jump`. Then begin again in another folder (--out)"
+        )
+    return said
 
 
 def _alerts(watch: Watch) -> Iterator[Block]:
@@ -201,6 +218,8 @@ def _stream(watch: Watch) -> Iterator[Block]:
     }
     rows = tuple((Cell(name), Cell(f"{value:,}", value)) for name, value in facts.items())
     yield Table("rows", (Column("what"), Column("number", numeric=True)), rows, "What became of the rows")
+    if said := remarks(watch):
+        yield Findings(tuple(Finding("stream", "warning", one) for one in said))
     if counts.reasons:
         yield Listing(tuple(counts.reasons))
     if watch.chart is not None and watch.chart.unwatched:

@@ -49,14 +49,19 @@ class Stream:
         name: the file.
         columns: those that each row must have.
         after: how far a file was read before.
+        final: whether nothing more is written. Otherwise the last line of a file waits for its end: it may be half
+            written.
     """
 
-    def __init__(self, name: str, columns: Iterable[str], after: Place | None = None) -> None:
+    def __init__(self, name: str, columns: Iterable[str], after: Place | None = None, final: bool = False) -> None:
         self.name = "stdin" if name == "-" else name
         self._path = None if name == "-" else Path(name)
         self._columns = list(columns)
         self._after = after or Place()
+        self._whole = final or self._path is None
         self._digest, self._bytes, self._number = hashlib.sha256(), 0, 0
+        self.unfinished = False
+        """Whether the last line has no end yet, and was left for a later call."""
         self.faults: list[str] = []
         """What is wrong with lines that are no rows, each with its place."""
 
@@ -124,6 +129,9 @@ class Stream:
     def _lines(self, file: BinaryIO) -> Iterator[str]:
         """Yield the lines, and count them; one that is not UTF-8 is a fault."""
         for content in file:
+            if not self._whole and not content.endswith(b"\n"):
+                self.unfinished = True
+                return
             self._digest.update(content)
             self._bytes += len(content)
             self._number += 1

@@ -79,6 +79,8 @@ class Watch:
         """Those that have closed, one after the other."""
         self.open: dict[int, OpenWindow] = {}
         self.places: dict[str, Place] = {}
+        self.unfinished = False
+        """Whether the stream ended, at this call, within a line, which waits."""
         self.chart: Chart | None = None
         self.monitor: Monitor | None = None
         self.alerts: list[Alert] = []
@@ -117,6 +119,7 @@ class Watch:
             )
         self.counts.faults += len(stream.faults)
         self.counts.reasons = (self.counts.reasons + stream.faults)[:_FAULTS]
+        self.unfinished = stream.unfinished
         if stream.place is not None:
             self.places[stream.name] = stream.place
 

@@ -46,8 +46,8 @@ def refuse_uncounted(spec: Sections) -> None:
             raise ConfigError(f"privacy: {reason}")
         return
     for reason in (
+        *_of_task(spec.task),  # first what no other setting mends
         *_of_data(spec, spec.privacy),
-        *_of_task(spec.task),
         *_of_method(spec.peft),
         *_of_regularizers(spec.acting),
         *_of_training(spec),

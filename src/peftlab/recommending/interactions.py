@@ -26,7 +26,7 @@ class Catalogue:
     numbers: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     """Their numeric columns, shape (items, columns)."""
     cold: frozenset[int] = frozenset()
-    """The places of items that are kept out of training."""
+    """The places of items that are kept out of training, or new after it."""
 
     @cached_property
     def places(self) -> Mapping[str, int]:
@@ -69,7 +69,7 @@ class Interaction(Placed):
 
     @property
     def is_cold(self) -> bool:
-        """Whether the item was kept out of training."""
+        """Whether the item was kept out of training, or is new after it."""
         return self.item in self.catalogue.cold
 
     @property

@@ -22,7 +22,7 @@ class RankingScores(Scorer):
 
     ``hit@10`` and ``hit@50`` are the shares of examples whose right item is among the first 10 or 50, which is recall
     with one right item; ``ndcg@10`` is 1/log2(1 + rank) among the first 10, else 0 (Järvelin & Kekäläinen 2002);
-    ``mrr`` is the mean of 1/rank over the whole ranking. Cold items, which were kept out of training, are not in these:
+    ``mrr`` is the mean of 1/rank over the whole ranking. Cold items, which no training example has, are not in these:
     they have scores of their own beside ``chance@10``, the hit@10 of a random ranking.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from peftlab.errors import DataError, UserError, did_you_mean
@@ -13,13 +13,16 @@ from peftlab.tables.reasons import TEXT
 from peftlab.use.finished import load
 
 
-def decide(folder: Path, file: Path, allow: Sequence[str] = ()) -> Iterator[tuple[str, Decision]]:
+def decide(
+    folder: Path, file: Path, allow: Sequence[str] = (), tell: Callable[[str], None] = lambda notice: None
+) -> Iterator[tuple[str, Decision]]:
     """Yield the place of each row of a file and what the scorecard says of it.
 
     Args:
         folder: of the scorecard.
         file: CSV, TSV, JSON Lines, Parquet or Arrow, with the columns of the table that it was built from.
         allow: your own packages whose classes the configuration of the text model may name.
+        tell: is called with the notice of the text model, if it has one.
 
     Raises:
         UserError: the folder holds no scorecard, or another text model than its own.
@@ -31,6 +34,8 @@ def decide(folder: Path, file: Path, allow: Sequence[str] = ()) -> Iterator[tupl
         raise UserError(
             f"{run.folder.path}: is not the run whose scores {folder / 'model.json'} was fitted to. Build it again"
         )
+    if run.notice:
+        tell(run.notice)
     if not file.is_file():
         raise DataError(f"--predict {file}: is no file")
     rows, places = read_rows(file)

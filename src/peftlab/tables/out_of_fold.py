@@ -42,13 +42,13 @@ LEAST = 1e-6
 """Probabilities are kept this far from 0 and 1, as log odds would be infinite there."""
 
 
-def composed(overrides: Sequence[str]) -> dict[str, Any]:
+def composed(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, Any]:
     """Return the configuration of the text model.
 
     Raises:
         ConfigError: it cannot be used, or decides what a scorecard decides.
     """
-    config: dict[str, Any] = plain_values(compose(*overrides))
+    config: dict[str, Any] = plain_values(compose(*overrides, config_dir=config_dir))
     data = config["data"]
     if data.get("path") in (None, "???"):
         raise ConfigError("data.path=FILE: name the table")

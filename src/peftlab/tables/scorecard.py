@@ -55,7 +55,7 @@ def build(folder: Path, settings: Settings, command: Sequence[str] = ()) -> dict
     Raises:
         UserError: the configuration or the table cannot be used.
     """
-    config = composed(settings.overrides)
+    config = composed(settings.overrides, settings.config_dir)
     seed: int = config["seed"]
     table = read_applications(Path(config["data"]["path"]), Named.of_format(config["data"]["format"], settings.time))
     used = used_columns(table, settings)
@@ -66,6 +66,8 @@ def build(folder: Path, settings: Settings, command: Sequence[str] = ()) -> dict
     numeric, categorical = _kinds(table, used, split, settings.categorical)
     of_runs = {key: getattr(settings, key) for key in ("time", "validation", "test", "folds")}
     of_runs |= {"overrides": list(settings.overrides), "table_sha256": table.sha256, **asdict(table.named)}
+    if settings.config_dir is not None:
+        of_runs["config_dir"] = settings.config_dir
     with Chain(folder, KIND, of_runs, tuple(command)) as chain:
         texts = text_scores(chain, config, table, split, settings.folds, positive)
         splits: dict[str, Rows] = {name: _rows(table, np.flatnonzero(split == name), y, texts) for name in SPLITS}

@@ -14,6 +14,8 @@ class Settings:
 
     overrides: tuple[str, ...]
     """Of the configuration of the text model, in Hydra's grammar."""
+    config_dir: str | None = None
+    """A folder with further configuration, as with `peftlab train`."""
     columns: tuple[str, ...] | None = None
     """The columns beside the text; None: all that have no other part."""
     categorical: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -19,6 +20,8 @@ from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.from_examples import Study
 from peftlab.tasks.task import Encoded, spec
 from peftlab.tasks.texts import Text, encode_texts
+
+log = logging.getLogger("peftlab")
 
 
 class Items(NamedTuple):
@@ -76,6 +79,13 @@ class RankingTask(CutTexts):
                 f"in {', '.join(odd[:3])}. Leave data.labels out to train, and score a run on its own items"
             )
         self.labels = list(found.items if found is not None else declared or ())
+        validation = splits.get("validation") or ()
+        if validation and self.selection.metric != "loss" and all(one.is_cold for one in validation):
+            log.warning(
+                "task.selection.metric=%s is of items that are trained on, and the validation split has none: it "
+                "chooses nothing. Begin validation later (data.format.periods), or set task.selection.metric=loss",
+                self.selection.metric,
+            )
 
     def study(self, examples: Sequence[Interaction], about: Study) -> None:
         """Encode the texts of the items."""

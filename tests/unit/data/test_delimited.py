@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from peftlab.data.delimited import Delimited
+from peftlab.data.rows.cells import NO_GROUP, groups_may_be_empty
 from peftlab.errors import DataError
 
 
@@ -322,6 +323,8 @@ class TestGroups:
 
     def test_one_that_is_empty_or_not_there(self, read, tmp_path):
         assert told(read, tmp_path, f"{self.CONTENT}c,1,\n", group="doc").startswith("train.csv:4: the group is empty.")
+        with groups_may_be_empty():
+            assert [text.group for text in read(f"{self.CONTENT}c,1, \n", group="doc")] == ["d 1", "d2", NO_GROUP]
         assert "there is no column 'docs'. Did you mean 'doc'?" in told(read, tmp_path, self.CONTENT, group="docs")
         assert "label and group are the same column" in told(read, tmp_path, self.CONTENT, group="label")
 

@@ -4,6 +4,8 @@ import pytest
 
 from peftlab.data.interactions import Interactions, read_history
 from peftlab.errors import DataError
+from peftlab.tasks.retrieval import Retrieval
+from peftlab.tasks.task import Selection
 
 ITEMS = "item,title,kind\na,Alpha,x\nb,Beta,y\nc,Gamma,x\nd,Delta,y\n"
 ROWS = "user,item,time,stars\nu,b,2,5\nu,a,1,2\nv,c,5,4\nu,c,3,3\nv,a,4,1\nu,d,9,5\nv,b,6,5\nw,d,7,5\n"
@@ -59,13 +61,24 @@ def test_cold_items_are_in_no_training_example_and_tested_apart(folder):
     assert splits["test"].counts["cold"] == sum(one.is_cold for one in splits["test"])
 
 
+def test_items_that_are_new_after_training_are_cold(folder, caplog):
+    splits = read(folder, protocol="time", periods=[0.5, 0.75])
+    assert [one.is_cold for one in splits["test"]] == [True, True]  # d, twice
+    assert [splits[name].counts.get("cold", 0) for name in ("train", "validation", "test")] == [0, 0, 2]
+    task = Retrieval(name="retrieval", selection=Selection(metric="ndcg@10"))
+    task.learn_labels(splits, None)
+    assert not caplog.messages
+    task.learn_labels({"validation": splits["test"]}, None)
+    assert "chooses nothing" in caplog.text
+
+
 def test_questions_have_no_users_and_no_histories(folder):
     (folder / "questions.csv").write_text("ask,item\nwhere?,a\nwho?,b\nwhen?,c\nwhy?,d\nhow?,a\n")
     splits = read(
         folder, interactions="questions.csv", user=None, time=None, query="ask", protocol="time", periods=[0.4, 0.8]
     )
     assert [one.text(9) for one in splits["test"]] == ["how?"]
-    assert not any(one.history for split in splits.values() for one in split)
+    assert not any(one.history or one.is_cold for split in splits.values() for one in split)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_csv(file):
 
 def test_a_file_that_grows_is_read_from_where_it_ended(file):
     file.write_text("at,text\n1,a\n2,b")
-    first = Stream(str(file), ["at"])
+    first = Stream(str(file), ["at"], final=True)
     assert len(read(first)) == 2
     file.write_text("at,text\n1,a\n2,b\n3,c\n")
     second = Stream(str(file), ["at"], first.place)
@@ -35,6 +35,22 @@ def test_a_file_that_grows_is_read_from_where_it_ended(file):
     file.write_text("at,text\n1,a\n2,bc\n")
     with pytest.raises(DataError, match="in the middle of a line"):
         read(Stream(str(file), ["at"], first.place))
+
+
+@pytest.mark.parametrize("lines", [["at,text\n", "1,a\n", "2,é\n"], ['{"at": 1}\n', '{"at": "é"}\n']])
+def test_a_line_that_is_half_written_waits(file, lines):
+    whole = "".join(lines).encode()
+    rows = read(Stream(str(file), ["at"], final=True)) if file.write_bytes(whole) else None
+    for end in range(len(whole)):
+        file.write_bytes(whole[:end])
+        first = Stream(str(file), ["at"])
+        some = read(first)
+        assert first.unfinished == (end > 0 and not whole[:end].endswith(b"\n"))
+        file.write_bytes(whole)
+        second = Stream(str(file), ["at"], first.place)
+        assert [*some, *read(second)] == rows
+        assert first.faults == second.faults == []
+        assert not second.unfinished
 
 
 def test_faults_are_kept_and_the_rest_is_read(file):

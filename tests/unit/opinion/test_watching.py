@@ -10,7 +10,7 @@ import pytest
 
 from peftlab.errors import ConfigError
 from peftlab.opinion.intake import Columns, Intake, normal_form
-from peftlab.opinion.page import write
+from peftlab.opinion.page import remarks, write
 from peftlab.opinion.questions import Question
 from peftlab.opinion.series import asked
 from peftlab.opinion.settings import Settings, read
@@ -69,6 +69,16 @@ def test_a_shift_is_told_with_its_size_and_its_texts(tmp_path):
     page = write(watch).read_text(encoding="utf-8")
     assert "opinion=negative rises" in page
     assert "Text 12-" in page
+
+
+def test_a_first_row_that_sets_all_others_aside_is_told(tmp_path):
+    some = rows(2)
+    assert remarks(watched(tmp_path / "right", some, final=False)) == []
+    watch = watched(tmp_path / "wrong", [{**some[0], "at": "1970-01-02"}, *some], final=False)
+    (said,) = remarks(watch)
+    assert said.startswith("160 of 161 rows are set aside")
+    assert "1970-01-02 00:00:00+00:00, the newest time that counts" in said
+    assert "160 of 161 rows" in write(watch).read_text(encoding="utf-8")
 
 
 def test_several_calls_give_what_one_gives(tmp_path):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from peftlab.data.rows.row_reader import Place
@@ -17,11 +19,31 @@ from peftlab.errors import DataError, did_you_mean
 
 T = TypeVar("T")
 
+NO_GROUP = "(none)"
+"""The group of rows without one, where these may be."""
+
+_groups_may_be_empty = ContextVar("groups_may_be_empty", default=False)
+
 _SHOWN = 200
 """Characters of a value that a message quotes."""
 
 _LARGEST = 2**53
 """Whole numbers up to it are exact as floating-point numbers."""
+
+
+@contextmanager
+def groups_may_be_empty() -> Iterator[None]:
+    """In the block, rows whose cell of the group is empty are of the group `NO_GROUP`."""
+    token = _groups_may_be_empty.set(True)
+    try:
+        yield
+    finally:
+        _groups_may_be_empty.reset(token)
+
+
+def is_no_group(cell: Any, setting: str) -> bool:
+    """Return whether a cell is the empty one of a group, and may be."""
+    return setting == "group" and _groups_may_be_empty.get() and not str("" if cell is None else cell).strip()
 
 
 def value(row: Mapping[str, Any], column: str, setting: str, place: Place) -> Any:
@@ -61,7 +83,8 @@ def name(row: Mapping[str, Any], column: str, setting: str, place: Place) -> str
     """Return a label, a group or another name: a text without white space around it, or a whole number, true or false
     as JSON writes them.
     """
-    return _name(value(row, column, setting, place), column, place)
+    one = value(row, column, setting, place)
+    return NO_GROUP if is_no_group(one, setting) else _name(one, column, place)
 
 
 def number(row: Mapping[str, Any], column: str, setting: str, place: Place) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from peftlab.data.identities.terms import NONE, THEMES, identities
+from peftlab.data.rows.cells import groups_may_be_empty
 from peftlab.errors import DataError, UserError
 from peftlab.runs.folder import RunFolder
 
@@ -77,6 +78,8 @@ def of_column(
 ) -> Attribute:
     """Return the values of a column for each answer: of a file of the user's, else of the data that the run has read.
 
+    Answers whose cell is empty are a group of their own, ``(none)``: who does not say it may be failed, too.
+
     Args:
         spec: the name of the attribute.
         column: the name of the column.
@@ -88,7 +91,8 @@ def of_column(
         UserError: the data has changed or cannot be read, there is no such column, or an answer has no row.
     """
     ids = [str(answer["id"]) for answer in answers]
-    values = _of_data(column, folder, ids) if beside is None else _of_file(column, beside, ids)
+    with groups_may_be_empty():
+        values = _of_data(column, folder, ids) if beside is None else _of_file(column, beside, ids)
     if lost := [id for id in ids if id not in values]:
         raise DataError(f"{spec}: {len(lost):,} of {len(ids):,} examples have no row, {lost[0]} for one")
     return Attribute(spec, tuple(values[id] for id in ids))

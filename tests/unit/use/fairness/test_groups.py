@@ -54,6 +54,12 @@ def test_a_column_of_a_file_by_id_or_in_order(tmp_path):
     csv = tmp_path / "who.csv"
     csv.write_text("age\nold\nyoung\n")
     assert of_column("column=age", "age", None, answers, csv).values == ("old", "young")
+    for name, rows in (
+        ("gaps.csv", "id,age\ntest:0,\ntest:1,old\n"),
+        ("gaps.jsonl", '{"id": "test:0", "age": null}\n{"id": "test:1", "age": "old"}\n'),
+    ):
+        (tmp_path / name).write_text(rows)
+        assert of_column("column=age", "age", None, answers, tmp_path / name).values == ("old", "(none)")
     with pytest.raises(DataError, match="2 rows for 1 examples"):
         of_column("column=age", "age", None, answers[:1], csv)
     with pytest.raises(DataError, match="there is no column 'sex'"):
