@@ -139,7 +139,8 @@ def test_a_coordinator_that_dies_in_any_place_goes_on_bit_for_bit(federated, mon
     assert entries[0] == entries[1]
 
 
-CLIENTS = ["privacy=dp", "privacy.unit=client", "privacy.epsilon=50", "federated.fraction=0.6"]
+CLIENTS = ["privacy=dp", "privacy.unit=client", "federated.fraction=0.6"]
+CLIENTS += ["privacy.epsilon=null", "privacy.noise_multiplier=0.6"]
 
 
 def test_a_private_federation_promises_something_to_each_client(federated):
@@ -148,7 +149,7 @@ def test_a_private_federation_promises_something_to_each_client(federated):
     record = federated(*CLIENTS, "federated.clients=6", "privacy.max_grad_norm=1e-3", rounds=3)
     privacy, federation = record.data["privacy"], record.extensions["federated"]
     assert (privacy["unit"], privacy["units"], privacy["steps"], privacy["steps_taken"]) == ("client", 6, 3, 3)
-    assert 49 < privacy["epsilon"] <= 50
+    assert 1 < privacy["epsilon"] < 10
     assert privacy["sample_rate"] == 0.6
     assert privacy["clipped"] == 1
     assert any("server" in line for line in privacy["not_covered"])

@@ -318,6 +318,7 @@ DOCUMENT = Document(
         Section("robustness", "Robustness", (figure("robustness"),)),
         Section("fairness", "Fairness", (figure("fairness"),)),
         Section("audit", "Audit", (figure("roc"),)),
+        Section("stream", "Stream", (figure("shares_over_time"),)),
         Section(
             "explanation",
             "Explanation",

@@ -59,7 +59,7 @@ def test_an_experiment_says_what_a_data_set_is_for():
     vader = conf_dir() / "experiment" / "regression_vader.yaml"
     assert "task: regression" in vader.read_text(encoding="utf-8")
     assert task_of_experiments("vader") == "regression"
-    assert task_of_experiments("csv") is None
+    assert task_of_experiments("json_lines") is None
 
 
 def test_a_reader_of_numbers_says_what_it_is_for(tmp_path):
