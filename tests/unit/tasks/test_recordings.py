@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from tests.sound_models import RATE, tone
+from torch import nn
 from transformers import GenerationConfig
 
 from peftlab.backbone import ModelSpec, fetch
@@ -175,7 +176,7 @@ def test_positions_are_those_of_the_decoder(whisper):
     task = writer()
     model, _ = whisper(task)
     assert model.config.max_source_positions == 25
-    assert positions(model) == 448
+    assert positions(model) == positions(nn.ModuleList([model])) == 448  # alone, and in an ensemble
     whisper(task)
     for options, key in (({"max_target_tokens": 500}, "max_target_tokens"), ({}, r"generate\.max_new_tokens")):
         long = writer(**options) if options else writer(generate=Generation(max_new_tokens=446))
