@@ -78,6 +78,9 @@ def test_parts_of_one_file_are_examples_of_their_own(tmp_path, language_model, w
     assert np.array_equal(again.arrays["samples"], encoded.arrays["samples"][6400:12800])
     with pytest.raises(DataError, match="number of seconds"):
         task.from_input({"path": str(tmp_path / "long.wav"), "start": "soon"}, "text:0")
+    for never in (float("nan"), float("inf"), 1e308, -1):
+        with pytest.raises(DataError, match="number of seconds"):
+            task.from_input({"path": str(tmp_path / "long.wav"), "end": never}, "text:0")
     with pytest.raises(DataError, match="expected seconds"):
         table(tmp_path, ["path,label,from", "long.wav,low,-1"], RecordingRows(start="from"))
 
