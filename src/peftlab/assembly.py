@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
+from yaml import YAMLError
 
 from peftlab.abstaining.features import check_features
 from peftlab.adapted_model import adapted_model, base_model
@@ -33,8 +34,9 @@ from peftlab.methods.head import is_of_head
 from peftlab.methods.method import Method, MethodContext
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
+from peftlab.reading import plain_yaml
 from peftlab.regularizers.regularizer import Regularizer, StepRule, WeightAverage, WeightRule, key_of
-from peftlab.runs.folder import RunFolder
+from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
 from peftlab.semi_supervised.joining import record_unlabelled
@@ -83,11 +85,42 @@ def adopt(spec: RunSpec, tuner: Tuner) -> None:
     if spec.adapter is None and spec.peft.earlier is None:
         return
     kept = _adopted(spec, tuner.model, tuner.context)
+    if spec.adapter is not None:
+        _check_rows(spec.task, spec.adapter.path, kept)
     new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
     if new:
         log.info("adapter: it has no head, or one for other labels; newly initialised: %s", ", ".join(new))
     if pretrained := [name for name in kept if name not in new]:
         log.info("adapter: it lacks these parameters of the head, which stay pretrained: %s", ", ".join(pretrained))
+
+
+def _check_rows(task: Task, adapter: Path, kept: Sequence[str]) -> None:
+    """Check that parts of a head whose rows stand for more than labels are of the same things as an adapter's.
+
+    Args:
+        task: whose head it is.
+        adapter: its folder.
+        kept: the names of the head's tensors that were not in it.
+
+    Raises:
+        ConfigError: they are of others, or the task has not begun them because of the adapter, which lacks them.
+    """
+    if not (own := task.head_of):
+        return
+    try:
+        theirs = plain_yaml.load((adapter.absolute().parent / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError):
+        theirs = {}
+    begun = type(task).begin_head is not Task.begin_head
+    for part, key in own.items():
+        section, _, name = key.partition(".")
+        wanted = task.labels if section == "data" else getattr(task, name)
+        taken = not any(f".{part}." in f".{one}" for one in kept)
+        if (taken and (theirs.get(section) or {}).get(name) != wanted) or (begun and not taken):
+            raise ConfigError(
+                f"adapter = '{adapter}': the rows of this run's {part} stand for its {key}, and the adapter's for "
+                "others, or for nobody knows what. Set adapter=null, or train on the same ones"
+            )
 
 
 def _adopted(spec: RunSpec, model: nn.Module, context: MethodContext) -> list[str]:

@@ -86,6 +86,21 @@ def test_recordings_are_changed_alike(same_when_interrupted, data_for, language_
     same_when_interrupted(*own, "data.batch_size=2", "trainer.accumulate=2", at={7: "on_train_batch_start"})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "own",
+    [
+        ["task=retrieval", "task.user=history", "peft=head"],
+        ["task=retrieval", "task.negatives=3"],
+        ["task=click", "data.format.label=liked", "data.format.protocol=time", "data.format.periods=[0.4,0.7]"],
+    ],
+    ids=lambda own: " ".join(own[:2]),
+)
+def test_what_recommends_goes_on_with_its_items(same_when_interrupted, tiny_interactions, own):
+    data = ["data=interactions", f"data.path={tiny_interactions}", "data.batch_size=8", "data.max_tokens=40"]
+    same_when_interrupted(*own[:1], *data, *own[1:], at={2: "on_train_batch_start", 7: "on_train_batch_end"})
+
+
 @pytest.mark.parametrize(
     ("overrides", "at"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 import peftlab
 from peftlab.cli import main
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, DataError
+from peftlab.runs.record import RunRecord
 from peftlab.use.check import check
 from peftlab.use.examples import data_of
 
@@ -88,12 +90,52 @@ def test_without_training_the_pretrained_encoder_ranks(train):
     [
         (["task.user=history", "peft=lora"], "read no text, and .* would not be trained"),
         (["peft=head"], "trains the head alone"),
+        (["task.user=history", "peft=head", "regularizer=fgm"], "names no input embeddings"),
         (["augment=[typo]"], "does not say which words of an example may change"),
     ],
 )
 def test_what_cannot_act_is_refused(train, overrides, message):
     with pytest.raises(ConfigError, match=message):
         train(*overrides)
+
+
+def test_a_run_without_a_test_is_not_compared_and_reads_no_words_that_could_be_changed(train, capsys):
+    train("task.user=history", "peft=head", "budget.max_steps=1", "budget.test=false")
+    for command, message in {
+        "recommend run --evaluate": "has kept no test rankings",
+        "robustness run --split validation --perturb pgd": "has no input embeddings",
+    }.items():
+        with pytest.raises(SystemExit):
+            main(command.split())
+        assert message in capsys.readouterr().err
+    main(["recommend", "run", "--user", "u3"])
+
+
+def test_an_adapter_is_of_the_same_items(train, tiny_interactions):
+    few = ["task.user=history", "peft=head", "task.size=16", "budget.max_steps=2"]
+    train(*few)
+    on = train(*few[:-1], "budget.max_steps=0", "adapter=run/adapter", "run_dir=on")
+    assert on.score("test", "mrr") == RunRecord.load("run").score("test", "mrr")
+    shutil.copytree(tiny_interactions, "others")
+    items = Path("others", "items.csv")
+    head, *rows = items.read_text().splitlines()
+    items.write_text("\n".join([head, *rows[::-1]]) + "\n")
+    with pytest.raises(ConfigError, match=r"towers stand for its data\.labels, and the adapter's for others"):
+        train(*few, "adapter=run/adapter", "data.path=others", "run_dir=other")
+
+
+def test_what_is_learnt_of_all_examples_is_not_private(train):
+    with pytest.raises(ConfigError, match=r"task.user=history reads training examples, without noise"):
+        train("task.user=history", "peft=head", "privacy=dp", "privacy.unit=group")
+    with pytest.raises(ConfigError, match=r"privacy.unit=group, which protects users"):
+        train("peft=lora", "privacy=dp")
+    with pytest.raises(ConfigError, match=r"task.user=history: it would need the examples of all clients"):
+        train("task.user=history", "peft=head", "federated=fedavg")
+
+
+def test_a_fold_of_interactions_is_refused(train):
+    with pytest.raises(DataError, match="in the histories of later ones"):
+        train("peft=lora", "data.fold=1/3")
 
 
 def test_a_run_of_another_task_does_not_recommend(run_tiny, capsys):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.runs.folder import read_predictions
 from peftlab.tables import scorecard
 from peftlab.tables.answering import decide
+from peftlab.tables.applications import Named, read_applications
 from peftlab.tables.fitting import Rows, fitted
 from peftlab.tables.kept import Kept
 from peftlab.tables.measures import auc
-from peftlab.tables.out_of_fold import log_odds
+from peftlab.tables.out_of_fold import log_odds, write_texts
 from peftlab.tables.reasons import TEXT
 from peftlab.tables.scorecard import build
 from peftlab.tables.settings import Settings
@@ -77,7 +80,10 @@ def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_p
         Kept.read(card)
 
 
-def test_what_cannot_be_says_so(overrides, applications, tmp_path):
+def test_what_cannot_be_says_so_before_any_run(overrides, applications, tmp_path):
+    *others, last = applications.read_text().splitlines()
+    date, _, *rest = last.split(",")
+    Path("late.csv").write_text("\n".join([*others, ",".join([date, "much", *rest])]))
     for more, settings, error, message in (
         (("data.fold=1/2",), {}, ConfigError, "scores every row"),
         (("data.duplicates=drop",), {}, ConfigError, "leave it at keep"),
@@ -88,6 +94,7 @@ def test_what_cannot_be_says_so(overrides, applications, tmp_path):
         ((), {"time": "purpose"}, DataError, r"applications.csv:2: 'purpose' is .*ISO 8601"),
         ((), {"positive": "baad"}, ConfigError, "Did you mean 'bad'"),
         ((), {"test": 0.01}, DataError, "needs 10 rows of either outcome"),
+        (("data.path=late.csv",), {}, DataError, r"late.csv:301: 'amount' is 'much'; expected a number"),
     ):
         with pytest.raises(error, match=message):
             build(tmp_path / "card", Settings((*overrides, *more), **{"time": "applied", **settings}))
@@ -175,3 +182,26 @@ def test_another_run_in_the_place_of_the_text_model_is_refused(overrides, applic
     card.mkdir()
     with pytest.raises(UserError, match=r"has no model\.json"):
         next(decide(card, applications))
+
+
+def test_objects_lack_what_is_missing_and_labels_are_numbers(tmp_path, caplog):
+    """A file of JSON lines, as pandas writes it."""
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"text": f"text {n}", "label": float(n % 2), "word": "ab"[n % 2], "id": f"x{n}", **({"late": n} if n else {})}
+        for n in range(60)
+    ]
+    rows[7]["late"] = "soon"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    table = read_applications(file, Named("text", "label", None, None))
+    assert table.columns == ["word", "id", "late"]
+    assert (table.rows[0]["late"], scorecard._positive(table, None)) == (None, "1")
+    split = np.array(["train"] * 40 + ["test"] * 20)
+    with caplog.at_level(logging.WARNING, "peftlab"):
+        assert scorecard._kinds(table, table.columns, split, ()) == ([], ["word", "id", "late"])
+    assert "'late' is read as categories, for 1 of its 40 training rows hold no number, such as" in caplog.text
+    assert "rows.jsonl:8" in caplog.text
+    assert "'id' tells the models nothing" in caplog.text
+    write_texts(tmp_path / "data", table, split)
+    first = json.loads((tmp_path / "data/train.jsonl").read_text().splitlines()[1])
+    assert first == {"text": "text 1", "label": "1"}

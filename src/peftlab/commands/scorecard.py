@@ -11,7 +11,7 @@ from typing import Any
 from peftlab.commands import computing
 from peftlab.errors import UserError
 from peftlab.terminal.arguments import add_allow, add_json, positive_number, positive_whole_number
-from peftlab.terminal.output import print_json, table
+from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "believe"
 SUMMARY = "texts beside a table: what they add to its columns, and decisions with reasons"
@@ -117,5 +117,5 @@ def _predict(options: argparse.Namespace) -> None:
     rows: list[list[Any]] = [["row", "probability", "decision", "reasons"]]
     for place, one in decided:
         why = "; ".join(reason.says for reason in one.reasons)
-        rows.append([place, f"{one.probability:.3f}", "approve" if one.approved else "refuse", why])
+        rows.append([cell(place), f"{one.probability:.3f}", "approve" if one.approved else "refuse", cell(why)])
     print(table(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from peftlab.terminal.arguments import add_json, positive_whole_number, whole_number
@@ -55,7 +56,7 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.use.slices.measure import Settings, slices
 
     settings = Settings(
-        by=options.by and tuple(options.by.split(",")),
+        by=options.by and tuple(name.strip() for name in options.by.split(",")),
         metric=options.metric,
         split=options.split,
         min_slice=options.min_slice,
@@ -81,24 +82,28 @@ def _print(result: Any) -> None:
                 one.slicer,
                 cell(one.name),
                 f"{one.size:,} {one.unit}",
-                f"{one.score.value:.4f}",
+                _number(one.score.value),
                 _limits(one.score),
                 _number(one.rest),
-                "-" if one.difference is None else f"{one.difference.value:+.4f}",
+                "-" if one.difference is None else _number(one.difference.value, "+"),
                 "-" if one.difference is None else _limits(one.difference, "+"),
                 "-" if one.p is None else f"{one.p:.2g}",
                 _number(one.detectable),
                 one.says,
-                *(f"{one.scores[name]:.4f}" for name in others),
+                *(_number(one.scores[name]) for name in others),
             ]
         )
     print(table(rows))
     if result.compared:
         rows = [["run", "slice", "", f"{result.metric}: difference from the first", "95 %", "p", "verdict"]]
         for each in result.compared:
-            gained = f"{each.difference.value:+.4f}"
-            where = [each.slicer, cell(each.name)]
-            rows.append([cell(each.run), *where, gained, _limits(each.difference, "+"), f"{each.p:.2g}", each.says])
+            gained, p = _number(each.difference.value, "+"), "-" if each.p is None else f"{each.p:.2g}"
+            rows.append(
+                [
+                    *(cell(each.run), each.slicer, cell(each.name), gained, _limits(each.difference, "+")),
+                    *(p, each.says),
+                ]
+            )
         print(table(rows))
     for name, size in result.small.items():
         print(f"too small: {cell(name)}, {size}")
@@ -106,8 +111,8 @@ def _print(result: Any) -> None:
         print(f"left out: {name}: {cell(why)}")
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _number(value: float | None, sign: str = "") -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:{sign}.4f}"
 
 
 def _limits(interval: Any, sign: str = "") -> str:

@@ -65,6 +65,11 @@ def has_groups(format: Any) -> bool:
     return getattr(columns, "group", None) is not None or bool(own)
 
 
+def has_histories(format: Any) -> bool:
+    """Return whether an example is read as a part of later ones of its group, too."""
+    return bool(getattr(columns_of(format), "histories", False))
+
+
 def weight_of(format: Any) -> str | int | None:
     """Return the column that the format reads the weights of examples from; None: it reads none."""
     column: str | int | None = getattr(columns_of(format), "weight", None)

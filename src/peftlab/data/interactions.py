@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -28,7 +28,7 @@ Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @plain_dataclass(frozen=True)
-class _Table:
+class Table:
     """A delimited file with a header."""
 
     path: Path
@@ -78,7 +78,7 @@ class Interactions:
     item: str = "item"
     """The column of the item's id, in both files."""
     time: str | None = "time"
-    """The column of the time, a number or an ISO 8601 date; null: the order of the rows."""
+    """The column of the time, a number or an ISO 8601 date, of UTC if it names no zone; null: the order of rows."""
     query: str | None = None
     """The column of what the user has asked for, which then stands for the history."""
     label: str | None = None
@@ -113,6 +113,11 @@ class Interactions:
         if self.only_positive and self.label is None:
             raise ValueError("only_positive leaves out interactions by their label: name its column, label=COLUMN")
 
+    @property
+    def histories(self) -> bool:
+        """Whether an interaction is read in the histories of later ones."""
+        return self.query is None
+
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Interaction]]:
         """Return the examples of each split of a folder, with the ids ``split:0``, ``split:1``, ...
 
@@ -129,7 +134,7 @@ class Interactions:
         if not folder.is_dir():
             raise DataError(f"{folder}: is not a folder; expected one with {self.interactions} and {self.items}")
         catalogue, of_item = self._catalogue(folder)
-        table = self._table(folder / self.interactions)
+        table = self.table(folder / self.interactions)
         log_of = self._log(table, catalogue)
         occurring = np.unique(log_of.items)
         cold = choose_cold(len(catalogue.items), self.cold_items, self.cold_seed, occurring.tolist())
@@ -139,7 +144,7 @@ class Interactions:
         return self._examples(table, log_of, division, catalogue, self._numbers_of_users(folder, log_of.names))
 
     def _catalogue(self, folder: Path) -> tuple[Catalogue, np.ndarray]:
-        table = self._table(folder / self.items)
+        table = self.table(folder / self.items)
         ids = table.column(self.item, "item")
         first: dict[str, Row] = {}
         for id, row in zip(ids, table.rows, strict=True):
@@ -153,7 +158,7 @@ class Interactions:
         numbers = np.asarray([table.numbers(name, "numbers") for name in names], np.float64)
         return Catalogue(tuple(ids), tuple(titles), tuple(texts)), numbers.reshape(len(names), len(ids)).T
 
-    def _log(self, table: _Table, catalogue: Catalogue) -> _Log:
+    def _log(self, table: Table, catalogue: Catalogue) -> _Log:
         number = range(len(table.rows))
         users = [str(n) for n in number] if self.user is None else table.column(self.user, "user")
         places = catalogue.places
@@ -196,12 +201,12 @@ class Interactions:
 
     def _numbers_of_users(self, folder: Path, users: Sequence[str]) -> list[tuple[float, ...]]:
         if self.users is None:
-            missing = [name for name in self.numbers if name not in self._table(folder / self.items).columns]
+            missing = [name for name in self.numbers if name not in self.table(folder / self.items).columns]
             if missing:
                 raise DataError(f"data.format.numbers: {self.items} has no column '{missing[0]}', and users=null")
             return [()] * len(users)
-        table = self._table(folder / self.users)
-        items = self._table(folder / self.items).columns
+        table = self.table(folder / self.users)
+        items = self.table(folder / self.items).columns
         names = [name for name in self.numbers if name not in items]
         ids = table.column(self.user or "user", "user")
         own = (
@@ -212,7 +217,7 @@ class Interactions:
         return [own.get(user, (math.nan,) * len(names)) for user in users]
 
     def _examples(
-        self, table: _Table, of: _Log, division: Division, catalogue: Catalogue, numbers: Sequence[tuple[float, ...]]
+        self, table: Table, of: _Log, division: Division, catalogue: Catalogue, numbers: Sequence[tuple[float, ...]]
     ) -> dict[str, Sequence[Interaction]]:
         queries = None if self.query is None else table.column(self.query, "query")
         whole, trained = _sequences(of, slice(None)), _sequences(of, division.train)
@@ -247,7 +252,12 @@ class Interactions:
             splits[split] = Examples(examples, {"cold": len(division.cold) if split == "test" else 0})
         return splits
 
-    def _table(self, path: Path) -> _Table:
+    def table(self, path: Path) -> Table:
+        """Return the rows of a CSV file under its header.
+
+        Raises:
+            DataError: the file cannot be read, or holds no row.
+        """
         content = read_text(path, self.encoding, advice=ADVICE)
         delimiter = delimiter_of(path, content) if self.delimiter == "auto" else self.delimiter
         rows = list(rows_of(path, content, delimiter, quotes=delimiter == ","))
@@ -259,7 +269,7 @@ class Interactions:
                     f"{path}:{row.line}: expected {len(rows[0].fields)} columns as in line {rows[0].line}, found "
                     f"{len(row.fields)}. Mend the row, or set data.format.delimiter"
                 )
-        return _Table(path, rows[1:], {name.strip(): n for n, name in enumerate(rows[0].fields)})
+        return Table(path, rows[1:], {name.strip(): n for n, name in enumerate(rows[0].fields)})
 
 
 @plain_dataclass(frozen=True)
@@ -306,7 +316,8 @@ def _time(cell: str, path: Path, row: Row) -> float:
         time = float(cell)
     except ValueError:
         try:
-            time = datetime.fromisoformat(cell).timestamp()
+            date = datetime.fromisoformat(cell)
+            time = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
         except ValueError:
             time = math.nan
     if not math.isfinite(time):
@@ -322,7 +333,7 @@ def read_history(path: Path, item: str, catalogue: Catalogue) -> Iterator[int]:
     Raises:
         DataError: an item is unknown.
     """
-    table = Interactions(item=item)._table(path)
+    table = Interactions(item=item).table(path)
     for id, row in zip(table.column(item, "item"), table.rows, strict=True):
         if id not in catalogue.places:
             near = did_you_mean(id, list(catalogue.items))

@@ -17,7 +17,7 @@ from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.documents import check_documents, document_key, has_documents, whole_texts
 from peftlab.data.duplicates import repeated
-from peftlab.data.form import has_groups, weight_of
+from peftlab.data.form import has_groups, has_histories, weight_of
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
@@ -265,6 +265,11 @@ def _group(example: Any) -> str | None:
 
 def _hold_fold_out(fold: str, splits: Examples, dropped: Counts, task: Task, format: Any) -> None:
     """Move a fold of the training split to the test split, in place of its examples."""
+    if has_histories(format):
+        raise DataError(
+            f"data.fold={fold}: an interaction is in the histories of later ones, which would be trained on. Set "
+            "data.fold=null; data.format.protocol divides interactions"
+        )
     number, of = parts_of(fold)
     members = splits["train"]
     if has_documents(format):

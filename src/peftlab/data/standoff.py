@@ -128,8 +128,8 @@ class Standoff:
         """
         (piece,) = mention.pieces
         own = _in_characters(text, piece, self.offsets)
-        if own is not None and _plain(text[slice(*own)]) == _plain(mention.text):
-            return own
+        if own is not None and (said := _plain(text[slice(*own)])) and said == _plain(mention.text):
+            return _stripped(text, *own)
         shown = "beyond the end of the text" if own is None else f"'{_plain(text[slice(*own)])}'"
         others = (kind for kind in _CALLED if kind != self.offsets)
         advice = next(
@@ -185,6 +185,12 @@ def _in_characters(text: str, piece: tuple[int, int], kind: Offsets) -> tuple[in
     if not 0 <= start < end < len(places):
         return None
     return places[start], places[end]
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the place without the white space around it, which may lie between sentences."""
+    piece = text[start:end]
+    return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
 
 
 def _plain(text: str) -> str:

@@ -34,7 +34,7 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
             "are known to everybody: task.mean=... task.sd=..."
         )
     if options := spec.task.reading_options:
-        raise ConfigError(f"{options[0]}: it {_NEEDS_ALL}. Leave it out")
+        raise ConfigError(f"{options[0]}: it {_NEEDS_ALL}. Choose another value")
     if spec.data.replay is not None:
         raise ConfigError("data.replay: examples of another run are no client's. Leave it out")
     if spec.task.fits_head:

@@ -25,7 +25,7 @@ FEWEST = 10
 """Labelled texts of a label that show its errors."""
 _INSTEAD = "Set correction: none, or em, which works with probabilities"
 _PRIOR = 0.5
-"""Pseudo-counts of Jeffreys' prior in each cell of a row."""
+"""Pseudo-counts of a prior in each row, divided among its cells."""
 _TOLERANCE, _MOST_STEPS = 1e-9, 2_000
 
 

@@ -40,6 +40,11 @@ class Columns:
         """Those that each row must have; labels may stand in other places, see `scored_answer`."""
         return [name for name in (self.time, self.text, *self.by) if name is not None]
 
+    def text_of(self, row: Row) -> str:
+        """Return the text of a row; empty if there is none."""
+        value = None if self.text is None else row[self.text]
+        return "" if value is None else str(value)
+
 
 def normal_form(text: str) -> str:
     """Return a text without case, addresses, mentions, a leading ``RT`` and repeated white space; if that is empty, the
@@ -98,7 +103,7 @@ class Intake:
             fault: is told the place of a row without an answer, and why.
         """
         answered = len(self.questions) - len(self.columns.by)
-        texts = ["" if self.columns.text is None else str(row[self.columns.text]) for row in rows]
+        texts = list(map(self.columns.text_of, rows))
         cells = np.full((len(rows), len(self.questions)), -1, np.int64)
         certainty = np.ones((len(rows), len(self.questions)))
         measures = {

@@ -41,14 +41,13 @@ def moment(value: Any, zone: str) -> float:
     """
     if isinstance(value, str):
         text = value.strip()
-        try:
-            parsed = datetime.fromisoformat(text)
-        except ValueError:
-            if not re.fullmatch(r"\d{9,13}(\.\d+)?", text):
+        if not re.fullmatch(r"\d{9,13}(\.\d+)?", text):  # 1710120112345 would be a date of 1710, too
+            try:
+                parsed = datetime.fromisoformat(text)
+            except ValueError:
                 raise ValueError(f"'{value}' is no time; expected one such as 2026-03-01T12:30:00+01:00") from None
-            value = float(text)
-        else:
             return (parsed if parsed.tzinfo else parsed.replace(tzinfo=ZoneInfo(zone))).timestamp()
+        value = float(text)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1000 * _LATEST:
         raise ValueError(f"{value!r} is no time; expected one such as 2026-03-01T12:30:00+01:00")
     return value / 1000 if value >= 1e11 else float(value)

@@ -141,15 +141,16 @@ class Watch:
             for window in set(in_windows)
         }
         kept, windows, hashes = [], [], []
-        once = self.settings.repeats == "once" and columns.text is not None
+        once = self.settings.repeats == "once"
         for n in self.clocked.kept([time for time, _ in timed], [ends[window] for window in in_windows]):
             place, window = timed[n][1], in_windows[n]
-            number = numbers[place] if columns.text is None else text_hash(str(rows[place][columns.text]))
+            text = columns.text_of(rows[place])
+            number = text_hash(text) if text else numbers[place]
             seen = self.open.setdefault(window, OpenWindow()).seen
-            if once and number in seen:
-                self.counts.repeats += 1
-                continue
-            if once:
+            if once and text:
+                if number in seen:
+                    self.counts.repeats += 1
+                    continue
                 seen.add(number)
             kept.append(place)
             windows.append(window)

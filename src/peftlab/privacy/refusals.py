@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from peftlab.data.form import has_groups, weight_of
+from peftlab.data.form import has_groups, has_histories, weight_of
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
@@ -118,7 +118,12 @@ def _of_data(spec: Sections, privacy: PrivacySpec) -> Iterator[str]:
             "data.duplicates=drop: a group that comes or goes changes which examples of other groups are kept. Set "
             "data.duplicates=keep"
         )
-    if privacy.unit == "group" and not has_groups(data.format):
+    if privacy.unit == "example" and has_histories(data.format):
+        yield (
+            "privacy.unit=example: an interaction is in the histories of its user's later ones, too. Set "
+            "privacy.unit=group, which protects users"
+        )
+    if privacy.unit == "group" and not (has_groups(data.format) or has_histories(data.format)):
         yield (f"privacy.unit=group: data={data.name} names no group. Set data.format.group, or privacy.unit=example")
     yield from _of_budget(spec.budget)
     for name, each in spec.augment.items():
@@ -136,7 +141,7 @@ def _of_task(task: Task) -> Iterator[str]:
             "values that are known to everybody: task.mean=... task.sd=..."
         )
     for option in task.reading_options:
-        yield f"{option} reads training examples, without noise. Leave it out"
+        yield f"{option} reads training examples, without noise. Choose another value"
     if task.fits_head:
         yield f"task={task.name} fits its head to the training examples, without noise. Choose task=classification"
     if task.packs:

@@ -13,7 +13,7 @@ from peftlab.errors import DataError
 Protocol = Literal["leave_one_out", "time"]
 """``leave_one_out``: of each user the last interaction is tested, and the one before validates. ``time``: two moments
 divide the interactions of all users, so that nobody's future is trained on. Under the first, other users' later
-interactions are: popularity of the future leaks."""
+interactions are: popularity of the future leaks; so are a user's own after one with a cold item."""
 
 
 @dataclass(frozen=True)

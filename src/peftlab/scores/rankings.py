@@ -77,7 +77,7 @@ class RankingScores(Scorer):
 
     @override
     def report(self, total: np.ndarray) -> str:
-        counted = f"{int(total[0]):,} rankings, {int(total[self.width // 2]):,} of cold items"
+        counted = f"{int(total[0]):,} rankings, and {int(total[self.width // 2]):,} of cold items"
         scores = self.details(total)
         width = max(map(len, scores))
         return "\n".join([*(f"{name:{width}}  {value:.4f}" for name, value in scores.items()), counted])

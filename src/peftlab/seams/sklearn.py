@@ -11,6 +11,11 @@ NODE = ("feature_idx", "num_threshold", "missing_go_to_left", "left", "right", "
 
 
 def boosted_trees(classifier: Any) -> tuple[float, list[dict[str, np.ndarray]]]:
-    """Return the margin that a histogram gradient boosting of two classes begins with, and the nodes of its trees."""
+    """Return the margin that a histogram gradient boosting of two classes begins with, and the nodes of its trees.
+
+    The threshold of a split that parts missing numbers from all others is the largest number in place of infinity,
+    which JSON does not have.
+    """
     trees = [tree.nodes for (tree,) in classifier._predictors]
-    return float(classifier._baseline_prediction.ravel()[0]), [{key: nodes[key] for key in NODE} for nodes in trees]
+    finite = [{key: np.nan_to_num(nodes[key]) for key in NODE} for nodes in trees]
+    return float(classifier._baseline_prediction.ravel()[0]), finite

@@ -119,6 +119,8 @@ class Applications:
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the rows of a file, CSV, TSV, JSON Lines, Parquet or Arrow, and the place of each.
 
+    All have the columns of any: what an object does not have is missing.
+
     Raises:
         DataError: it cannot be read, has no row, or has two columns of one name.
     """
@@ -128,7 +130,8 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         if not len(read):
             raise DataError(f"{path}: holds no row below its header")
         columns = list(read[0][0])
-    return [row for row, _ in read], [place for _, place in read]
+    every = dict.fromkeys(name for row, _ in read for name in row)
+    return [{name: row.get(name) for name in every} for row, _ in read], [place for _, place in read]
 
 
 def read_applications(path: Path, named: Named) -> Applications:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 Kind = Literal["platt", "isotonic", "none"]
 
@@ -39,8 +39,9 @@ class Steps:
 def calibrated(kind: Kind, margins: np.ndarray, y: np.ndarray) -> Sigmoid | Steps:
     """Learn what margins mean.
 
-    Platt (1999), with his targets, which are never quite 0 or 1; isotonic as Zadrozny & Elkan (2002), whose steps of 0
-    and 1 are drawn in by half a row, for no number of rows shows that something never happens.
+    Platt (1999), with his targets, which are never quite 0 or 1, but never falling: margins that rank the rows worse
+    than chance all mean the same probability, and are not turned round. Isotonic as Zadrozny & Elkan (2002), whose
+    steps of 0 and 1 are drawn in by half a row, for no number of rows shows that something never happens.
 
     Args:
         kind: how; ``none``: the model's own probabilities.
@@ -67,7 +68,7 @@ def calibrated(kind: Kind, margins: np.ndarray, y: np.ndarray) -> Sigmoid | Step
         return float((np.logaddexp(0, at) - target * at).sum()), np.array([(error * margins).sum(), error.sum()])
 
     slope, shift = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
-    return Sigmoid(float(slope), float(shift))
+    return Sigmoid(float(slope), float(shift)) if slope > 0 else Sigmoid(0.0, float(logit(target.mean())))
 
 
 def of_json(document: Mapping[str, Any]) -> Sigmoid | Steps:

@@ -87,8 +87,12 @@ def error_if_calibrated(probabilities: np.ndarray, draws: int = 200, seed: int =
 
 
 def calibration_curve(probabilities: np.ndarray, y: np.ndarray, bins: int = BINS) -> Curve:
-    """Return forecast and outcome by bins of equally many rows; equal probabilities share a bin."""
+    """Return forecast and outcome by bins of equally many rows; equal probabilities share a bin.
+
+    If all are equal, the bin is from 0 to 1.
+    """
     edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, bins + 1)))
+    edges = edges if len(edges) > 1 else np.array([0.0, 1.0])
     place = np.clip(np.searchsorted(edges, probabilities, "right") - 1, 0, max(len(edges) - 2, 0))
     used = np.unique(place)
     edges = np.unique([*edges[used], edges[-1]])

@@ -8,6 +8,7 @@ others, and the later rows by one that was trained on all of them (Wolpert 1992;
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from peftlab.sources import FilesSource
 from peftlab.storage.atomic import replacing
 from peftlab.tables.applications import Applications
 from peftlab.tables.periods import SPLITS
+from peftlab.tasks.columns import category_of
+
+log = logging.getLogger("peftlab")
 
 DATA, WHOLE = "data", "all"
 """The folder of the texts, and that of the run on the whole training period."""
@@ -64,7 +68,10 @@ def write_texts(folder: Path, table: Applications, split: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in SPLITS:
         rows, _ = table.part(np.flatnonzero(split == name))
-        lines = ({key: str(row[column]).strip() for key, column in keys.items()} for row in rows)
+        lines = (
+            {key: (str if key == "text" else category_of)(row[column]).strip() for key, column in keys.items()}
+            for row in rows
+        )
         with replacing(folder / f"{name}.jsonl") as temporary:
             temporary.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), "utf-8")
 
@@ -92,7 +99,14 @@ def text_scores(
     for number in range(1, folds + 1):
         name = f"fold-{number}"
         record = chain.run(name, {**base, "name": name, "data": {**base["data"], "fold": f"{number}/{folds}"}})
+        before = np.isnan(scores).sum()
         _fill(scores, rows["train"], record, "test", positive)
+        if (size := int(before - np.isnan(scores).sum())) * folds > 2 * len(rows["train"]):
+            log.warning(
+                "fold %d has %d of %d training rows: near duplicates and groups stay together. Their texts are scored "
+                "by a model of the few others, unlike those of later rows, so that the models trust texts too little",
+                *(number, size, len(rows["train"])),
+            )
     record = chain.run(WHOLE, {**base, "name": WHOLE})
     for later in ("validation", "test"):
         _fill(scores, rows[later], record, later, positive)

@@ -28,7 +28,7 @@ from peftlab.tables.periods import SPLITS
 from peftlab.tables.reasons import TEXT
 from peftlab.tables.settings import Settings
 from peftlab.tables.stability import SUSPECT
-from peftlab.tasks.columns import kinds_of
+from peftlab.tasks.columns import Columns, is_number, kinds_of
 
 log = logging.getLogger("peftlab")
 
@@ -63,13 +63,13 @@ def build(folder: Path, settings: Settings, command: Sequence[str] = ()) -> dict
     positive = _positive(table, settings.positive)
     y = np.array(table.names(table.named.label)) == positive
     _check_outcomes(y, split, positive)
+    numeric, categorical = _kinds(table, used, split, settings.categorical)
     of_runs = {key: getattr(settings, key) for key in ("time", "validation", "test", "folds")}
     of_runs |= {"overrides": list(settings.overrides), "table_sha256": table.sha256, **asdict(table.named)}
     with Chain(folder, KIND, of_runs, tuple(command)) as chain:
         texts = text_scores(chain, config, table, split, settings.folds, positive)
         splits: dict[str, Rows] = {name: _rows(table, np.flatnonzero(split == name), y, texts) for name in SPLITS}
         train, test = splits["train"], splits["test"]
-        numeric, categorical = kinds_of(train.cells, used, settings.categorical)
         models = fitted(splits, numeric, categorical, settings.calibration)
         best = {name: chosen(of) for name, of in models.items()}
         ours = best[BOTH]
@@ -160,6 +160,32 @@ def used_columns(table: Applications, settings: Settings) -> list[str]:
     if idle := [name for name in settings.categorical if name not in used]:
         raise ConfigError(f"--categorical {idle[0]}: is not among the columns that are read: {', '.join(used)}")
     return used
+
+
+def _kinds(
+    table: Applications, used: Sequence[str], split: np.ndarray, asked: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the columns of numbers and those of categories, before any text is read.
+
+    Raises:
+        DataError: a column has no value in the training rows, or a later row something else than a number.
+    """
+    train, places = table.part(np.flatnonzero(split == "train"))
+    numeric, categorical = kinds_of(train, used, asked)
+    columns = Columns.learnt(train, numeric, categorical, places)
+    columns.matrix(table.rows, table.places)
+    for part in columns.parts:
+        if part.name not in numeric and part.name not in asked:
+            odd = [place for row, place in zip(train, places, strict=True) if not is_number(row[part.name])]
+            if 2 * len(odd) < len(train):
+                log.warning(
+                    "'%s' is read as categories, for %d of its %d training rows hold no number, such as %s. Mend or "
+                    "empty these cells; or --categorical %s",
+                    *(part.name, len(odd), len(train), odd[0], part.name),
+                )
+        if part.name in categorical and part.width == 1:
+            log.warning("'%s' tells the models nothing: no two training rows have the same value", part.name)
+    return numeric, categorical
 
 
 def _positive(table: Applications, asked: str | None) -> str:

@@ -74,6 +74,16 @@ class Click(CutTexts):
         """Return the scorer of probabilities."""
         return ClickScores()
 
+    @property
+    @override
+    def reading_options(self) -> list[str]:
+        return [f"task.{name}=null" for name, value in self.settled().items() if value is None]
+
+    @property
+    @override
+    def head_of(self) -> dict[str, str]:
+        return {"users": "task.known_users", "items": "task.known_items"}
+
     def head_settings(self) -> dict[str, Any]:
         """Return the sizes of the head."""
         about = {"users": len(self.known_users or ()), "items": len(self.known_items or ())}

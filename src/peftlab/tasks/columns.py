@@ -64,7 +64,7 @@ class Number:
     def _number(self, value: Any, place: str) -> float:
         try:
             number = number_of(value)
-        except ValueError:
+        except (ValueError, TypeError):
             raise DataError(
                 f"{place}: '{self.name}' is {str(value)[:80]!r}; expected a number, as in the training rows. Mend it, "
                 "leave it empty, or name the column among the categorical ones"
@@ -123,7 +123,9 @@ class Columns:
             known = plain[~np.isnan(plain)]
             if not len(known):
                 raise DataError(f"column '{name}': has no value in the {len(rows)} training rows. Leave it out")
-            parts.append(Number(name, float(known.mean()), float(known.std()) or 1.0, len(known) < len(plain)))
+            one = known[0] if known.min() == known.max() else None  # whose mean and deviation rounding would spoil
+            mean, scale = (known.mean(), known.std()) if one is None else (one, 1.0)
+            parts.append(Number(name, float(mean), float(scale), len(known) < len(plain)))
         for name in categorical:
             counts = Counter(map(category_of, _values(rows, name, named)))
             parts.append(Category(name, tuple(sorted(value for value, count in counts.items() if count >= RARE))))
@@ -214,6 +216,15 @@ def category_of(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a cell holds a number, or none where one could be; a truth value is a name."""
+    try:
+        number_of(value)
+    except (ValueError, TypeError):
+        return False
+    return not isinstance(value, bool)
+
+
 def kinds_of(rows: Sequence[Row], names: Sequence[str], categorical: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Return which columns are of numbers and which of categories: of numbers, if all values are.
 
@@ -222,16 +233,8 @@ def kinds_of(rows: Sequence[Row], names: Sequence[str], categorical: Sequence[st
         names: the columns.
         categorical: those of them whose numbers are names, such as codes.
     """
-    numeric = [name for name in names if name not in categorical and all(map(_is_number, _values(rows, name)))]
+    numeric = [name for name in names if name not in categorical and all(map(is_number, _values(rows, name)))]
     return numeric, [name for name in names if name not in numeric]
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        number_of(value)
-    except (ValueError, TypeError):
-        return False
-    return not isinstance(value, bool)
 
 
 def _values(rows: Sequence[Row], name: str, places: Sequence[str] = ()) -> list[Any]:

@@ -20,6 +20,12 @@ class MayFitHead:
     only_fitted: ClassVar[frozenset[str]] = frozenset()
     """Last parts of the names of weights that `fit_head` alone sets, as no gradient reaches them."""
 
+    @property
+    def head_of(self) -> dict[str, str]:
+        """The parts of the head whose rows an adapter's are not matched with by label, each with the key of the run's
+        configuration that says what they stand for."""
+        return {}
+
     def begin_head(self, model: nn.Module) -> None:
         """Set weights of the head that training begins from, by the adapted model before its first step, on the CPU."""
 

@@ -96,6 +96,12 @@ class Retrieval(RankingTask):
         """Whether the index of items is fitted to the encoder."""
         return self.reads_text
 
+    @property
+    @override
+    def reading_options(self) -> list[str]:
+        """The towers over histories, whose softmax is over the items of the training examples."""
+        return [] if self.reads_text else ["task.user=history"]
+
     def head_settings(self) -> dict[str, Any]:
         """Return the number of items, and what the towers are."""
         towers: dict[str, Any] = {"recent": 0}
@@ -250,6 +256,11 @@ class Retrieval(RankingTask):
                 f"task.user=history: the towers over histories read no text, and {others[0]} would not be trained. Set "
                 "peft=head, or task.user=text"
             )
+
+    @property
+    @override
+    def head_of(self) -> dict[str, str]:
+        return {} if self.reads_text else {"towers": "data.labels"}
 
     @override
     @torch.no_grad()

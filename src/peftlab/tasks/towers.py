@@ -61,6 +61,18 @@ class TwoTowers(OwnModel):
         return super().forward(attention_mask, **inputs)
 
     @override
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the embeddings of words.
+
+        Raises:
+            NotImplementedError: towers over histories read no words.
+        """
+        if hasattr(self, "towers"):
+            raise NotImplementedError("towers over histories read no words")
+        embeddings: nn.Module = super().get_input_embeddings()
+        return embeddings
+
+    @override
     def read(self, states: Tensor, attention_mask: Tensor | None) -> Ranked:
         embeddings = mean_of_tokens(states, attention_mask)
         logits = self.index(embeddings.to(states.dtype)) if hasattr(self, INDEX) else None

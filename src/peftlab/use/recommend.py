@@ -87,9 +87,12 @@ def compare(run: FinishedRun, against: Sequence[str], resamples: int = 2000) -> 
             raise UserError(f"--against: there is no baseline '{name}'.{near} Allowed: {', '.join(BASELINES)}")
     data = data_of(run, ("test",))
     test: Sequence[Interaction] = data.splits["test"].examples
-    kept = {answer["id"]: answer for answer in read_predictions(run.folder.predictions / "test.jsonl")}
+    file = run.folder.predictions / "test.jsonl"
+    if not file.is_file():
+        raise UserError(f"{file}: the run has kept no test rankings. Compare one that has them: budget.test=true")
+    kept = {answer["id"]: answer for answer in read_predictions(file)}
     if {*kept} != {one.id for one in test}:
-        raise UserError(f"{run.folder.predictions / 'test.jsonl'}: does not have the run's test examples")
+        raise UserError(f"{file}: does not have the run's test examples")
     scorer, users = task.scorer, [one.user for one in test]
     own = cluster_counts(counts_of(scorer, [kept[one.id] for one in test]), users)
     systems = [System("this run", {}, _intervals(own, resamples))]

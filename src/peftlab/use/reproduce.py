@@ -255,7 +255,8 @@ def _train(folder: RunFolder, out: Path | None) -> RunRecord:
         out = claim_folder(ROOT / validate(config).run_name, folder.path.resolve().name)
     anew = config | {"run_dir": str(out), "existing": "auto"}
     with restored():
-        return run(anew, ["peftlab", "reproduce", str(folder.path)])
+        again = run(anew, ["peftlab", "reproduce", str(folder.path)])
+    return RunRecord.load(again.folder)  # as the other is: null where a score is NaN
 
 
 def _trails(folder: RunFolder, again: RunRecord | None) -> tuple[Fork | None, int]:

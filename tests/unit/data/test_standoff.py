@@ -95,6 +95,13 @@ def test_carriage_returns_count_as_characters(tmp_path):
     assert named(brat(tmp_path, "One\r\nasthma", "T1\tDisease 5 11\tasthma\n")[1]) == [("Disease", "asthma")]
 
 
+def test_white_space_around_an_entity_loses_none(tmp_path):
+    for line in ("T1\tDisease 3 11\tasthma\n", "T1\tDisease 5 12\tasthma \n"):
+        read = brat(tmp_path, "One\n\nasthma is here", line)
+        assert [named(sentence) for sentence in read] == [[], [("Disease", "asthma")]]
+        assert read.counts == {"entities": 1, "documents": 1}
+
+
 OVERLAPPING = "T1\tDisease 0 6\tasthma\nT2\tDisease 0 13\tasthma attack\nT3\tDisease 0 6;14 18\tasthma here\nR1\tx\n"
 
 

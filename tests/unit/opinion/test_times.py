@@ -12,6 +12,7 @@ def test_moments():
     assert moment("1970-01-01T01:00:00+01:00", "UTC") == 0
     assert moment("1970-07-01T00:00", "Europe/Berlin") == 181 * 86400 - 3600
     assert moment("1767225600", "UTC") == moment(1767225600000, "UTC") == moment("2026-01-01T00:00:00Z", "UTC")
+    assert moment("1710120112345", "UTC") == 1710120112.345
     for bad in ("yesterday", "", None, True, float("nan"), -1, {}):
         with pytest.raises(ValueError, match="no time"):
             moment(bad, "UTC")

@@ -106,6 +106,8 @@ def test_a_retweet_counts_once_a_window(tmp_path):
     assert watch.counts.repeats == 303
     assert sum(watch.windows[-1].cells.values()) == 80
     assert sum(watched(tmp_path / "all", made + storm, repeats="all").windows[-1].cells.values()) == 383
+    silent = [{**made[-1], "text": text} for text in (None, None, "", "")]  # no repeats of each other
+    assert sum(watched(tmp_path / "silent", made + silent).windows[-1].cells.values()) == 84
     assert normal_form("RT @a: Hello  World http://x.y") == normal_form("hello world") == "hello world"
 
 

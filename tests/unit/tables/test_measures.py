@@ -71,3 +71,9 @@ def test_the_parts_of_the_brier_score_are_the_whole():
     assert len(curve.edges) == len(curve.number) + 1
     constant = measures.calibration_curve(np.full(len(Y), 0.3), Y)
     assert (constant.number, constant.outcome) == ((len(Y),), (Y.mean(),))
+
+
+def test_equal_probabilities_are_one_bin():
+    assert measures.calibration_curve(np.full(4, 0.25), np.array([True, False, False, True])) == measures.Curve(
+        edges=(0.0, 1.0), forecast=(0.25,), outcome=(0.5,), number=(4,)
+    )

@@ -86,3 +86,16 @@ def test_calibrators_learn_what_margins_mean():
     assert (np.diff(probabilities) >= 0).all()
     assert 0 < probabilities[0] < probabilities[-1] < 1
     assert calibrated("none", margins, y) == Sigmoid(1.0, 0.0)
+    backward = calibrated("platt", margins, ~y)
+    assert (backward.slope, backward.probabilities(margins[:1])[0]) == (0, pytest.approx((~y).mean(), abs=1e-3))
+
+
+def test_trees_that_ask_whether_a_number_is_missing_are_kept():
+    numbers = np.where(RANDOM.random(300) < 0.5, RANDOM.normal(size=300), np.nan)
+    matrix = np.stack([numbers, np.isnan(numbers)], axis=1)
+    y = np.isnan(numbers) ^ (RANDOM.random(300) < 0.1)
+    theirs = HistGradientBoostingClassifier(early_stopping=False, random_state=0).fit(matrix, y)
+    assert any(np.isinf(tree.nodes["num_threshold"]).any() for (tree,) in theirs._predictors)
+    kept = json.loads(json.dumps(MODELS["boosting"].fitted(matrix, y).as_json(), allow_nan=False))
+    new = np.concatenate([matrix, [[1e300, 0.0], [-1e300, 1.0]]])
+    assert MODELS["boosting"].of_json(kept, 2).margin(new) == pytest.approx(theirs.decision_function(new), abs=1e-12)

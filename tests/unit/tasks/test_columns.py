@@ -59,3 +59,11 @@ def test_what_cannot_be_read_is_named_with_its_place():
             columns.matrix([row], ["new.csv:7"])
     with pytest.raises(DataError, match="has no value"):
         Columns.learnt([{"age": ""}], ["age"], [])
+    with pytest.raises(DataError, match=r"expected a number"):
+        columns.matrix([{"age": [20], "job": "clerk"}])
+
+
+def test_a_constant_column_stays_small_where_rounding_gives_it_a_deviation():
+    column = [{"rate": 0.1}] * 300
+    assert np.full(300, 0.1).std() > 0
+    assert Columns.learnt(column, ["rate"], []).matrix([{"rate": 0.1}, {"rate": 0.3}])[:, 0].tolist() == [0, 0.3 - 0.1]

@@ -50,8 +50,8 @@ def section(result: Result) -> Section | None:
 
 
 def newest(run: Run) -> dict[str, Any] | None:
-    """Return the newest measurement of a run; None if there is none that can be read."""
-    return run.newest(SLICES, _FORM)
+    """Return the newest measurement of a run's test split; None if there is none that can be read."""
+    return run.newest(SLICES, _FORM, lambda one: one["split"] == "test")
 
 
 def _table(measured: list[tuple[Group, Run, dict[str, Any]]], name: str) -> Table:

@@ -22,7 +22,7 @@ from peftlab.report.statistics.measures import Sums
 from peftlab.report.statistics.significance import approximate_randomisation
 from peftlab.report.study import Run
 from peftlab.runs.folder import SLICES, RunFolder, keep_beside
-from peftlab.runs.record import RunRecord
+from peftlab.runs.record import RunRecord, finite
 from peftlab.scores.paired import holm
 from peftlab.use.fairness.measure import answers_of, clusters_of
 from peftlab.use.slices import by
@@ -52,9 +52,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number, and where it lies with the stated probability; None where that is not known."""
+    """A number, and where it lies with the stated probability; None where that is not known.
 
-    value: float
+    A score may have no value, such as the correlation with numbers that are all equal.
+    """
+
+    value: float | None
     low: float | None
     high: float | None
 
@@ -92,8 +95,8 @@ class Compared:
     name: str
     difference: Interval
     """The other run's score minus that of the first run, on the same examples."""
-    p: float
-    """Of swapping their answers, document by document; adjusted for all slices and runs."""
+    p: float | None
+    """Of swapping their answers, document by document; adjusted for all slices and runs. None: a score has no value."""
     says: Says
 
 
@@ -121,8 +124,9 @@ class Slices:
     at: str
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
+        """Return it as JSON values, with null for scores that have none."""
+        document: dict[str, Any] = finite(asdict(self))
+        return document
 
 
 def slicers() -> list[str]:
@@ -258,6 +262,8 @@ def _found(
         detectable=None,
         says="not tested",
     )
+    if not np.isfinite(score(np.stack([one.counts.sum(axis=0), rest.sum(axis=0)]))).all():
+        return own  # without a value there is no difference
     measure = Sums(metric, *_occurring(rows[used], score), share=is_share)
     apart = gap(
         measure,
@@ -296,6 +302,8 @@ def _occurring(counts: np.ndarray, score: Score) -> tuple[np.ndarray, Score]:
 
 def _interval(counts: np.ndarray, score: Score, is_share: bool, settings: Settings) -> Interval:
     """Return a score with its bootstrap interval over clusters; where they do not differ, Wilson's of a share."""
+    if not np.isfinite(score(counts.sum(axis=0)[None])[0]):
+        return Interval(None, None, None)
     over: ScoreInterval = bootstrap(counts, score, RESAMPLES, settings.level, settings.seed)
     if over.low is not None and over.low == over.high:
         if not is_share:
@@ -314,7 +322,7 @@ def _of_clusters(counts: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 def _judged(found: Sequence[Found], risk: float) -> Iterator[Found]:
     adjusted = iter(holm([one.p for one in found if one.p is not None]))
     for one in found:
-        if one.p is None or one.difference is None:
+        if one.p is None or one.difference is None or one.difference.value is None:
             yield one
             continue
         p = next(adjusted)
@@ -341,8 +349,16 @@ def _compared(
                 continue
             both = _of_clusters(np.concatenate([same.counts, one.counts], axis=1), clusters)
             pair = (both[:, : one.counts.shape[1]], both[:, one.counts.shape[1] :])
-            over = paired_bootstrap(*pair, score, RESAMPLES, settings.level, settings.seed)
-            p = approximate_randomisation(*pair, score, draws, settings.seed).p
-            made.append(Compared(str(run), slicer, one.name, Interval(over.value, over.low, over.high), p, "not shown"))
-    for each, p in zip(made, holm([each.p for each in made]), strict=True):
+            gained, p = Interval(None, None, None), None
+            if np.isfinite(score(np.stack([each.sum(axis=0) for each in pair]))).all():
+                over = paired_bootstrap(*pair, score, RESAMPLES, settings.level, settings.seed)
+                gained = Interval(over.value, over.low, over.high)
+                p = approximate_randomisation(*pair, score, draws, settings.seed).p
+            made.append(Compared(str(run), slicer, one.name, gained, p, "not tested"))
+    adjusted = iter(holm([each.p for each in made if each.p is not None]))
+    for each in made:
+        if each.p is None:
+            yield each
+            continue
+        p = next(adjusted)
         yield replace(each, p=p, says="differs" if p <= 1 - settings.level else "not shown")

@@ -55,8 +55,9 @@ def test_the_newest_measurement_is_shown():
     assert "fewer than 20: length: over 9 words" in small.text
 
 
-def test_what_cannot_be_read_is_not_shown():
+def test_what_cannot_be_read_or_is_of_another_split_is_not_shown():
     assert shown({**MEASURED, "small": {"a": "many"}}) is None
+    assert shown({**MEASURED, "small": {}, "split": "validation"}) is None
     assert shown() is None
 
 

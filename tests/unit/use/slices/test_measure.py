@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from tests.unit.report.sweeps import planned, run_folders
 
 from peftlab import cli
 from peftlab.errors import UserError
+from peftlab.report.statistics.measured import score_of
 from peftlab.report.study import Run
 from peftlab.runs.folder import SLICES, RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.use.slices.measure import Settings, _divided, slicers, slices
+from peftlab.scores.numbers import NumberScores
+from peftlab.use.slices.measure import Interval, Settings, _compared, _divided, _found, slicers, slices
 from peftlab.use.slices.subject import Subject, Training
 
 NER = Settings(("abbreviation", "negation", "length", "document"))
@@ -116,11 +120,31 @@ def test_texts_and_their_command(tmp_path, capsys):
         for number, answer in enumerate(sweep.gold["test"])
     ]
     folder = run_folders(sweep.write(tmp_path / "sweep"))[0]
-    cli.main(["slices", str(folder), "--by", "abbreviation,negation,question,length", "--min-slice", "30"])
+    cli.main(["slices", str(folder), "--by", "abbreviation, negation,question,length", "--min-slice", "30"])
     out = capsys.readouterr().out
     assert "short form, undefined" in out
     assert "left out: question: fewer than half" in out
     assert "too small: length" not in out
+
+
+def test_a_score_without_a_value_differs_from_none():
+    """The correlation with numbers that are all equal."""
+    draw = random.Random(0)
+    answers = [
+        {"id": f"test:{n}", "input": "a", "gold": 1.0 if n % 2 else draw.gauss(0, 1), "predicted": draw.gauss(0, 1)}
+        for n in range(80)
+    ]
+    subject = Subject(SimpleNamespace(), answers, NumberScores())
+    flat = subject.of_examples("flat", [bool(n % 2) for n in range(80)])
+    found = _found("x", flat, subject, np.arange(80), "pearson", Settings(), 1)
+    assert (found.score, found.p, found.says) == (Interval(None, None, None), None, "not tested")
+    score = score_of(subject.scorer, "pearson")
+    subject.__dict__["texts"] = [["It is not"] if n % 2 else ["It is"] for n in range(80)]
+    again = Subject(SimpleNamespace(), answers, subject.scorer, subject)
+    again.__dict__["texts"] = subject.texts
+    flat = replace(flat, name="negation")
+    (one,) = _compared([("negation", flat)], [again], ["b"], np.arange(80), score, Settings(("negation",)))
+    assert (one.difference.value, one.p, one.says) == (None, None, "not tested")
 
 
 def test_every_slicer_is_in_the_document():
