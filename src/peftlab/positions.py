@@ -25,7 +25,8 @@ def positions(model: nn.Module) -> int | None:
     if hasattr(model, "most_positions"):
         most: int | None = model.most_positions  # type: ignore[assignment]
         return most
-    hears = getattr(model, "main_input_name", "") == "input_features"  # then its encoder reads no tokens
+    # an encoder of sounds reads no tokens; of an ensemble, the members have one
+    hears = any(getattr(module, "main_input_name", "") == "input_features" for module in model.modules())
     tables = [
         module
         for name, module in model.named_modules()

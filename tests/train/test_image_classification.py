@@ -17,6 +17,7 @@ from peftlab.data.module import DataModule
 from peftlab.errors import ConfigError, DataError
 from peftlab.images.recipe import recipe_of
 from peftlab.serving.models.models import Models
+from peftlab.use.ensembles.members import check_members
 
 CHANGED = [f"task.changes.{option}" for option in ("crop=0.5", "flip=both", "jitter=0.2", "erase=0.5")]
 
@@ -48,9 +49,11 @@ def test_a_run_and_how_it_is_used(train, tiny_pictures, capsys):
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first == answer
     assert "asked.jsonl:2: no.png: there is no such file" in second["error"]
-    cli.main(["predict", "run", str(file), str(file.parent), "--json"])
+    folder = Path(shutil.copytree(file.parent, "beside"))
+    (folder / "notes.txt").write_text("of other things")
+    cli.main(["predict", "run", str(file), str(folder), "--json"])
     printed = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [one["path"] for one in printed] == [str(file), *map(str, sorted(file.parent.iterdir()))]
+    assert [one["path"] for one in printed] == [str(file), *map(str, sorted(folder.glob("*.png")))]
 
     served = Models(["m=run"])
     sent = {"content": base64.b64encode(file.read_bytes()).decode(), "name": "mine"}
@@ -113,6 +116,7 @@ def test_changes_are_the_same_whatever_divides_or_interrupts_the_training(train,
     assert Path("parts/trail.jsonl").read_bytes() == trail
     train(*options, "task.changes.flip=null", run_dir="other")
     assert Path("other/trail.jsonl").read_bytes() != trail
+    check_members([peftlab.load("run"), peftlab.load("other")])  # an ensemble may have seen pictures changed otherwise
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.serving.models.models import Models
 from peftlab.tasks.audio_classification import AudioClassification
 from peftlab.tasks.speech_recognition import SpeechRecognition
+from peftlab.use.fairness.groups import of_column
 
 TASKS = {"audio_classification": AudioClassification, "speech_recognition": SpeechRecognition}
 WRITES = {"speech_recognition": ["task.generate.max_new_tokens=6"]}
@@ -41,7 +42,9 @@ def test_a_run_and_how_it_is_used(train, task, tiny_recordings, capsys):
     run = peftlab.load("run")
     assert run.evaluate().equal
     rows = [json.loads(line) for line in Path("run/predictions/test.jsonl").read_text().splitlines()]
-    assert {row["group"] for row in rows} == {f"speaker{n}" for n in range(8, 12)}
+    speakers = [row["group"] for row in rows]
+    assert set(speakers) == {f"speaker{n}" for n in range(8, 12)}
+    assert of_column("column=speaker", "speaker", run.folder, rows).values == tuple(speakers)
 
     file = tiny_recordings / "low_9.wav"
     (answer,) = run.predict([{"path": str(file)}])

@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from peftlab.errors import UserError
 from peftlab.terminal.arguments import positive_whole_number
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
+
+
+class TakesArguments(Protocol):
+    """A parser, or a group of its arguments."""
+
+    def add_argument(self, *names: str, **options: Any) -> Any:
+        """Declare an argument."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ def add_fallback(parser: argparse.ArgumentParser) -> None:
     add_search(group)
 
 
-def add_search(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+def add_search(group: TakesArguments) -> None:
     """Declare how an index is searched."""
     group.add_argument(
         "--retriever", choices=RETRIEVERS, help="by words, by meaning, or by both (default: both, if it has embeddings)"

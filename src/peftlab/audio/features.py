@@ -25,6 +25,10 @@ _WHISPER_POSITIONS = 1500
 """What Whisper's encoder takes: 30 seconds in so many positions, of two frames each."""
 
 
+_WINDOW = 0.025
+"""Seconds that a frame is computed from, in spectrograms as in the convolutions of wav2vec 2.0."""
+
+
 @dataclass(frozen=True)
 class Features(ABC):
     """How one kind of model takes recordings."""
@@ -40,9 +44,17 @@ class Features(ABC):
         rate: int = self.extractor.sampling_rate
         return rate
 
-    @abstractmethod
     def of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Return the inputs of the model for samples in fp32, none longer than `samples`."""
+        """Return the inputs of the model for samples in fp32, none longer than `samples`.
+
+        Silence follows those that are shorter than a window of the model, and would have no frame.
+        """
+        shortest = math.ceil(self.rate * _WINDOW)
+        return self._of([np.pad(clip, (0, max(0, shortest - len(clip)))) for clip in clips])
+
+    @abstractmethod
+    def _of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Return the same for samples of a window or more."""
 
     def spectrograms(self, inputs: dict[str, Tensor]) -> np.ndarray | None:
         """Return a view of `inputs` as spectrograms, shape (clips, bands, frames); None: they are none."""
@@ -61,7 +73,7 @@ class LogMel(Features):
     samples, not in the spectrogram, whose padding would be another sound.
     """
 
-    def of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    def _of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Return ``input_features``, shape (clips, bands, frames)."""
         hop, window = self.extractor.hop_length, self.extractor.n_fft
         # without the samples after the last frame, it would hear its own past mirrored
@@ -82,7 +94,7 @@ class Waveform(Features):
     not normalise over time, padding included: their recordings all have the same length.
     """
 
-    def of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    def _of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Return ``input_values``, shape (clips, samples), with ``attention_mask`` where there is one."""
         # one by one: else what is normalised depends on the padding of the batch
         values = [self.extractor(clip, sampling_rate=self.rate)["input_values"][0] for clip in clips]
@@ -98,7 +110,7 @@ class Waveform(Features):
 class Patches(Features):
     """The filter banks of the Audio Spectrogram Transformer (Gong et al. 2021), of a fixed number of frames."""
 
-    def of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    def _of(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Return ``input_values``, shape (clips, frames, bands)."""
         made = self.extractor(list(clips), sampling_rate=self.rate, return_tensors="np")
         return {"input_values": torch.from_numpy(made["input_values"])}

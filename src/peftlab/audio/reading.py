@@ -15,8 +15,15 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", "
 
 FULL_SCALE = 2**15
 """The largest sample of 16 bits, plus one: samples are kept in 16 bits, as most recordings have them."""
+RATES = (100, 768_000)
+"""The lowest and the highest rate of a file, in Hz: the filter that converts another needs memory in proportion."""
+
 _MARGIN = 0.1
 """Seconds that are read beyond the end, so that cutting a recording before it is resampled changes nothing of it."""
+
+
+_BLOCK = 2**16
+"""Samples of each channel that are decoded at once, of which a file may claim hundreds."""
 
 
 class Recorded(NamedTuple):
@@ -49,18 +56,21 @@ def read(content: bytes, rate: int, most: float, start: float | None = None, end
         end: where it ends; None: at the end of the file.
 
     Raises:
-        DataError: it is no recording, has no samples or some that are no numbers, or the part lies outside of it; the
-            message does not name the file.
+        DataError: it is no recording, has a rate beyond `RATES`, no samples or some that are no numbers, or the part
+            lies outside of it; the message does not name the file.
         ConfigError: the extra ``media`` is missing.
     """
     soundfile = _soundfile()
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             own, frames = int(file.samplerate), int(file.frames)
+            if not RATES[0] <= own <= RATES[1]:
+                raise DataError(f"the recording has {own:,} samples a second; expected {RATES[0]} to {RATES[1]:,}")
             first, last = _part(frames, own, start, end)
             kept = min(last, first + math.ceil((most + _MARGIN) * own))
             file.seek(first)
-            samples = file.read(kept - first, dtype="float32", always_2d=True).mean(axis=1)
+            blocks = file.blocks(_BLOCK, frames=kept - first, dtype="float32", always_2d=True)
+            samples = np.concatenate([block.mean(axis=1) for block in blocks] or [np.zeros(0, np.float32)])
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise DataError(f"is no recording that can be read ({error})") from error
     if not len(samples):

@@ -92,7 +92,8 @@ def execute(options: argparse.Namespace) -> None:
     elif options.stream:
         _written(run.stream(options.texts[0], **generate))
     elif options.texts:
-        for answer in run.predict(_files(options.texts) if _takes_files(run) else options.texts, **generate):
+        texts = _files(options.texts, run.parts.task.suffixes) if _takes_files(run) else options.texts
+        for answer in run.predict(texts, **generate):
             print(show(answer))
     else:
         _print_lines(run, options, generate, show)
@@ -136,10 +137,20 @@ def _takes_files(run: Any) -> bool:
     return isinstance(run.parts.task, MediaTask)
 
 
-def _files(names: Sequence[str]) -> list[dict[str, str]]:
-    """Return the files called `names` as objects to answer; a folder stands for the files in it, hidden ones apart."""
-    paths = chain(*(sorted(Path(name).iterdir()) if Path(name).is_dir() else [Path(name)] for name in names))
-    return [{"path": str(path)} for path in paths if not path.name.startswith(".") and not path.is_dir()]
+def _files(names: Sequence[str], suffixes: tuple[str, ...]) -> list[dict[str, str]]:
+    """Return the files called `names` as objects to answer; a folder stands for those in it that end with `suffixes`.
+
+    Raises:
+        UserError: a folder has none.
+    """
+    paths: list[Path] = []
+    for path in map(Path, names):
+        inside = sorted(path.iterdir()) if path.is_dir() else []
+        own = [one for one in inside if one.name.lower().endswith(suffixes) and not one.name.startswith(".")]
+        if path.is_dir() and not own:
+            raise UserError(f"{path}: the folder has no file that ends with one of {', '.join(suffixes)}")
+        paths += own if path.is_dir() else [path]
+    return [{"path": str(path)} for path in paths]
 
 
 def _from(folder: Path, one: Any) -> Any:

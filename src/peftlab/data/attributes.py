@@ -42,10 +42,11 @@ def by_column(format: Any, column: str) -> Any:
     named = int(column) if getattr(format, "header", True) is False and column.isdigit() else column
     rows = getattr(format, "rows", None)
     reader = format if rows is None else rows
-    if not is_dataclass(reader) or "group" not in {field.name for field in fields(reader)}:
+    is_of_folders = getattr(format, "takes_folders", False) is True  # its groups, if any, are parts of names
+    if is_of_folders or not is_dataclass(reader) or "group" not in {field.name for field in fields(reader)}:
         raise ConfigError(
             f"column={column}: files of {type(format).__name__} have no columns besides text and label. Use CSV, TSV, "
-            "JSON Lines or Parquet, or find groups by terms=THEME"
+            "JSON Lines or Parquet, or find groups of texts by terms=THEME"
         )
     changed: Any = replace(reader, group=named)  # type: ignore[type-var]
     return changed if rows is None else replace(format, rows=changed)

@@ -28,7 +28,7 @@ Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @plain_dataclass(frozen=True)
-class _Table:
+class Table:
     """A delimited file with a header."""
 
     path: Path
@@ -135,7 +135,7 @@ class Interactions:
         if not folder.is_dir():
             raise DataError(f"{folder}: is not a folder; expected one with {self.interactions} and {self.items}")
         catalogue, of_item = self._catalogue(folder)
-        table = self._table(folder / self.interactions)
+        table = self.table(folder / self.interactions)
         log_of = self._log(table, catalogue)
         occurring = np.unique(log_of.items)
         cold = choose_cold(len(catalogue.items), self.cold_items, self.cold_seed, occurring.tolist())
@@ -147,7 +147,7 @@ class Interactions:
         return self._examples(table, log_of, division, catalogue, self._numbers_of_users(folder, log_of.names))
 
     def _catalogue(self, folder: Path) -> tuple[Catalogue, np.ndarray]:
-        table = self._table(folder / self.items)
+        table = self.table(folder / self.items)
         ids = table.column(self.item, "item")
         first: dict[str, Row] = {}
         for id, row in zip(ids, table.rows, strict=True):
@@ -161,7 +161,7 @@ class Interactions:
         numbers = np.asarray([table.numbers(name, "numbers") for name in names], np.float64)
         return Catalogue(tuple(ids), tuple(titles), tuple(texts)), numbers.reshape(len(names), len(ids)).T
 
-    def _log(self, table: _Table, catalogue: Catalogue) -> _Log:
+    def _log(self, table: Table, catalogue: Catalogue) -> _Log:
         number = range(len(table.rows))
         users = [str(n) for n in number] if self.user is None else table.column(self.user, "user")
         places = catalogue.places
@@ -204,12 +204,12 @@ class Interactions:
 
     def _numbers_of_users(self, folder: Path, users: Sequence[str]) -> list[tuple[float, ...]]:
         if self.users is None:
-            missing = [name for name in self.numbers if name not in self._table(folder / self.items).columns]
+            missing = [name for name in self.numbers if name not in self.table(folder / self.items).columns]
             if missing:
                 raise DataError(f"data.format.numbers: {self.items} has no column '{missing[0]}', and users=null")
             return [()] * len(users)
-        table = self._table(folder / self.users)
-        items = self._table(folder / self.items).columns
+        table = self.table(folder / self.users)
+        items = self.table(folder / self.items).columns
         names = [name for name in self.numbers if name not in items]
         ids = table.column(self.user or "user", "user")
         own = (
@@ -220,7 +220,7 @@ class Interactions:
         return [own.get(user, (math.nan,) * len(names)) for user in users]
 
     def _examples(
-        self, table: _Table, of: _Log, division: Division, catalogue: Catalogue, numbers: Sequence[tuple[float, ...]]
+        self, table: Table, of: _Log, division: Division, catalogue: Catalogue, numbers: Sequence[tuple[float, ...]]
     ) -> dict[str, Sequence[Interaction]]:
         queries = None if self.query is None else table.column(self.query, "query")
         whole, trained = _sequences(of, slice(None)), _sequences(of, division.train)
@@ -255,7 +255,12 @@ class Interactions:
             splits[split] = Examples(examples, {"cold": sum(one.is_cold for one in examples)})
         return splits
 
-    def _table(self, path: Path) -> _Table:
+    def table(self, path: Path) -> Table:
+        """Return the rows of a CSV file under its header.
+
+        Raises:
+            DataError: the file cannot be read, or holds no row.
+        """
         content = read_text(path, self.encoding, advice=ADVICE)
         delimiter = delimiter_of(path, content) if self.delimiter == "auto" else self.delimiter
         rows = list(rows_of(path, content, delimiter, quotes=delimiter == ","))
@@ -267,7 +272,7 @@ class Interactions:
                     f"{path}:{row.line}: expected {len(rows[0].fields)} columns as in line {rows[0].line}, found "
                     f"{len(row.fields)}. Mend the row, or set data.format.delimiter"
                 )
-        return _Table(path, rows[1:], {name.strip(): n for n, name in enumerate(rows[0].fields)})
+        return Table(path, rows[1:], {name.strip(): n for n, name in enumerate(rows[0].fields)})
 
 
 @plain_dataclass(frozen=True)
@@ -331,7 +336,7 @@ def read_history(path: Path, item: str, catalogue: Catalogue) -> Iterator[int]:
     Raises:
         DataError: an item is unknown.
     """
-    table = Interactions(item=item)._table(path)
+    table = Interactions(item=item).table(path)
     for id, row in zip(table.column(item, "item"), table.rows, strict=True):
         if id not in catalogue.places:
             near = did_you_mean(id, list(catalogue.items))

@@ -365,7 +365,8 @@ def _check_weights(data: DataModule, split: str) -> None:
 def _log_left_out(data: DataModule, split: str) -> None:
     limit = data.spec.max_tokens
     if lost := listed(data.lost(split)):
-        log.info("left out of the %s split (data.max_tokens=%d): %s", split, limit, lost)
+        by = f" (data.max_tokens={limit})" if "max_tokens" in data.task.limited_by else ""
+        log.info("left out of the %s split%s: %s", split, by, lost)
     if several := data.splits[split].encoded.counts.get("split_sentences"):
         log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 

@@ -53,7 +53,7 @@ def decoded(content: bytes, background: str = "white") -> Pixels:
                     f"the picture has {picture.width:,} x {picture.height:,} pixels, {size:,}; at most {MOST_PIXELS:,} "
                     "are decoded. Make it smaller"
                 )
-            oddities = {"animated"} if getattr(picture, "n_frames", 1) > 1 else set()
+            oddities = {"animated"} if getattr(picture, "is_animated", False) else set()
             picture.seek(0)
             return Pixels(_rgb(picture, background, oddities), frozenset(oddities))
     except DataError:

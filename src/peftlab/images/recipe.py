@@ -16,6 +16,9 @@ from peftlab.images.pictures import MOST_PIXELS
 _WARPED = 384
 """The edge from which ConvNeXt's pictures are warped to a square in place of being cropped."""
 
+_ROUNDING = 0.05
+"""The mean difference of two inputs made alike, at most, as a share of their standard deviation."""
+
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(arbitrary_types_allowed=True))
 class Recipe:
@@ -104,6 +107,25 @@ def recipe_of(settings: Mapping[str, Any], size: int | None = None, whole: bool 
         mean=_three(settings["image_mean"]) if normalises else (0.0, 0.0, 0.0),
         std=_three(settings["image_std"]) if normalises else (1.0, 1.0, 1.0),
     )
+
+
+def check_recipe(transform: Any) -> None:
+    """Check that an image processor of transformers does to a picture what its recipe does.
+
+    Raises:
+        ConfigError: it does more, such as to turn channels round, or something else.
+    """
+    picture = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    recipe = recipe_of(transform.to_dict())
+    ours = recipe.normalised(recipe.centred(recipe.resized(picture)))
+    theirs = np.asarray(transform(images=picture, return_tensors="np")["pixel_values"])
+    # on torchvision, which transformers takes where it is installed, pixels differ by rounding
+    if theirs.shape != (1, *ours.shape) or np.abs(theirs[0] - ours).mean() > _ROUNDING * ours.std():
+        raise ConfigError(
+            f"the model's {type(transform).__name__} prepares pictures in a way that is not known here. Choose a model "
+            "whose pictures are resized, cropped out of the centre and normalised, such as a ViT, DINOv2, ConvNeXt or "
+            "SigLIP"
+        )
 
 
 def settings_of(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:

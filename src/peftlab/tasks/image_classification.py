@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.images.changes import Changes
-from peftlab.images.pictures import check_colour, decoded
+from peftlab.images.pictures import SUFFIXES, check_colour, decoded
 from peftlab.images.positions import interpolate_positions, settle_positions
-from peftlab.images.recipe import Recipe, recipe_of, settings_of
+from peftlab.images.recipe import Recipe, check_recipe, recipe_of, settings_of
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.heads import IMAGE_CLASSIFICATION, Head
@@ -50,6 +50,7 @@ class ImageClassification(MediaTask, Classification):
     """How training pictures are changed."""
     head: ClassVar[Head] = IMAGE_CLASSIFICATION
     example: ClassVar[type] = Picture
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     processor: ClassVar[ProcessorKind] = "image_processor"
     encoded_by: ClassVar[frozenset[str]] = frozenset({"size", "fit", "background"})
 
@@ -75,6 +76,12 @@ class ImageClassification(MediaTask, Classification):
 
     @override
     def bind(self, processor: Processor) -> None:
+        """Choose how pictures become inputs.
+
+        Raises:
+            ConfigError: the model's image processor prepares them otherwise.
+        """
+        check_recipe(processor.transform)
         self._recipe = self._recipe_of(processor)
 
     def _recipe_of(self, processor: Processor) -> Recipe:

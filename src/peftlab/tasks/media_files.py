@@ -132,6 +132,8 @@ class MediaTask(Task):
     pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
     host_work: ClassVar[str | None] = None
     block: ClassVar[int | None] = 64
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """How the names of such files end, in lower case."""
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
         """Return the file at ``path``, or, base64-encoded, in ``content``; a plain text is a path."""

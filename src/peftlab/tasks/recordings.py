@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from peftlab.audio.changes import Changes
 from peftlab.audio.features import Features, Pad, end_positions, features_of
-from peftlab.audio.reading import FULL_SCALE, Recorded, read
+from peftlab.audio.reading import FULL_SCALE, SUFFIXES, Recorded, read
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.media_files import MediaFile, MediaTask, read_all
 from peftlab.tasks.processor import Processor
@@ -53,6 +53,7 @@ class RecordingTask(MediaTask):
     changes: Changes = field(default_factory=Changes)
     """How training recordings are changed."""
     encoded_by: ClassVar[frozenset[str]] = frozenset({"max_seconds", "pad"})
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
 
     @property
     def draws_inputs(self) -> bool:  # type: ignore[override]
@@ -91,8 +92,10 @@ class RecordingTask(MediaTask):
         """Return the recording at ``path`` or in ``content``, from ``start`` to ``end`` seconds, if they are given."""
         times = {name: fields.get(name) for name in ("start", "end")}
         for name, time in times.items():
-            if time is not None and (isinstance(time, bool) or not isinstance(time, int | float)):
-                raise DataError(f"expected `{name}`, a number of seconds")
+            if time is not None and (
+                isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time < 1e9
+            ):
+                raise DataError(f"expected `{name}`, a number of seconds from the beginning of the file")
         return replace(super().from_input(fields, id), **times)
 
     def encoded_sound(self, examples: Sequence[Any], processor: Processor) -> Encoded:

@@ -46,6 +46,14 @@ def test_a_recording_does_not_depend_on_its_batch():
             assert torch.allclose(together[name][1:2, ..., :width], values, atol=1e-5)
 
 
+def test_what_is_shorter_than_a_window_still_has_a_frame():
+    click = CLIPS[0][:1]
+    masked = features_of(Wav2Vec2FeatureExtractor(return_attention_mask=True), 0.9, "clip").of([click, CLIPS[1]])
+    assert masked["attention_mask"].sum(-1).tolist() == [400, len(CLIPS[1])]
+    features = features_of(ASTFeatureExtractor(max_length=100, num_mel_bins=16), 0.9, "model").of([click])
+    assert features["input_values"].shape == (1, 100, 16)
+
+
 def test_samples_are_those_of_the_extractor():
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
     expected = extractor(CLIPS, sampling_rate=RATE, padding=True, return_tensors="np")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -59,9 +60,9 @@ def test_hours_are_not_decoded_to_be_cut(monkeypatch):
     asked = []
 
     class File(soundfile.SoundFile):
-        def read(self, frames=-1, **options):
+        def read(self, frames=-1, *options):
             asked.append(frames)
-            return super().read(frames, **options)
+            return super().read(frames, *options)
 
     monkeypatch.setattr(soundfile, "SoundFile", File)
     read(file_of(np.zeros(60 * 8000, np.int16), 8000, "FLAC"), RATE, 1.0)
@@ -81,6 +82,20 @@ def test_what_cannot_be_read_says_why():
         with pytest.raises(DataError, match=r"lies outside.*0\.20 s"):
             read(good, RATE, 1, start, end)
     assert read(file_of(np.zeros(100)), RATE, 1).is_silent
+
+
+def test_a_small_file_cannot_ask_for_much_memory(monkeypatch):
+    """A header may claim any rate, whose filter would have 20 taps for each, and hundreds of channels of silence."""
+    for rate in (16_000_057, 2_000_000_011, 50):
+        with pytest.raises(DataError, match=f"has {rate:,} samples a second; expected 100 to 768,000"):
+            read(file_of(tone(300, 0.2), rate), RATE, 1)
+    content = file_of(np.zeros((30000, 200), np.float32), kind="OGG")
+    monkeypatch.setattr(reading, "_BLOCK", 1000)
+    tracemalloc.start()
+    assert len(read(content, RATE, 10).samples) == 30000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * 30000 * 200 / 2
 
 
 def test_without_the_extra_it_is_named(monkeypatch):

@@ -10,11 +10,12 @@ import json
 import numpy as np
 import pytest
 
+from peftlab.data.attributes import by_column
 from peftlab.data.held_out import hold_out
 from peftlab.data.idx_files import IdxPictures
 from peftlab.data.media_files import MediaTable
 from peftlab.data.picture_files import PictureFolders, PictureRows
-from peftlab.errors import DataError
+from peftlab.errors import ConfigError, DataError
 from peftlab.images.pictures import decoded
 from peftlab.storage.digests import folder_sha256
 from peftlab.tasks.media_files import UnreadableFilesError
@@ -138,3 +139,10 @@ def test_the_files_of_mnist(tmp_path):
         labels.write_bytes(content)
         with pytest.raises(DataError, match=reason):
             format.read({"train": path})
+
+
+def test_a_folder_has_no_columns_of_groups():
+    """Its ``group`` is a separator, which the name of a column is not."""
+    assert by_column(MediaTable(rows=PictureRows()), "sex").rows.group == "sex"
+    with pytest.raises(ConfigError, match="column=sex: files of PictureFolders have no columns"):
+        by_column(PictureFolders(), "sex")

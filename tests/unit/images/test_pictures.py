@@ -86,3 +86,17 @@ def test_what_is_no_picture_says_so(monkeypatch):
     monkeypatch.setattr(pictures, "MOST_PIXELS", 1599)
     with pytest.raises(DataError, match=r"40 x 40 pixels, 1,600; at most 1,599 are decoded"):
         decoded(whole)
+
+
+def test_the_frames_of_a_long_animation_are_not_counted(monkeypatch):
+    from PIL.GifImagePlugin import GifImageFile
+
+    frames = [Image.new("L", (2, 2), n) for n in range(20)]
+    content = stored(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    sought = []
+    seek = GifImageFile._seek
+    monkeypatch.setattr(
+        GifImageFile, "_seek", lambda self, *args, **options: sought.append(args) or seek(self, *args, **options)
+    )
+    assert decoded(content).oddities == {"animated"}
+    assert len(sought) < 6

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.vision_models import FAMILIES, PROCESSORS
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.images.recipe import recipe_of, resize, settings_of
+from peftlab.images.recipe import check_recipe, recipe_of, resize, settings_of
 
 SIZES = ((20, 24), (33, 17), (16, 16), (9, 40), (150, 101), (15, 15))
 
@@ -95,3 +95,12 @@ def test_what_it_cannot_follow_is_refused():
     recipe = recipe_of(processor_of("dinov2").to_dict())
     with pytest.raises(DataError, match="too long and narrow"):
         recipe.resized(np.zeros((1, 300_000, 3), np.uint8))
+
+
+def test_another_way_to_prepare_pictures_is_refused():
+    """DeiT's crops what was resized to a square, MobileViT's turns the channels round, and so on."""
+    for family in FAMILIES:
+        check_recipe(processor_of(family))
+    for name in ("DeiT", "MobileViT", "EfficientNet", "Levit", "Perceiver"):
+        with pytest.raises(ConfigError, match=f"{name}ImageProcessor.* in a way that is not known here"):
+            check_recipe(getattr(transformers, f"{name}ImageProcessor")())

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from tests.sound_models import RATE, tone
+from torch import nn
 from transformers import GenerationConfig
 
 from peftlab.backbone import ModelSpec, fetch
@@ -78,6 +79,9 @@ def test_parts_of_one_file_are_examples_of_their_own(tmp_path, language_model, w
     assert np.array_equal(again.arrays["samples"], encoded.arrays["samples"][6400:12800])
     with pytest.raises(DataError, match="number of seconds"):
         task.from_input({"path": str(tmp_path / "long.wav"), "start": "soon"}, "text:0")
+    for never in (float("nan"), float("inf"), 1e308, -1):
+        with pytest.raises(DataError, match="number of seconds"):
+            task.from_input({"path": str(tmp_path / "long.wav"), "end": never}, "text:0")
     with pytest.raises(DataError, match="expected seconds"):
         table(tmp_path, ["path,label,from", "long.wav,low,-1"], RecordingRows(start="from"))
 
@@ -172,7 +176,7 @@ def test_positions_are_those_of_the_decoder(whisper):
     task = writer()
     model, _ = whisper(task)
     assert model.config.max_source_positions == 25
-    assert positions(model) == 448
+    assert positions(model) == positions(nn.ModuleList([model])) == 448  # alone, and in an ensemble
     whisper(task)
     for options, key in (({"max_target_tokens": 500}, "max_target_tokens"), ({}, r"generate\.max_new_tokens")):
         long = writer(**options) if options else writer(generate=Generation(max_new_tokens=446))

@@ -16,7 +16,7 @@ from peftlab.use.finished import FinishedRun
 
 _OF_LOADING = ("dropout", "attention_dropout", "head_dropout", "name", "source")
 """Options of a model in which members may differ: only the training uses them, or digests stand for them."""
-_OF_TRAINING = ("selection", "class_weights", "label_smoothing", "slot_weight", "pos_weight", "criterion")
+_OF_TRAINING = ("selection", "class_weights", "label_smoothing", "slot_weight", "pos_weight", "criterion", "changes")
 """Options of a task in which members may differ: only the training uses them."""
 
 

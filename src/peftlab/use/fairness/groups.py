@@ -118,6 +118,7 @@ def words_of(one: Any) -> Iterator[str]:
 
 def _of_data(column: str, folder: RunFolder, ids: Sequence[str]) -> dict[str, str]:
     from peftlab.data.attributes import by_column
+    from peftlab.data.spec import digest_of
     from peftlab.data.splits import file_of
     from peftlab.specs import ALLOWED_PREFIXES, build, packages_of
 
@@ -128,7 +129,7 @@ def _of_data(column: str, folder: RunFolder, ids: Sequence[str]) -> dict[str, st
     splits = dict.fromkeys(id.partition(":")[0] for id in ids)
     recorded = folder.record.data["identity"]["data_sha256"]
     for split in splits:
-        if fetched.digest(file_of(names, split)) != recorded[split]:
+        if digest_of(format, fetched, file_of(names, split)) != recorded[split]:
             raise DataError(f"{fetched.origin}: {file_of(names, split)} is no longer what the run was scored on")
     read = by_column(format, column).read({split: fetched.file(file_of(names, split)) for split in splits})
     return {example.id: example.group for examples in read.values() for example in examples}
