@@ -1,6 +1,6 @@
 """Print how long one answer of `peftlab serve` with stored answers takes, on this machine: p50, p95 and p99.
 
-    python latency.py RUN INDEX [--requests 500] [--far FILE]
+    python latency.py RUN INDEX [--requests 500] [--threads 2] [--retriever hybrid] [--far FILE]
 
 A caller on loopback asks one question after the other over one connection. Half of them are of the run's own test
 split, half from FILE, so that stored answers are searched for.
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--retriever", default="hybrid", choices=("bm25", "dense", "hybrid"))
     parser.add_argument("--far", type=Path, default=Path("examples/customer_service/far.txt"))
     options = parser.parse_args()
     lines = (options.run / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()
@@ -34,7 +35,7 @@ def main() -> None:
     far = options.far.read_text(encoding="utf-8").splitlines()
     asked = list(islice(chain.from_iterable(zip(cycle(own), cycle(far), strict=False)), options.requests + 20))
     command = [sys.executable, "-m", "peftlab", "serve", str(options.run), "--fallback", str(options.index)]
-    options_of_server = ["--port", "0", "--json", "--threads", str(options.threads)]
+    options_of_server = ["--retriever", options.retriever, "--port", "0", "--json", "--threads", str(options.threads)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([*command, *options_of_server], text=True, **pipes) as server:
         try:
