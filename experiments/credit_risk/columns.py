@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
+from peftlab.scores.ordering import auc
 from peftlab.sources import IndexSource
-from peftlab.tables.measures import auc
 from peftlab.tables.models import MODELS
 from peftlab.tasks.columns import Columns
 

@@ -13,12 +13,12 @@ from tests.applications import write_applications
 from peftlab.chains.chain import Chain
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.runs.folder import read_predictions
+from peftlab.scores.ordering import auc
 from peftlab.tables import scorecard
 from peftlab.tables.answering import decide
 from peftlab.tables.applications import Named, read_applications
 from peftlab.tables.fitting import Rows, fitted
 from peftlab.tables.kept import Kept
-from peftlab.tables.measures import auc
 from peftlab.tables.out_of_fold import log_odds, write_texts
 from peftlab.tables.reasons import TEXT
 from peftlab.tables.scorecard import build

@@ -73,16 +73,6 @@ def members(scores: np.ndarray, limits: Sequence[float | None]) -> np.ndarray:
     return scores <= np.asarray([math.inf if limit is None else limit for limit in limits])
 
 
-def clopper_pearson(hits: int, of: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share (Clopper & Pearson 1934)."""
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(hits, of - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, of - hits, 1 - tail)) if hits < of else 1.0
-    return low, high
-
-
 def slack(checkpoints: int, texts: int, level: float = 0.95) -> float:
     """Return by how much coverage may fall short because the checkpoint was chosen on the same validation texts.
 

@@ -11,19 +11,16 @@ import re
 import numpy as np
 
 from peftlab.errors import ConfigError
+from peftlab.scores.ordering import auc
 
 RULE = re.compile(r"(fpr|recall):(0?\.\d+|0|1|1\.0+)")
 """How a threshold is chosen: ``fpr:0.05`` or ``recall:0.9``."""
 
 
 def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Return the probability that a text in scope has a greater score than one out of scope; ties count half.
-
-    It does not depend on how many there are of each (Hanley & McNeil 1982).
-    """
-    ordered = np.sort(outside)
-    below, up_to = (np.searchsorted(ordered, inside, side) for side in ("left", "right"))
-    return float((below + up_to).mean() / 2 / len(outside))
+    """Return the probability that a text in scope has a greater score than one out of scope; ties count half."""
+    both = np.concatenate([inside, outside])
+    return auc(both, np.arange(len(both)) < len(inside))
 
 
 def aupr(inside: np.ndarray, outside: np.ndarray) -> float:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from peftlab.abstaining.conformal import clopper_pearson, draws_of, limits_of, nonconformity, slack
+from peftlab.abstaining.conformal import draws_of, limits_of, nonconformity, slack
 from peftlab.abstaining.costs import Cases, at_threshold, cheapest, curve
 from peftlab.abstaining.detection import aupr, auroc, fpr_at_recall, threshold_of
 from peftlab.abstaining.scope import Scope
 from peftlab.abstaining.spec import CHEAPEST, OutOfScope
 from peftlab.data.aside import LABELLED, LABELLED_VALIDATION
+from peftlab.report.statistics.membership import clopper_pearson
 
 VALIDATION, TEST = "validation", "test"
 """The sets of the texts in scope; all others are out of it."""
@@ -146,6 +147,11 @@ def _outside(test: Kept, members: Kept, threshold: float) -> dict[str, Any]:
     }
 
 
+def _interval(hits: int, of: int) -> list[float]:
+    share = clopper_pearson(hits, of)
+    return [share.low, share.high]
+
+
 def _coverage(scope: Scope, test: Kept, labels: Sequence[str], checkpoints: int) -> dict[str, Any]:
     assert scope.conformal is not None
     calibrated = int(scope.conformal["calibrated_on"])
@@ -156,11 +162,11 @@ def _coverage(scope: Scope, test: Kept, labels: Sequence[str], checkpoints: int)
     for n, label in enumerate(labels):
         if of := int((golds == n).sum()):
             hits = int(covered[golds == n].sum())
-            of_class[label] = {"texts": of, "coverage": hits / of, "interval": list(clopper_pearson(hits, of))}
+            of_class[label] = {"texts": of, "coverage": hits / of, "interval": _interval(hits, of)}
     return {
         "calibrated_on": calibrated,
         "coverage": float(covered.mean()),
-        "interval": list(clopper_pearson(int(covered.sum()), len(covered))),
+        "interval": _interval(int(covered.sum()), len(covered)),
         "sizes": {str(size): int((sizes == size).sum()) for size in np.unique(sizes)},
         "mean_size": float(sizes.mean()),
         "by_class": of_class,

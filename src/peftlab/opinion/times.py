@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+from peftlab.reading.durations import seconds_in
+
 _MONDAY = 4 * 86400.0
 """Seconds from the first of January 1970, a Thursday, to a Monday."""
 _LATEST = 253402300800.0
@@ -24,9 +25,9 @@ def duration(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    if not (match := re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([smhdw])\s*", value)):
+    if (seconds := seconds_in(value.strip())) is None:
         raise ValueError("expected a length of time, such as 15m, 1h, 1d or 1w")
-    return float(match[1]) * _UNITS[match[2]]
+    return seconds
 
 
 def moment(value: Any, zone: str) -> float:

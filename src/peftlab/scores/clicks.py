@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from typing_extensions import override
 
+from peftlab.scores.ordering import auc
 from peftlab.scores.scorer import Direction, Scorer
 
 _LEAST = 1e-7
@@ -82,23 +83,12 @@ class ClickScores(Scorer):
         mixed = [one for one in lists if 0 < gold[one].sum() < len(one)]
         sizes = [len(one) for one in mixed]
         found = {
-            "auc": auc(score, gold),
-            "gauc": _mean([auc(score[one], gold[one]) for one in mixed], sizes),
+            "auc": auc(score, gold > 0),
+            "gauc": _mean([auc(score[one], gold[one] > 0) for one in mixed], sizes),
             f"ndcg@{_TOP}": _mean([_ndcg(score[one], gold[one]) for one in mixed]),
             "mrr": _mean([1 / float(_ranks(score[one], gold[one]).min()) for one in mixed]),
         }
         return {name: float(np.float32(value)) for name, value in found.items()}
-
-
-def auc(score: np.ndarray, gold: np.ndarray) -> float:
-    """Return the share of pairs of a liked and another example that the scores order rightly, ties as half; NaN
-    without a pair."""
-    values, place, counts = np.unique(score, return_inverse=True, return_counts=True)
-    liked = np.bincount(place, gold, len(values))
-    others = counts - liked
-    below = np.cumsum(others) - others
-    pairs = liked.sum() * others.sum()
-    return float((liked * (below + others / 2)).sum() / pairs) if pairs else math.nan
 
 
 def _ranks(score: np.ndarray, gold: np.ndarray) -> np.ndarray:

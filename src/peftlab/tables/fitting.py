@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from peftlab.scores.ordering import auc
 from peftlab.tables.calibrators import Kind, Sigmoid, Steps, calibrated
-from peftlab.tables.measures import auc
 from peftlab.tables.models import MODELS, TableModel
 from peftlab.tables.reasons import TEXT
 from peftlab.tasks.columns import Columns

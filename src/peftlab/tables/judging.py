@@ -11,6 +11,7 @@ import numpy as np
 
 from peftlab.report.statistics.gaps import gap
 from peftlab.report.statistics.measures import Ratio
+from peftlab.scores.ordering import auc
 from peftlab.scores.paired import holm
 from peftlab.tables import measures
 from peftlab.tables.fitting import BOTH, COLUMNS, TEXTS, Fitted, Rows
@@ -18,7 +19,7 @@ from peftlab.tables.kept import Kept
 from peftlab.tables.measures import Interval
 from peftlab.tables.stability import alone, binned, stability_index
 
-OF_MARGINS: Mapping[str, Callable[..., float]] = {"auc": measures.auc, "gini": measures.gini, "ks": measures.ks}
+OF_MARGINS: Mapping[str, Callable[..., float]] = {"auc": auc, "gini": measures.gini, "ks": measures.ks}
 """What ranking alone decides: calibration changes nothing of it."""
 
 OF_PROBABILITIES: Mapping[str, Callable[..., float]] = {"brier": measures.brier, "log_loss": measures.log_loss}

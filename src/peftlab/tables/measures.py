@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from peftlab.report.statistics.calibration import LEAST_PROBABILITY
+from peftlab.scores.ordering import auc, weights_by_score
 
 BINS = 10
 """Equally large bins of the probabilities."""
@@ -39,13 +40,6 @@ class Curve:
     number: tuple[int, ...]
 
 
-def auc(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the probability that a row in which it happened has the larger score, ties counted half."""
-    positive, negative = _by_score(scores, y, weights)
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
-
-
 def gini(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return 2 AUC - 1, which the field of credit scoring calls Gini or accuracy ratio."""
     return 2 * auc(scores, y, weights) - 1
@@ -53,7 +47,7 @@ def gini(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -
 
 def ks(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return the largest distance of the two cumulative distributions of the scores (Kolmogorov & Smirnov)."""
-    shares = [np.cumsum(each) / each.sum() for each in _by_score(scores, y, weights)]
+    shares = [np.cumsum(each) / each.sum() for each in weights_by_score(scores, y, weights)]
     return float(np.abs(shares[0] - shares[1]).max())
 
 
@@ -187,14 +181,6 @@ def resampled(
     return {
         name: Interval(measures[name](None), *map(float, np.quantile(values, limits))) for name, values in drawn.items()
     }
-
-
-def _by_score(scores: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weight of both kinds of rows at each distinct score, from the smallest."""
-    whole = np.ones(len(y)) if weights is None else weights
-    _, place = np.unique(scores, return_inverse=True)
-    positive, negative = (np.bincount(place, weights=whole * kind) for kind in (y, ~y))
-    return positive, negative
 
 
 def _normal(value: float, variance: float, level: float, least: float) -> Interval:

@@ -17,12 +17,12 @@ import numpy as np
 
 from peftlab.chains.chain import Chain
 from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.scores.ordering import auc
 from peftlab.storage.atomic import replacing
 from peftlab.tables import judging
 from peftlab.tables.applications import Applications, Named, read_applications
 from peftlab.tables.fitting import BOTH, Rows, chosen, fitted
 from peftlab.tables.kept import MOST_COMPARED, Kept
-from peftlab.tables.measures import auc
 from peftlab.tables.out_of_fold import WHOLE, composed, text_scores
 from peftlab.tables.periods import SPLITS
 from peftlab.tables.reasons import TEXT

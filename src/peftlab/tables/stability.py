@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from peftlab.tables.measures import auc
+from peftlab.scores.ordering import auc
 from peftlab.tasks.columns import category_of, number_of
 
 BINS = 10

@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import beta, binomtest, kstest
 
 from peftlab.abstaining.conformal import (
-    clopper_pearson,
     draws_of,
     limits_of,
     members,
@@ -13,6 +12,7 @@ from peftlab.abstaining.conformal import (
     quantile,
     slack,
 )
+from peftlab.report.statistics.membership import clopper_pearson
 
 ROW = np.asarray([[0.5, 0.1, 0.3, 0.1]])
 
@@ -67,7 +67,8 @@ def test_the_coverage_of_200_calibrations_follows_its_beta_distribution():
 def test_the_interval_of_a_share_is_that_of_scipy():
     for hits, of in ((0, 5), (5, 5), (3, 10), (893, 1000)):
         expected = binomtest(hits, of).proportion_ci(method="exact")
-        assert clopper_pearson(hits, of) == pytest.approx(tuple(expected), abs=1e-12)
+        share = clopper_pearson(hits, of)
+        assert (share.low, share.high) == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_choosing_among_checkpoints_costs_coverage():

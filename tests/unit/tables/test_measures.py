@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import ks_2samp
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from peftlab.scores import ordering
 from peftlab.tables import measures
 
 RANDOM = np.random.default_rng(0)
@@ -17,7 +18,7 @@ PROBABILITIES = 1 / (1 + np.exp(1 - SCORES))
 
 
 def test_ranks_and_probabilities_are_measured_as_the_libraries_do():
-    assert measures.auc(SCORES, Y) == pytest.approx(roc_auc_score(Y, SCORES), abs=1e-12)
+    assert ordering.auc(SCORES, Y) == pytest.approx(roc_auc_score(Y, SCORES), abs=1e-12)
     assert measures.gini(SCORES, Y) == pytest.approx(2 * roc_auc_score(Y, SCORES) - 1, abs=1e-12)
     assert measures.ks(SCORES, Y) == pytest.approx(ks_2samp(SCORES[Y], SCORES[~Y]).statistic, abs=1e-12)
     assert measures.brier(PROBABILITIES, Y) == pytest.approx(brier_score_loss(Y, PROBABILITIES), abs=1e-12)
@@ -28,7 +29,7 @@ def test_weights_are_how_often_a_row_is_there():
     times = RANDOM.integers(0, 3, len(Y))
     rows = np.repeat(np.arange(len(Y)), times)
     for of, values in (
-        *((of, SCORES) for of in (measures.auc, measures.ks)),
+        *((of, SCORES) for of in (ordering.auc, measures.ks)),
         *((of, PROBABILITIES) for of in (measures.brier, measures.log_loss)),
     ):
         assert of(values, Y, times.astype(float)) == pytest.approx(of(values[rows], Y[rows]), abs=1e-12), of
@@ -41,7 +42,7 @@ def test_delong_agrees_with_the_bootstrap_and_with_the_definition():
     of_rows, of_columns = (np.cov([win.mean(axis=axis) for win in wins]) for axis in (1, 0))
     assert covariance == pytest.approx(of_rows / Y.sum() + of_columns / (~Y).sum(), abs=1e-12)
     exact = measures.auc_difference(SCORES, OTHERS, Y)
-    gain = {"gain": lambda weights: measures.auc(SCORES, Y, weights) - measures.auc(OTHERS, Y, weights)}
+    gain = {"gain": lambda weights: ordering.auc(SCORES, Y, weights) - ordering.auc(OTHERS, Y, weights)}
     drawn = measures.resampled(gain, np.arange(len(Y)), Y, resamples=2000)["gain"]
     assert exact.value == pytest.approx(drawn.value, abs=1e-12)
     assert [exact.low, exact.high] == pytest.approx([drawn.low, drawn.high], abs=0.01)
@@ -49,8 +50,8 @@ def test_delong_agrees_with_the_bootstrap_and_with_the_definition():
 
 def test_clusters_are_drawn_whole():
     doubled = np.tile(np.arange(len(Y)), 2)
-    twice = {"auc": lambda weights: measures.auc(np.tile(SCORES, 2), np.tile(Y, 2), weights)}
-    once = {"auc": lambda weights: measures.auc(SCORES, Y, weights)}
+    twice = {"auc": lambda weights: ordering.auc(np.tile(SCORES, 2), np.tile(Y, 2), weights)}
+    once = {"auc": lambda weights: ordering.auc(SCORES, Y, weights)}
     interval = measures.resampled(twice, doubled, np.tile(Y, 2), resamples=200)["auc"]
     assert interval == measures.resampled(once, np.arange(len(Y)), Y, resamples=200)["auc"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,11 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.reading import plain_yaml
+from peftlab.reading.durations import seconds_in
 from peftlab.serving.observing.window import Window
 from peftlab.storage.atomic import replacing
 from peftlab.validation import explain, unknown_key
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 PROBES = ("/livez", "/readyz")
 """The routes that orchestrators ask all the time."""
 DEFAULT = Path(__file__).with_name("alerts.yml")
@@ -30,12 +29,11 @@ DEFAULT = Path(__file__).with_name("alerts.yml")
 
 def _seconds(value: Any) -> Any:
     """Return the seconds in ``90s``, ``5m``, ``1h`` or ``2d``; what is written otherwise stays as it is."""
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhd])", value) if isinstance(value, str) else None
-    if match:
-        return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, str):
+    if not isinstance(value, str):
+        return value
+    if (seconds := seconds_in(value, "smhd")) is None:
         raise ValueError("expected a time, such as 90s, 5m, 1h or 2d")
-    return value
+    return seconds
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=30 * 86400)]
