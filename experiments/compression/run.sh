@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The study of this folder: ladders of smaller models. Run it again to resume: what is there is taken as it is.
-#   experiments/compression/run.sh [SWEEP]     # a sweep of seeds of ner_lora, of which seed 0 is taken
+#   experiments/compression/run.sh [SWEEP [RUN]]     # seeds of ner_lora, of which seed 0 is taken, and a run on tweets
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_NUM_THREADS=1
@@ -16,6 +16,8 @@ for task in ner sentiment; do
   run=$out/$task
   if [ "$task" = ner ] && [ -n "${1:-}" ]; then
     run=$("$python" experiments/compression/of_seed.py "$1" 0)
+  elif [ "$task" = sentiment ] && [ -n "${2:-}" ]; then
+    run=$2
   else
     "$python" -m train "+experiment=${task}_lora" seed=0 "logger=[csv]" "run_dir=$run" existing=skip
   fi

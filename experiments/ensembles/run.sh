@@ -25,13 +25,15 @@ combine() {
 
 for task in ner sentiment; do
   members=$out/$task
+  budget=()
+  if [ "$task" = sentiment ]; then budget=("budget.train_examples=${TWEETS:-10000}"); fi
   if [ "$task" = ner ] && [ -n "${NER:-}" ]; then
     members=$NER
   else
-    for seed in 0 1 2 3 4; do train $task $seed $task/$seed "$@"; done
+    for seed in 0 1 2 3 4; do train $task $seed $task/$seed "${budget[@]}" "$@"; done
   fi
   # a learning rate that stays keeps the weights moving, which SWAG lives from
-  train $task 0 $task.constant scheduler=constant "callbacks=[early_stopping,progress,swag]" callbacks.swag.start=0.5 "$@"
+  train $task 0 $task.constant scheduler=constant "callbacks=[early_stopping,progress,swag]" callbacks.swag.start=0.5 "${budget[@]}" "$@"
   for how in average vote soup greedy_soup ties dare; do combine $task $how "$members"; done
   combine $task swag "$out/$task.constant"
 done
