@@ -87,11 +87,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark the parameters that `one_in` puts into another tier; what is `exhaustive` is not `slow`, whatever it has."""
     numbers: Counter[str] = Counter()
     for item in items:
+        test = item.nodeid.partition("[")[0]
         for mark in item.iter_markers("one_in"):
-            test = item.nodeid.partition("[")[0]
             if numbers[test] % mark.args[0]:
                 item.add_marker(mark.args[1])
-            numbers[test] += 1
+        numbers[test] += 1
     if config.option.markexpr == "slow":
         exhaustive = [item for item in items if item.get_closest_marker("exhaustive") is not None]
         config.hook.pytest_deselected(items=exhaustive)

@@ -248,8 +248,8 @@ FAULTS = [
     ),
     Fault(
         "what is composed of a configuration file changes the next composition",
-        "return deepcopy(_FILES[version])",
-        "return _FILES[version]",
+        "return pickle.loads(_FILES[version])",
+        "return _FILES.setdefault(str(version), pickle.loads(_FILES[version]))",
         ("unit/composing/test_hydra_gate.py", "-k", "read_once"),
     ),
     Fault(

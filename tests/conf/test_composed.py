@@ -6,6 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 from tests.conftest import composed_by
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "choices",

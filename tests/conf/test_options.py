@@ -129,7 +129,7 @@ def test_there_are_options_to_test():
     assert {"peft", "model", "data", *LISTS} <= {group for group, _ in OPTIONS}
 
 
-@pytest.mark.one_in(4, "slow")
+@pytest.mark.one_in(12, "slow")
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: " ".join(f"{g}={o}" for g, o in choice))
 def test_every_option_composes_and_validates(compose_config, choice):
     """One of each group at a time, since Hydra takes its time for a configuration."""
@@ -152,6 +152,7 @@ def test_every_option_composes_and_validates(compose_config, choice):
             assert isinstance(built, class_of(group)), (group, option)
 
 
+@pytest.mark.slow
 def test_an_option_called_none_leaves_its_section_out(compose_config):
     cfg = compose_config(*(f"{group}=none" for group in LEFT_OUT))
     assert LEFT_OUT
@@ -170,6 +171,7 @@ def test_every_method_composes_and_validates(compose_config):
             assert type(validate(whole | {"peft": node}).peft) is located(read("peft", option)["_target_"]), option
 
 
+@pytest.mark.slow
 def test_every_target_is_a_class_that_a_configuration_may_name():
     for file in FILES:
         for target in targets(yaml.safe_load(file.read_text(encoding="utf-8"))):
@@ -239,6 +241,7 @@ def test_every_kind_of_sweep_composes_and_validates(compose_config, option):
             assert set(cfg.sweep[field.name]) == {inner.name for inner in fields(getattr(spec, field.name))}
 
 
+@pytest.mark.slow
 def test_options_of_the_trainer_state_their_difference_only(compose_config):
     """Every key comes from ``auto``, in its order; what an option repeats would not follow when that changes."""
     plain = yaml.safe_load((CONF / "trainer" / "auto.yaml").read_text(encoding="utf-8"))

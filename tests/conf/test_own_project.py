@@ -31,6 +31,7 @@ def tiny(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return [*model, "budget=smoke", "budget.max_steps=2", "run_dir=run"]
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("line", [line for line in COMMANDS.splitlines() if "--help" not in line])
 def test_every_command_of_its_readme_runs(command, tiny, line):
@@ -42,6 +43,7 @@ def test_every_command_of_its_readme_runs(command, tiny, line):
     assert (record["status"], record["name"], record["data"]["name"]) == ("completed", "my_ner", "my_sentences")
 
 
+@pytest.mark.slow
 def test_from_python(tiny):
     method = peftlab.run("experiment=my_ner", *tiny, config_dir="my_conf").data["method"]
     with pytest.raises(ConfigError, match="--allow my_package"):
@@ -53,11 +55,13 @@ def test_from_python(tiny):
     assert method["trainable_parameters"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 def test_help_lists_its_options(command, tiny):
     out = command("--config-dir", "my_conf", "--help").out
     assert all(option in out for option in ("my_ner", "my_bitfit", "my_sentences", "ner_lora"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "override", "part"),
     [

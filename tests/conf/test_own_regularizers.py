@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 import peftlab
 from peftlab.runs.record import RunRecord
 
+pytestmark = pytest.mark.slow
+
 TWICE = '''
 from typing import ClassVar
 
@@ -124,7 +126,6 @@ def test_both_are_trained_with_and_logged(train, tiny_texts, task):
     assert peftlab.load(record.folder, allow=["my_package"]).predict(["Ada Lovelace moved"])
 
 
-@pytest.mark.slow
 def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
     chosen = "regularizer=[twice,mine]"
     whole = best(train(chosen, "run_dir=whole"))

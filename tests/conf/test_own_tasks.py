@@ -20,6 +20,8 @@ from peftlab.data.module import DataModule
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = conf_dir().parent / "examples" / "own_tasks"
 WORDS = ["paris", "rome", "warsaw", "is", "larger", "than", "moved", "from", "to", "the", "in", "said"]
 
@@ -136,7 +138,6 @@ def test_the_command_of_the_readme(run, command, tiny_model):
     assert peftlab.load("run", allow=["my_tasks"]).record.data["data"]["splits"]["train"]["rows"] == 6
 
 
-@pytest.mark.slow
 def test_they_are_exported(run, tiny_model, tmp_path, monkeypatch):
     write(tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4)
     _, done = run("answers", tiny_model)

@@ -181,6 +181,8 @@ def spans_of(text: EditableText) -> list[tuple]:
     return [(span.label, text.words[span.start : span.end]) for span in text.spans]
 
 
+@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 def test_it_is_a_pure_function_of_seed_epoch_and_id(option, augmenter):
     made, examples = augmenter(option)
@@ -194,6 +196,7 @@ def test_it_is_a_pure_function_of_seed_epoch_and_id(option, augmenter):
     assert any(new is not old for new, old in zip(first, examples, strict=True))
 
 
+@pytest.mark.one_in(4, "slow")
 def test_what_it_changes_is_counted(option, augmenter):
     made, examples = augmenter(option)
     changed = sum(made.example(one, 0) is not one for one in examples)
@@ -229,6 +232,7 @@ def test_a_label_of_the_whole_text_stays(option, augmenter):
         assert new.text.strip()
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("label", ["LOC", None], ids=["mentions", "protected"])
 def test_spans_of_random_texts_stay(option, label, augmenter):
@@ -285,6 +289,7 @@ class TestRuns:
             return all(torch.allclose(first[name], second[name], **near) for name in first)
         return all(torch.equal(first[name], second[name]) for name in first)
 
+    @pytest.mark.slow
     def test_they_change_what_is_learnt_and_what_is_switched_off_does_not(self, trained):
         with_them, without = trained("run_dir=with"), trained("run_dir=without", options=[])
         off = trained("run_dir=off", share=0)
@@ -348,6 +353,7 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=r"put it first, augment=\[back_translation"):
             validate(resolve(composed(["typo", "back_translation"])))
 
+    @pytest.mark.slow
     def test_what_is_no_translation_model(self, composed, tmp_path):
         for place, message in ((str(tmp_path), "no config.json"), ("no model", "neither a folder nor a model")):
             cfg = composed(["back_translation"])

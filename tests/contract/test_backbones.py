@@ -385,6 +385,7 @@ def batch_of(task, tokenizer):
 # --- every option ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_hubs_are_found_in_its_cache(hub_cache):
     for option in HUB:
         hub_cache(option)
@@ -394,6 +395,7 @@ def test_the_hubs_are_found_in_its_cache(hub_cache):
         assert pretrained.resolved == {"revision": commit_of(option)}
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("option", DISTINCT)
 def test_it_loads(option, spec_of, saved, task):
     family = FAMILIES[option]
@@ -610,6 +612,7 @@ def classification(spec):
     return task
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("option", DISTINCT)
 def test_a_head_for_whole_texts(option, spec_of, saved, classification):
     """All that comes after the last layer is the head: some architectures keep a part of it in the encoder."""
@@ -625,6 +628,7 @@ def test_a_head_for_whole_texts(option, spec_of, saved, classification):
     assert set(target_modules(model, "all_linear", family.text_head)) == everything
 
 
+@pytest.mark.one_in(4, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "peft", "pairs"),

@@ -199,6 +199,8 @@ def transfers_of(training, batch):
     return transfers.found
 
 
+@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiers(METHODS, default=OFTEN, slow=ONE_OF_EACH_CLASS))
 def test_a_recorded_step_of_a_method_is_the_ordinary_one(name, spec, training, learnt):
     """And what it says of the host is so."""
@@ -242,6 +244,7 @@ def regularizer_of(name):
     return build(node, f"regularizer.{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -56,6 +56,8 @@ def merged(model, method: Method, tensors):
     return {name: weight.detach().double() for name, weight in method.merge(own.eval()).named_parameters()}
 
 
+@pytest.mark.one_in(2, "exhaustive")
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", tiers(METHODS))
 def test_the_average_does_what_the_clients_do_on_average_or_there_is_a_reason(name, adapted):
     method, model = adapted(name)

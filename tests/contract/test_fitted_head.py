@@ -17,6 +17,7 @@ METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.one_in(5, "exhaustive")
 @pytest.mark.parametrize("method", METHODS)
 def test_its_logits_follow_the_fitted_head(spec, tiny_texts, method):
     parts = copy.copy(

@@ -107,6 +107,7 @@ def together(models):
     return [outcome(*both) for both in zip(models, outputs, strict=True)]
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.parametrize("name", tiers(METHODS, default=OFTEN, slow=JOINED))
 def test_models_run_as_one_or_not_at_all(models, name):
     three = models(name)
@@ -124,12 +125,14 @@ def test_models_run_as_one_or_not_at_all(models, name):
         assert (gradient - own_gradient).norm() < 1e-5 * own_gradient.norm()
 
 
+@pytest.mark.slow
 def test_ranks_and_scalings_may_differ(models):
     three = models("lora", "peft.r=2", "peft.r=8", "peft.lora_alpha=5")
     for joint, own in zip(together(three), alone(three), strict=True):
         torch.testing.assert_close(joint, own, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_that_differ_are_not_taken_for_one_another(models):
     three = models("lora")
     word_embeddings = three[1].get_input_embeddings()

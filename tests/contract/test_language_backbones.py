@@ -83,6 +83,7 @@ def test_every_option_has_its_family():
     assert options == sorted(row.name for row in model_table.rows() if row.kind in ("decoder", "encoder-decoder"))
 
 
+@pytest.mark.slow
 def test_options_are_of_the_kind_that_they_say(folder):
     kinds = {row.name: row.kind for row in model_table.rows()}
     for family, options in FAMILIES.items():
@@ -90,6 +91,7 @@ def test_options_are_of_the_kind_that_they_say(folder):
         assert {kinds[option] for option in options} <= {kind_of(config)}, family
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_pretrained_head_is_taken_and_nothing_is_new(family, folder, writing, tmp_path):
     """Tied to the embeddings or not; the settings of generation are those of the folder.
@@ -131,6 +133,7 @@ def test_fused_attention_gives_the_same(family, folder, writing):
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_of_words_in_a_model_of_words_and_pictures(folder, spec, tmp_path):
     """It computes the same, as transformers has named its tensors at any time; all that is trained has a gradient."""
     path = folder("gemma3_of_pictures")
@@ -177,12 +180,14 @@ def test_an_encoder_continues_nothing(tiny_model, spec):
         in_folder(tiny_model, task).load(task)
 
 
+@pytest.mark.slow
 def test_questions_need_one_encoder(language_model, spec):
     task = spec("task=qa").task
     with pytest.raises(ConfigError, match="T5ForQuestionAnswering has below its head encoder and decoder"):
         in_folder(language_model("t5"), task).load(task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "t5", "bart"])
 def test_a_new_head_reads_the_end_of_a_text_whatever_the_padding(family, language_model, spec, tmp_path):
     """With virtual tokens too. A decoder without a token for padding gets the one that ends a text."""

@@ -144,13 +144,15 @@ def head_alone(spec, task: str) -> list[float]:
     return learnt(spec("peft=head").peft, task)
 
 
-@pytest.mark.slow
+@pytest.mark.one_in(2, "exhaustive")
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("task", ["ner", "classification"])
 def test_the_head_alone_cannot(spec, task):
     first, *_, last = head_alone(spec, task)
     assert 0.3 * first < last < first
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.parametrize(("name", "task"), ON_TASKS)
 def test_every_other_method_does(name, task, spec):
     assert learnt(spec(f"peft={name}").peft, task)[-1] < SHARE * head_alone(spec, task)[-1]

@@ -387,6 +387,8 @@ class EveryMethod:
         assert [*merged.state_dict()] == left
         torch.testing.assert_close(logits(merged), fitted.out, atol=1e-5, rtol=1e-4)
 
+    @pytest.mark.one_in(3, "exhaustive")
+    @pytest.mark.one_in(6, "slow")
     def test_its_changes_are_those_of_the_pretrained_weights_and_the_soup_of_it_alone_is_it(
         self, name, fitted, plain, pretrained, task, logits, tmp_path
     ):
@@ -451,6 +453,7 @@ class TestOnTexts(EveryMethod):
     pass
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @each("name", tiers(METHODS, default=SOME))
 def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     """Of the outputs and gradients under autocast, whatever the method does with the weights."""
@@ -467,6 +470,7 @@ def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @each("name", tiers(METHODS, default=SOME))
 def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, train, batch):
     method = fitted.method
@@ -610,6 +614,7 @@ class TestEveryMethodOfTheLibrary:
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
 
+    @pytest.mark.one_in(4, "slow")
     @each("name", [name for name in TARGETED if name in OFTEN])  # the next test begins with those of all
     def test_an_adapter_of_the_librarys_own_is_begun_with(self, fitted, of_the_library, tuned, logits):
         theirs, folder = of_the_library
@@ -680,6 +685,7 @@ def test_bitfit_needs_biases(spec, tuned, plain):
         tuned(spec("peft=bitfit").peft, model=model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiers(STRENGTHS))
 def test_almost_without_strength_it_stays_near_the_backbone(name, spec, plain, tuned, train, logits):
     distances = []

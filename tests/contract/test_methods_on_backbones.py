@@ -120,6 +120,7 @@ def test_what_cannot_work_says_what_it_needs(spec):
             tuned(spec(f"peft={name}").peft, architecture, "TOKEN_CLS")
 
 
+@pytest.mark.one_in(4, "exhaustive")
 @pytest.mark.parametrize(
     ("name", "architecture", "task"),
     [pytest.param(*one, marks=pytest.mark.slow if one in ONCE else pytest.mark.exhaustive) for one in ALL],

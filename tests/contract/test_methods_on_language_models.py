@@ -174,6 +174,9 @@ def test_what_cannot_work_says_what_to_use(tuned):
             tuned(name, kind)
 
 
+@pytest.mark.slow
+@pytest.mark.one_in(5, "exhaustive")
+@pytest.mark.one_in(5, "slow")
 @each(tiers(PAIRS))
 def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, backbone, tmp_path):
     plain = backbone(kind)
@@ -220,6 +223,7 @@ def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, bac
         torch.testing.assert_close(logits(method.merge(model), kind), out, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(5, "exhaustive")
 @each(tiers(PAIRS, default={("prefix_tuning", "llama"), ("prompt_tuning", "t5")}))
 def test_it_trains_alike_with_activations_computed_again_and_in_bf16(name, kind, tuned, backbone):
     checkpointing = backbone(kind)
@@ -324,6 +328,7 @@ def test_the_library_reads_what_labels_a_text_alike_or_not_at_all(name, labellin
         torch.testing.assert_close(theirs, model(**inputs).logits)
 
 
+@pytest.mark.slow
 def test_what_labels_no_text_says_so(labelling):
     for kind in ("llama", "t5"):
         with pytest.raises(ConfigError, match=r"peft=unipelt: .* each sees only the ones before it\. Use peft=mam"):

@@ -96,12 +96,15 @@ def method_of(name, spec):
     return spec(f"peft={name}", *(["peft.init=random"] if name == "prompt_tuning" else [])).peft
 
 
+@pytest.mark.slow
 def test_what_cannot_work_says_why(spec, tuned):
     for (name, family), reason in REFUSED.items():
         with pytest.raises(ConfigError, match=reason):
             tuned(method_of(name, spec), family)
 
 
+@pytest.mark.one_in(5, "exhaustive")
+@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize(
     ("name", "family"),
     [

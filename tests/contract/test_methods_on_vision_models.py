@@ -63,6 +63,7 @@ def method_of(name, spec):
     return spec(f"peft={name}", *(["peft.init=random"] if name == "prompt_tuning" else [])).peft
 
 
+@pytest.mark.slow
 def test_what_cannot_work_says_why(spec):
     for (name, family), reason in REFUSED.items():
         with pytest.raises(ConfigError, match=reason):
@@ -71,6 +72,7 @@ def test_what_cannot_work_says_why(spec):
         tuned(spec("peft=prompt_tuning").peft, "vit")
 
 
+@pytest.mark.one_in(4, "exhaustive")
 @pytest.mark.parametrize(
     ("name", "family"),
     [

@@ -16,6 +16,8 @@ from peftlab.positions import reserve
 from peftlab.serving.models.mixing import Mixed
 from peftlab.use.predictor import Predictor
 
+pytestmark = pytest.mark.slow
+
 ALONE = {"prompt_tuning", "p_tuning", "sliced", "full", "top_layers"}
 """Methods that change what the whole encoder takes or consists of, or most of its weights."""
 NO_PART_APART = {

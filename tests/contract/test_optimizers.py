@@ -62,6 +62,7 @@ def attach(spec):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 class TestEveryOptimizer:
+    @pytest.mark.one_in(3, "slow")
     def test_its_rate_is_that_of_the_method_where_none_is_given(self, name, spec):
         assert spec(f"optimizer={name}", "peft=full").optimizer.lr == spec("peft=full").peft.learning_rate
         assert spec(f"optimizer={name}", "peft=head").optimizer.lr == spec("peft=head").peft.learning_rate

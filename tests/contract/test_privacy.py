@@ -89,6 +89,8 @@ def by_hand(learner, batch):
     return Computed([torch.stack(each) for each in zip(*of_examples, strict=True)], torch.zeros(len(of_examples)))
 
 
+@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.one_in(6, "slow")
 @pytest.mark.parametrize("task", ["ner", "classification"])
 @pytest.mark.parametrize("method", tiers(METHODS, OFTEN))
 def test_the_chosen_way_gives_the_gradient_of_each_example(learner, method, task):
@@ -105,6 +107,7 @@ def test_the_chosen_way_gives_the_gradient_of_each_example(learner, method, task
 TASKS = ["ner", "classification", "multilabel", "regression", "choice", "relation", "qa", "joint"]
 
 
+@pytest.mark.slow
 def test_each_way_is_right_for_every_task(learner):
     """Rows are examples in some tasks, parts of one in others, and compared with each other in `choice`."""
     for task in TASKS:

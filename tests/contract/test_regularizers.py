@@ -87,6 +87,7 @@ def regularizer(option, chosen):
     return validate(resolve(chosen([option]))).regularizer[option]
 
 
+@pytest.mark.one_in(4, "slow")
 def test_it_is_of_one_kind(regularizer):
     assert sum(isinstance(regularizer, kind) for kind in KINDS) == 1
     assert regularizer.off is None
@@ -118,6 +119,7 @@ class Teaching(Earlier):
         return [self.outputs(batch).logits.numpy() for batch in batches]
 
 
+@pytest.mark.one_in(4, "slow")
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
     """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero.
 
@@ -227,6 +229,7 @@ def equal(one, other):
     return all(torch.equal(*both) for both in zip(weights(one), weights(other), strict=True))
 
 
+@pytest.mark.slow
 def test_each_acts_and_is_part_of_the_identity(chosen, trained):
     """In as few runs as they go together in."""
     for number, group in enumerate(combinations(chosen, REGULARIZERS)):
@@ -310,7 +313,7 @@ def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_runs_that_are_resumed_are_the_run(chosen, trained, monkeypatch):
     let_through = Interruption.on_train_batch_start
 

@@ -36,6 +36,7 @@ def schedule(spec):
 
 @pytest.mark.parametrize("name", FILES)
 class TestEverySchedule:
+    @pytest.mark.one_in(3, "slow")
     @pytest.mark.parametrize(
         ("steps", "fraction", "peak"), [("null", 0.1, 10), (25, "null", 25), ("null", "null", 0), (0, "null", 0)]
     )

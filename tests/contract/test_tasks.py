@@ -135,6 +135,7 @@ def up_to_rounding(predicted):
     return pytest.approx(predicted, rel=1e-4) if are_numbers else predicted
 
 
+@pytest.mark.one_in(5, "slow")
 def test_its_head_is_known_to_transformers_and_to_the_library(case):
     assert callable(model_class(case.task.head).from_pretrained)
     assert case.task.head.task_type in {None, *(kind.value for kind in TaskType)}
@@ -193,6 +194,7 @@ def test_a_batch_holds_the_examples_asked_for(case):
     assert batch.inputs["input_ids"].shape == batch.inputs["attention_mask"].shape
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("max_tokens", [128, 6])  # and sentences in several rows
 def test_the_tokens_of_an_example_are_counted_without_a_batch(case, max_tokens):
     indices = range(len(case.examples))
@@ -234,6 +236,8 @@ def test_weights_are_known_without_a_batch(case):
         assert case.task.weights(case.examples, encoded, indices).tolist() == batch.weights.tolist()
 
 
+@pytest.mark.one_in(2, "exhaustive")
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"class_weights": True}, {"max_tokens": 6}])
 def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
     """With several rows an example, too: the loss of an example is the same in any company, and alone."""
@@ -259,6 +263,7 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
         torch.testing.assert_close(losses[i], (mean * alone.weights.sum()).float(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("max_tokens", [128, 6])  # and sentences in several rows
 def test_padding_and_what_fills_a_batch_up_change_nothing(case, max_tokens):
     """Neither the loss nor its gradient, whether one batch is full and the other is not, nor any answer."""
@@ -339,6 +344,7 @@ def test_a_score_has_a_direction(case, metric):
     assert mode == case.task.directions[selection.metric] == ("min" if metric else mode)
 
 
+@pytest.mark.one_in(4, "slow")
 def test_an_example_is_predicted_alike_in_any_company(case):
     indices = range(len(case.examples))
     whole = case.batch(indices)
@@ -407,6 +413,7 @@ def test_equal_texts_have_one_key(case):
     assert [case.task.gold(example) for example in case.examples] == [prediction["gold"] for prediction in predictions]
 
 
+@pytest.mark.one_in(4, "slow")
 def test_what_a_run_keeps_is_consistent_and_agrees_with_another_computation(case):
     kept = list(map(case.task.kept, case.batch(range(8)).examples, case.answers(case.batch(range(8)), final=True)))
     read = json.loads(json.dumps(kept))
@@ -436,6 +443,7 @@ def test_decisions_are_json_and_answers_obey_them(case):
     assert json.dumps(task.decide(iter([])))
 
 
+@pytest.mark.one_in(4, "slow")
 def test_what_it_predicts_is_explained_by_the_words_of_an_input(case):
     if case.task.head.of_words:
         pytest.skip("words of several tokens make several rows: tests/unit/tasks/test_prompt.py has one")
@@ -475,6 +483,7 @@ def changed(model, by):
     return other
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("max_tokens", [128, 10])  # and examples in several rows
 def test_one_model_and_equal_ones_mixed_are_the_model_bit_for_bit(case, max_tokens):
     batch = case.batch(range(6), max_tokens=max_tokens)

@@ -56,6 +56,7 @@ def losses_of(task, model, batch):
     return task.losses(task.outputs(model, batch), batch)
 
 
+@pytest.mark.slow
 def test_examples_are_files_read_once(case):
     whole, _, _, examples = case
     assert isinstance(whole.task, MediaTask)

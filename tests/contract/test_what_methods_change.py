@@ -69,6 +69,7 @@ def compared(task, base, model, batch):
     return comparison.layers(), insertions
 
 
+@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize("name", tiers(METHODS))
 def test_every_method_shows_what_it_changes_or_inserts(name, spec, backbones, pretrained, task, batch):
     base = backbones(0, task)

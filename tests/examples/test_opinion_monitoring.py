@@ -15,11 +15,12 @@ import pytest
 from peftlab import cli
 from peftlab.composing.compose import conf_dir
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = conf_dir().parent / "examples" / "opinion_monitoring"
 (COMMANDS,) = re.findall(r"```bash\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.slow
 def test_every_command_of_its_readme_runs(tiny_model, tiny_texts, tmp_path, monkeypatch, capsys):
     shutil.copytree(EXAMPLE, tmp_path / "example")
     monkeypatch.chdir(tmp_path / "example")

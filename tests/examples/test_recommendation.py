@@ -13,11 +13,12 @@ from peftlab import cli
 from peftlab.composing.compose import conf_dir
 from peftlab.runs.record import RunRecord
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = conf_dir().parent / "examples" / "recommendation"
 (COMMANDS,) = re.findall(r"```bash\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.slow
 def test_every_command_of_its_readme_runs(tiny_model, tmp_path, monkeypatch, capsys):
     shutil.copytree(EXAMPLE, tmp_path / "recommendation")
     monkeypatch.chdir(tmp_path / "recommendation")

@@ -15,6 +15,7 @@ from peftlab.use.finished import load
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.exhaustive)])
 def test_compiling_changes_neither_names_nor_weights(compose_config, tiny_overrides, monkeypatch, peft):
     """Compiled as far as to graphs of forward and backward: machine code takes minutes, and tests/slow/test_gpus.py."""

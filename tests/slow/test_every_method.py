@@ -90,6 +90,7 @@ def runs(runs_of):
 each_group = pytest.mark.parametrize("group", ["often", pytest.param("others", marks=pytest.mark.exhaustive)])
 
 
+@pytest.mark.exhaustive
 @each_group
 def test_no_library_warns_of_what_is_as_it_should_be(runs_of, group):
     for method in GROUPS[group]:
@@ -103,6 +104,7 @@ def test_a_new_process_gives_the_same_logits(runs_of, group):
         assert all(torch.equal(found[number], expected[number]) for number in expected), method
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.parametrize("method", SOME)
 def test_an_interrupted_run_goes_on_to_the_same_bits(method, runs, overrides, monkeypatch):
     write = Trail.on_train_batch_end

@@ -149,6 +149,7 @@ def test_the_command_imports_nothing_from_the_current_folder(
     assert not list(folder.rglob("*.pyc"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "how", [[], pytest.param(["-m", "seed=0,1"], marks=pytest.mark.exhaustive)], ids=["run", "sweep"]
 )

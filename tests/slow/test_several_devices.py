@@ -68,6 +68,7 @@ def train(*arguments: str, python: tuple[str, ...] = ("-m", "train")) -> subproc
     )
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.parametrize(
     ("strategy", "peft", "more"),
     [

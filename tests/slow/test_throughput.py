@@ -17,6 +17,7 @@ def _as_a_script_there(monkeypatch):
     monkeypatch.syspath_prepend(THROUGHPUT)
 
 
+@pytest.mark.exhaustive
 def test_every_contender_trains_two_epochs_and_tells_the_last(tmp_path):
     contenders = get_object("contenders")
     made = contenders.TEXTS["tiny"].made.overrides(tmp_path / "made", 32)

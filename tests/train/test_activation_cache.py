@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from peftlab.sources import cache_root
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 NO_DROPOUT = ["model.dropout=0", "model.attention_dropout=0"]
 TOP = ["1.output.dense", "1.attention.output.dense"]
 """Linear layers of the upper of the tiny model's two layers."""

@@ -21,6 +21,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.use.examples import data_of
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 SIZES = ["budget.max_steps=2", "logger=[]", "callbacks=[]", "model.dropout=0.1"]
 
 
@@ -314,7 +316,6 @@ class TestAsking:
         assert examples[first["id"]].tags[0] == "B-PER"
 
 
-@pytest.mark.slow
 def test_the_command_prints_curves(peftlab, classify, tmp_path):
     command = [
         "active",

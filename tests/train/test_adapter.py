@@ -18,6 +18,8 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.use import finished as finished_run
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 ONE_STEP = ["budget.max_steps=1", "optimizer.lr=1e-12"]
 LABELS = 7
 
@@ -70,7 +72,6 @@ def score(record):
 OTHER_ORDER = "data.labels=[PER,ORG,LOC]"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("old", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_labels_in_another_order(run_tiny, finished, old):
     """Runs that were made before adapters kept their labels have them in their record."""
@@ -93,7 +94,6 @@ def test_a_label_more(run_tiny, finished, caplog):
     assert [message for message in caplog.messages if message.startswith("adapter:")] == [told]
 
 
-@pytest.mark.slow
 def test_an_exported_run_is_a_model_with_labels(run_tiny, finished, caplog):
     load(finished.folder).export("plain")
     caplog.set_level(logging.INFO, logger="peftlab")
@@ -137,7 +137,6 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-@pytest.mark.slow
 def test_a_resumed_run_wants_the_adapter_that_it_began_with(run_tiny, theirs, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(one_run, "fit", interrupted)

@@ -19,6 +19,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.use.auditing.losses import losses_of
 from peftlab.use.examples import data_of
 
+pytestmark = pytest.mark.slow
+
 SEVERAL = ["budget=full", "budget.half=0", "task=classification", "callbacks=[]", "data=csv"]
 LENGTH = ["budget.max_epochs=20", "budget.validate_every=20"]  # the last checkpoint: validation knows nothing here
 WORDS = (
@@ -77,6 +79,7 @@ def unlearnt(run_on, capsys) -> RunRecord:
     return RunRecord.load(Path(copy))
 
 
+@pytest.mark.exhaustive
 def test_what_is_learnt_by_heart_is_found_and_what_is_not_is_not(learnt, unlearnt, peftlab):
     before = {path: path.read_bytes() for path in learnt.folder.rglob("*") if path.is_file()}
     code, out, error = peftlab("audit", learnt.folder, "--reference", unlearnt.folder, "--json")
@@ -146,7 +149,7 @@ MODELS = {"image_classification": "vit", "causal_lm": "llama", "dpo": "llama", "
 MODELS |= dict.fromkeys(("audio_classification", "speech_recognition"), "whisper")
 
 
-@pytest.mark.slow
+@pytest.mark.one_in(5, "exhaustive")
 @pytest.mark.parametrize("name", TASKS)
 def test_losses_of_every_task_are_those_of_the_run(name, run_tiny, data_for, language_model):
     task = locate(plain_yaml.load((conf_dir() / "task" / f"{name}.yaml").read_text())["_target_"])

@@ -47,20 +47,24 @@ def data(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_that_does_not_exist(refused, data):
     contains(refused("data.path=dataa"), "No such file or folder", "dataa", "Did you mean 'data'?")
 
 
+@pytest.mark.slow
 def test_a_missing_file(refused, data):
     (data / "dev.txt").rename(data / "extra.txt")
     contains(refused("data.path=data"), "data.splits.validation", str(data), "data.splits.validation=FILE")
 
 
+@pytest.mark.slow
 def test_a_named_file_that_is_missing(refused, data):
     message = refused("data.path=data", "data.splits.test=tset.txt")
     contains(message, f"No such file: '{data / 'tset.txt'}'", "Did you mean 'test.txt'?")
 
 
+@pytest.mark.slow
 def test_two_files_for_a_split(refused, data):
     (data / "train2.txt").write_text(GOOD)
     contains(refused("data.path=data"), "data.splits.train", "train.txt, train2.txt", "data.splits.train=FILE")
@@ -95,14 +99,17 @@ def test_a_bad_file(refused, data, file, content, where, parts):
     contains(refused("data.path=data"), where and str(data / where), *parts)
 
 
+@pytest.mark.slow
 def test_a_column_that_is_not_there(refused, data):
     contains(refused("data.path=data", "data.format.tag_column=2"), "train.txt:1: ", "data.format.tag_column=2")
 
 
+@pytest.mark.slow
 def test_labels_that_leave_one_out(refused, data):
     contains(refused("data.path=data", "data.labels=[PER]"), "train.txt:4: ", "'B-LOC'", "declared: PER")
 
 
+@pytest.mark.slow
 def test_rows_that_are_too_short(refused, data):
     contains(refused("data.path=data", "data.max_tokens=1"), "data.max_tokens = 1", "greater than or equal to 4")
 
@@ -116,10 +123,12 @@ def model(tmp_path, tiny_model) -> Path:
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_exist(refused, model):
     contains(refused("model.path=modl"), "No such file or folder", "modl", "Did you mean 'model'?")
 
 
+@pytest.mark.slow
 def test_a_model_without_weights(refused, model):
     (model / "model.safetensors").unlink()
     contains(refused("model.path=model"), f"{model}: no model.safetensors in the model's folder", "save_pretrained")
@@ -136,16 +145,19 @@ def test_a_model_without_tokenizer(refused, model):
     contains(refused("model.path=model"), f"{model}: ", "tokenizer", "save_pretrained")
 
 
+@pytest.mark.slow
 def test_a_model_with_damaged_weights(refused, model):
     (model / "model.safetensors").write_bytes(b"damaged")
     contains(refused("model.path=model"), f"{model}: the model cannot be loaded")
 
 
+@pytest.mark.slow
 def test_a_target_that_matches_no_layer(refused):
     message = refused("peft.target=[qeury]")
     contains(message, "peft.target: no layer is called 'qeury'", "Did you mean 'query'?", "all_linear")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
@@ -189,6 +201,7 @@ def test_no_network_at_the_first_fetch(refused, write_wheel, from_index):
 # --- everything else -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_dir_that_holds_something_else(refused, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("all my work")
@@ -196,11 +209,13 @@ def test_a_run_dir_that_holds_something_else(refused, tmp_path):
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(refused):
     contains(refused("trainer=gpu"), "trainer.accelerator=gpu: no CUDA device", "trainer=cpu or trainer=auto")
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_zero(refused):
     contains(refused("optimizer.lr=0"), "optimizer.lr = 0: should be greater than 0")
 
@@ -210,6 +225,7 @@ def test_a_learning_rate_that_is_no_number(refused, value):
     contains(refused(f"optimizer.lr={value}"), "optimizer.lr", value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("monitor", "nearest"),
     [
@@ -223,12 +239,14 @@ def test_a_callback_that_watches_what_is_not_logged(refused, monitor, nearest):
     contains(message, told, "validation/entity_f1_macro", "train/loss")
 
 
+@pytest.mark.slow
 def test_rows_that_are_longer_than_the_model_can_take(refused, data):
     """The tiny model has 64 positions."""
     (data / "train.txt").write_text("Paris B-LOC\n" * 80 + "\nMarie B-PER\n")
     contains(refused("data.path=data"), "data.max_tokens", "64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "file"), [([], "runs"), (["run_dir=mine/run"], "mine")], ids=str)
 def test_a_file_in_the_place_of_a_folder(refused, arguments, file):
     Path(file).write_text("mine")

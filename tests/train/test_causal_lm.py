@@ -110,6 +110,7 @@ def test_the_proof_compares_what_can_share_a_row_and_in_full_precision(train):
     assert proof == {"examples": proof["examples"], "rows": proof["examples"], "largest_difference": 0.0}
 
 
+@pytest.mark.slow
 def test_a_model_that_lets_examples_see_each_other_is_found_out(train, monkeypatch):
     """With a cache of keys and values, transformers takes positions that begin anew for those of one text."""
     monkeypatch.setattr(CausalLm, "head_settings", lambda task: {"initializer_range": 1.0})
@@ -144,6 +145,7 @@ def test_a_run_on_plain_texts_needs_no_template(train, language_model, tmp_path)
     assert "tokenizer('...'" in card
 
 
+@pytest.mark.slow
 def test_a_template_is_kept_with_the_run(train, tmp_path):
     path = tmp_path / "own.jinja"
     path.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", encoding="utf-8")

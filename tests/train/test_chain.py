@@ -22,6 +22,7 @@ def config(tiny_overrides):
     return lambda *more: compose(*tiny_overrides, "budget.max_steps=1", "logger=[]", *more)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped_and_a_finished_stage_is_not_run_again(config, tmp_path, monkeypatch):
     state = torch.get_rng_state()
     with Chain(tmp_path / "loop", "active", SETTINGS) as chain:
@@ -68,6 +69,7 @@ def test_a_stage_that_has_begun_is_gone_on_with_by_the_threads_of_the_chain(tmp_
     assert {config["run_dir"] for config in configs} == {str(tmp_path / "loop/round-0")}
 
 
+@pytest.mark.slow
 def test_what_is_refused(config, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").touch()

@@ -175,9 +175,11 @@ class TestRun:
 
 
 class TestFinishedRun:
+    @pytest.mark.slow
     def test_its_scores_are_found_again_to_the_last_digit(self, loaded):
         assert loaded.evaluate().equal is True
 
+    @pytest.mark.slow
     def test_new_data(self, loaded, tiny_texts, tmp_path):
         found = loaded.evaluate(data=tiny_texts / "dev.csv", out="kept")
         scores = {score.name: score.value for score in found.scores}
@@ -187,6 +189,7 @@ class TestFinishedRun:
         with pytest.raises(DataError, match=r"bad\.csv:3: unknown label 'go'\. .*Labels declared: compare, hire,"):
             loaded.evaluate(data=tmp_path / "bad.csv")
 
+    @pytest.mark.slow
     def test_predictions_are_those_of_the_run(self, loaded, finished_texts):
         kept = lines(finished_texts.folder / "predictions" / "test.jsonl")
         answers = loaded.predict([p["input"] for p in kept])
@@ -208,6 +211,7 @@ class TestFinishedRun:
         loaded.predict([short])
         assert not caplog.messages
 
+    @pytest.mark.slow
     def test_so_it_is_of_new_data(self, loaded, caplog):
         Path("new.csv").write_text(f"text,label\n{'Rome ' * 90},move\nRome,hire\n")
         with caplog.at_level("INFO", logger="peftlab"):
@@ -245,6 +249,7 @@ class TestFinishedRun:
         own = {"given_predicted": "mine", "truncated": False, "given_probability": 1, "given_given_probability": 2}
         assert answer == bare | own
 
+    @pytest.mark.slow
     def test_new_data_of_another_form(self, loaded):
         for text in ("a,b,c\nRome,move,x\n", "text;label\nRome;move\n"):
             Path("new.csv").write_text(text)
@@ -253,6 +258,7 @@ class TestFinishedRun:
             ):
                 loaded.evaluate("new.csv")
 
+    @pytest.mark.slow
     def test_a_run_that_selected_in_the_wrong_direction_is_still_of_use(self, finished_texts, seal):
         """Such runs were made before a direction was checked; the best checkpoint is chosen."""
         copy = Path(shutil.copytree(finished_texts.folder, "copy"))
@@ -266,6 +272,7 @@ class TestFinishedRun:
         with pytest.raises(DataError, match="expected `text`, a string"):
             loaded.predict([["Marie", "Curie"]])
 
+    @pytest.mark.slow
     def test_transformers_reads_an_equal_model(self, loaded):
         exported = loaded.export("out/plain")
         assert 0 <= exported.largest_difference < MERGE_TOLERANCE
@@ -284,6 +291,7 @@ class TestFinishedRun:
         (own,) = loaded.predict([text])
         assert (found["label"], found["score"]) == (own["predicted"], pytest.approx(own["probability"], abs=1e-5))
 
+    @pytest.mark.slow
     def test_it_is_what_its_record_says(self, finished_texts):
         copy = Path(shutil.copytree(finished_texts.folder, "runs/copy"))
         assert reproduce(copy, check_only=True).reproduced
@@ -297,6 +305,7 @@ class TestFinishedRun:
 
 
 class TestCommandLine:
+    @pytest.mark.slow
     def test_a_label_for_people(self, peftlab, finished_texts):
         code, out, _ = peftlab("predict", finished_texts.folder, "nothing happened today .")
         text, answer = out.splitlines()
@@ -305,6 +314,7 @@ class TestCommandLine:
         assert label in LABELS
         assert 0 < float(probability) <= 1
 
+    @pytest.mark.slow
     def test_objects_and_what_is_wrong_with_one(self, peftlab, finished_texts):
         Path("in.jsonl").write_text('{"text": "Rome", "label": "kept", "n": 1}\n')
         code, out, _ = peftlab("predict", finished_texts.folder, "--jsonl", "in.jsonl")
@@ -321,11 +331,13 @@ class TestCommandLine:
 
 
 class TestMistakes:
+    @pytest.mark.slow
     def test_a_task_on_other_data(self, command, tiny_texts):
         ended = command("task=classification")  # on the CoNLL columns of the tiny data
         assert ended.code == 2
         assert "task=classification takes a Text as an example, and data=files has a Sentence" in ended.err
 
+    @pytest.mark.slow
     def test_a_label_that_the_training_split_lacks(self, command, tmp_path):
         (tmp_path / "texts").mkdir()
         for name, label in {"train": "b", "dev": "b", "test": "c"}.items():

@@ -72,6 +72,7 @@ class TestRuns:
 
 
 class TestEvaluate:
+    @pytest.mark.slow
     def test_equal(self, peftlab, run_id):
         code, out, err = peftlab("evaluate", run_id)
         assert code == 0
@@ -79,6 +80,7 @@ class TestEvaluate:
         assert re.search(r"^test +entity_f1 +(0\.\d+) +\1 +equal$", out, re.MULTILINE)
         assert "precision  recall" in err
 
+    @pytest.mark.slow
     def test_json_is_all_there_is_on_stdout(self, peftlab, run_id, finished):
         code, out, _ = peftlab("evaluate", run_id, "--split", "test", "--json")
         document = json.loads(out)
@@ -87,6 +89,7 @@ class TestEvaluate:
         assert {score["name"]: score["value"] for score in document["scores"]} == recorded
         assert {"name", "split", "scorer", "value", "recorded", "equal"} == document["scores"][0].keys()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("cpu", [None, "another"])
     def test_another_score_than_the_recorded_one_is_exit_code_1(self, peftlab, run_id, cpu):
         (file,) = Path("runs").rglob("record.json")
@@ -101,6 +104,7 @@ class TestEvaluate:
         code, out, _ = peftlab("evaluate", run_id, "--split", "test", "--json")
         assert (code, json.loads(out)["equal"]) == (1, False)
 
+    @pytest.mark.slow
     def test_new_data(self, peftlab, run_id, tiny_data):
         code, out, _ = peftlab("evaluate", run_id, "--data", tiny_data / "dev.txt", "--out", "kept", "--threads", "1")
         assert code == 0
@@ -109,12 +113,14 @@ class TestEvaluate:
 
 
 class TestPredict:
+    @pytest.mark.slow
     def test_for_people(self, peftlab, run_id):
         code, out, _ = peftlab("predict", run_id, "Marie Curie moved from Warsaw to Paris.", "")
         lines = out.splitlines()
         assert (code, lines[0], lines[-1]) == (0, "Marie Curie moved from Warsaw to Paris.", "  -")
         assert re.search(r"^  LOC +\d+ +\d+ +Paris +[01]\.\d{4}$", out, re.MULTILINE)
 
+    @pytest.mark.slow
     def test_a_notice_is_told_once_and_beside_the_answers(self, peftlab, run_id):
         (folder,) = Path("runs/mine").iterdir()
         config = folder / "config.yaml"  # no part of the identity
@@ -124,6 +130,7 @@ class TestPredict:
         assert "notice" not in out
         assert "> **Notice**: not for clinical use" in peftlab("card", run_id)[1]
 
+    @pytest.mark.slow
     def test_a_line_of_json_a_text(self, peftlab, run_id):
         Path("texts.txt").write_text("\ufeffParis\n\nRome and 東京\r\n", encoding="utf-8")
         code, out, _ = peftlab("predict", run_id, "--file", "texts.txt", "--json")
@@ -131,10 +138,12 @@ class TestPredict:
         assert (code, [answer["text"] for answer in answers]) == (0, ["Paris", "", "Rome and 東京"])
         assert "東京" in out
 
+    @pytest.mark.slow
     def test_stdin(self, peftlab, run_id, monkeypatch):
         monkeypatch.setattr(sys, "stdin", io.StringIO("Paris\nRome\n"))
         assert len(peftlab("predict", run_id, "--file", "-", "--json")[1].splitlines()) == 2
 
+    @pytest.mark.slow
     def test_text_that_is_no_unicode_is_mended_and_told(self, peftlab, run_id):
         code, out, err = peftlab("predict", run_id, "caf\udce9 Paris", "--json")
         assert (code, json.loads(out)["text"]) == (0, "caf\ufffd Paris")
@@ -148,6 +157,7 @@ class TestPredict:
         ]
         assert "read as U+FFFD: 3" in err
 
+    @pytest.mark.slow
     def test_other_keys_are_passed_on(self, peftlab, run_id, monkeypatch):
         monkeypatch.setattr(predict, "CHUNK", 1)
         words = ["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]
@@ -161,6 +171,7 @@ class TestPredict:
         found = [(entity["type"], entity["start"], entity["end"], entity["text"]) for entity in last]
         assert found == [("LOC", 33, 38, "Paris"), ("LOC", 6, 7, "Paris")]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "line",
         ["Paris", '"Paris"', "{}", '{"text": 1}', '{"words": "Paris"}', '{"words": [1]}', '{"text": "a", "words": 1}'],
@@ -213,6 +224,7 @@ class TestPredict:
         assert end.value.code == 2
         assert "usage: peftlab" in capsys.readouterr().err
 
+    @pytest.mark.slow
     def test_what_is_not_seen_is_told_once(self, peftlab, run_id, monkeypatch):
         monkeypatch.setattr(predict, "CHUNK", 1)
         code, out, err = peftlab("predict", run_id, "Rome", "in \u200b", "\u200b")
@@ -222,6 +234,7 @@ class TestPredict:
         answers = [json.loads(line) for line in peftlab("predict", "--json", run_id, "Rome", "\u200b")[1].splitlines()]
         assert [answer.get("emptied_words") for answer in answers] == [None, 1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "line", ['{"text": "Rome", "text_pair": "Paris"}', '{"text": null}', '{"words": ["a", 1]}']
     )
@@ -234,6 +247,7 @@ class TestPredict:
         assert answers[2]["error"].startswith("in.jsonl:3: ")
         assert err == "error: 1 of 3 lines have no answer; each says why\n"
 
+    @pytest.mark.slow
     def test_a_bad_line_of_texts(self, peftlab, run_id):
         Path("texts.txt").write_bytes(b"Paris\n\xff\nRome\n")
         code, out, err = peftlab("predict", run_id, "--file", "texts.txt")
@@ -244,6 +258,7 @@ class TestPredict:
 
 
 class TestExport:
+    @pytest.mark.slow
     def test_for_people_and_as_json(self, peftlab, run_id):
         code, out, _ = peftlab("export", run_id, "first")
         assert code == 0
@@ -264,12 +279,14 @@ def test_a_run_that_was_changed_is_not_used(peftlab, run_id, arguments):
 
 
 class TestReproduce:
+    @pytest.mark.slow
     def test_what_is_recorded_is_checked(self, peftlab, run_id):
         code, out, err = peftlab("reproduce", run_id, "--check-only")
         assert (code, err) == (0, "")
         assert out.startswith("identical: all that decides the result is the same, and the folder agrees with its rec")
         assert "trained again: no" in out
 
+    @pytest.mark.slow
     def test_an_edited_score_is_exit_code_1(self, peftlab, run_id, finished):
         (file,) = Path("runs").rglob("record.json")
         document = json.loads(file.read_text())
@@ -331,6 +348,7 @@ class TestArchive:
 
 
 class TestCard:
+    @pytest.mark.slow
     def test_printed_written_and_as_json(self, peftlab, run_id, finished):
         code, out, err = peftlab("card", run_id)
         assert (code, err) == (0, "")
@@ -345,10 +363,12 @@ class TestCard:
         code, out, err = peftlab("card", run_id, "--out", "README.md")
         assert (code, out, err.startswith("error: 'README.md' is there already")) == (2, "", True)
 
+    @pytest.mark.slow
     def test_of_a_run_in_an_archive_it_is_the_same(self, peftlab, run_id):
         peftlab("archive", run_id, "--out", "a.zip")
         assert peftlab("card", "a.zip") == peftlab("card", run_id)
 
+    @pytest.mark.slow
     def test_scores_that_do_not_follow_are_refused_and_those_that_nothing_confirms_left_out(self, peftlab, run_id):
         (file,) = Path("runs").rglob("test.jsonl")
         (record,) = Path("runs").rglob("record.json")
@@ -381,6 +401,7 @@ class TestCard:
 
 
 class TestCompare:
+    @pytest.mark.slow
     def test_the_table(self, peftlab, run_id, finished):
         (folder,) = Path("runs/mine").iterdir()
         other = Path(shutil.copytree(folder, "runs/mine/other"))
@@ -477,6 +498,7 @@ class TestClean:
         code, _, err = peftlab("clean", "lr=1")
         assert (code, "holds no predictions, neither" in err) == (2, True)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("limit", ["train_examples=2", "per_class=1"])
     def test_of_data_all_that_needs_no_training(self, limit, peftlab, tiny_model, tmp_path):
         rows = ["a b c", "a b c", "d e f", "d e f", "\u200b", "one two three four five six seven", "plain"]
@@ -523,6 +545,7 @@ class TestClean:
         assert (code, out) == (2, "")
         assert message in err
 
+    @pytest.mark.slow
     def test_probabilities_that_were_not_kept_are_computed_again(self, peftlab, run_id, finished):
         rows = json.loads(peftlab("clean", run_id, "--split", "test", "--json")[1])
         (folder,) = Path("runs/mine").iterdir()
@@ -591,7 +614,8 @@ LACKING = {
 
 # `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
 # `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
-@pytest.mark.one_in(3, "slow")
+@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.one_in(15, "slow")
 @pytest.mark.parametrize(
     "line",
     [
@@ -700,6 +724,7 @@ def test_the_documentation_shows_every_command():
     assert {line.split()[1] for line in commands()} == set(choices)
 
 
+@pytest.mark.slow
 def test_a_command_does_without_the_modules_of_the_others():
     code = "import sys; from peftlab import cli; cli.make_parser(['runs']); print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

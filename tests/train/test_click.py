@@ -33,6 +33,7 @@ def train(run_tiny, tiny_interactions):
     return make
 
 
+@pytest.mark.slow
 def test_a_run_learns_which_items_are_liked_and_knows_new_ones_by_their_text(train):
     record = train("data.format.label=liked", "peft=lora", "trainer.accumulate=2")
     assert record.score("test", "auc") > 0.8
@@ -53,6 +54,7 @@ def test_a_run_learns_which_items_are_liked_and_knows_new_ones_by_their_text(tra
 KNOWN = ["task.known_users=[]", "task.known_items=[i3,i4]", "task.means=[2000,35]", "task.sds=[6,9]"]
 
 
+@pytest.mark.slow
 def test_ids_and_numbers_of_private_examples_are_not_read(train):
     private = ["data.format.label=liked", "peft=lora", "privacy=dp"]
     with pytest.raises(ConfigError, match=r"privacy.unit=group, which protects users"):
@@ -63,7 +65,7 @@ def test_ids_and_numbers_of_private_examples_are_not_read(train):
         train("data.format.label=liked", "peft=lora", "federated=fedavg")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_private_run_protects_users(train):
     pytest.importorskip("opacus")
     options = ["data.format.label=liked", "peft=lora", "privacy=dp", "privacy.unit=group", "data.batch_size=8"]
@@ -73,6 +75,7 @@ def test_a_private_run_protects_users(train):
     assert check(peftlab.load("run").folder).causes == []
 
 
+@pytest.mark.slow
 def test_an_adapter_is_of_the_same_ids(train):
     few = ["data.format.label=liked", "peft=lora", "budget.max_steps=2"]
     first = train(*few)

@@ -20,6 +20,8 @@ from peftlab.use.compression.ladder import compress
 from peftlab.use.compression.steps import STEPS, parse
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -38,7 +40,6 @@ def _quickly(monkeypatch) -> None:
     monkeypatch.setattr(measuring, "ROUNDS", 1)
 
 
-@pytest.mark.slow
 def test_a_ladder_down_to_eight_bits(peftlab, copy):
     options = ["--steps", "merge,merge,onnx,openvino,int8", "--max-drop", "1", "--out", "out", "--json"]
     code, out, err = peftlab("compress", copy, *options)
@@ -94,7 +95,6 @@ def test_the_ladder_ends_where_too_much_is_lost(copy):
     assert not whole.notes
 
 
-@pytest.mark.slow
 def test_a_model_that_will_be_distilled_is_not_judged_before(copy, monkeypatch):
     monkeypatch.setitem(STEPS, "distil", replace(STEPS["distil"], make=lambda making: making.run))
     ladder = compress(load(copy), parse("drop_layers=1,distil"), max_drop=-1.0, out=Path("out"))

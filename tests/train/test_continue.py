@@ -14,6 +14,8 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def finished(tiny_run, tiny_texts):

@@ -15,6 +15,8 @@ from peftlab.errors import ConfigError
 from peftlab.use.evaluate import tuner_of
 from peftlab.use.examples import data_of
 
+pytestmark = pytest.mark.slow
+
 LEARNING = ["optimizer.lr=5e-3", "budget.max_steps=20", "budget.validate_every=2", "data.max_tokens=40"]
 
 
@@ -86,7 +88,6 @@ def test_what_does_not_go_with_it(train, overrides, message):
         train("budget.max_steps=1", *overrides)
 
 
-@pytest.mark.slow
 def test_how_a_batch_is_divided_and_filled_changes_no_more_than_rounding(train):
     exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.05"]
     exact += ["optimizer.algorithm.fused=false", "budget.max_steps=5"]
@@ -96,7 +97,6 @@ def test_how_a_batch_is_divided_and_filled_changes_no_more_than_rounding(train):
         assert other.score("test", "loss") == pytest.approx(whole.score("test", "loss"), rel=1e-4)
 
 
-@pytest.mark.slow
 def test_an_average_of_weights_gets_a_head_of_its_own(train):
     train("peft=full", "regularizer=[ema]", "optimizer.lr=1e-3", "task.classifier=prototype")
     run = peftlab.load("run")
@@ -107,7 +107,6 @@ def test_an_average_of_weights_gets_a_head_of_its_own(train):
     np.testing.assert_allclose(weight * 0.1, means, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_it_is_exported_and_done_again(train):
     record = train("budget.select=last", "callbacks=[progress]")  # the last step has a point of the trail
     run = peftlab.load("run")

@@ -89,6 +89,7 @@ class TestRun:
         assert optimism == {name: round(flattered[name] - recorded[name], 6) for name in task.scorer.directions}
         assert optimism["ranking_average_precision"] == 0
 
+    @pytest.mark.slow
     def test_a_run_without_decisions_has_none(self, run_tiny, multilabel):
         record = run_tiny(*multilabel, "budget.max_steps=2", "task.threshold=0.4", "callbacks=[]")
         assert "decisions" not in record.data
@@ -97,6 +98,7 @@ class TestRun:
 
 
 class TestUse:
+    @pytest.mark.slow
     def test_it_is_scored_and_answers_as_recorded(self, finished_sets):
         run = load(finished_sets.folder)
         assert run.evaluate().equal
@@ -104,12 +106,14 @@ class TestUse:
         given = run.predict([answer["input"] for answer in kept])
         assert [one["predicted"] for one in given] == [answer["predicted"] for answer in kept]
 
+    @pytest.mark.slow
     def test_the_exported_folder_has_them(self, finished_sets, tmp_path):
         load(finished_sets.folder).export(tmp_path / "exported")
         learnt = of_section(finished_sets)["learnt"]
         assert json.loads((tmp_path / "exported" / DECISIONS).read_text()) == learnt
         assert "Decisions learnt on the validation split" in (tmp_path / "exported" / "README.md").read_text()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("text", ["{}", None, "[", "[]"])
     def test_it_is_not_used_without_them(self, copy, text):
         file = copy / "adapter" / DECISIONS
@@ -120,21 +124,25 @@ class TestUse:
             copy, lambda data: data.update(files=[f for f in data["files"] if text or DECISIONS not in f["path"]])
         )
 
+    @pytest.mark.slow
     def test_what_needs_one_label_says_so(self, finished_sets, tmp_path):
         with pytest.raises(DataError, match="may have several labels"):
             label_errors_of(finished_sets.folder)
         with pytest.raises(UserError, match="gives a text no single label"):
             load(finished_sets.folder).robustness([], behaviour=str(tmp_path / "suite.jsonl"))
 
+    @pytest.mark.slow
     def test_it_is_reproduced(self, copy):
         assert reproduce(copy, check_only=True).verdict == "identical"
 
 
 class TestCheck:
+    @pytest.mark.slow
     def test_nothing_is_said_of_an_honest_run(self, copy):
         assert changed(copy, lambda data: None) == []
         assert "decisions" not in check(RunFolder(RunRecord.load(copy))).unverified
 
+    @pytest.mark.slow
     def test_a_threshold_that_was_changed_everywhere_is_found(self, copy):
         file = copy / "adapter" / DECISIONS
         other = json.loads(file.read_text())
@@ -144,6 +152,7 @@ class TestCheck:
         assert "record.json: decisions.learnt.thresholds.PER" in causes
         assert f"adapter/{DECISIONS} is not what follows from the predictions of the validation split" in causes
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("edit", "cause"),
         [
@@ -155,6 +164,7 @@ class TestCheck:
     def test_an_entry_that_was_changed_is_found(self, copy, edit, cause):
         assert any(cause in each for each in changed(copy, edit))
 
+    @pytest.mark.slow
     def test_an_answer_that_was_changed_is_found(self, copy):
         file = copy / "predictions" / "test.jsonl"
         rows = read_predictions(file)
@@ -162,6 +172,7 @@ class TestCheck:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         assert changed(copy, lambda data: None)
 
+    @pytest.mark.slow
     def test_without_predictions_they_are_unverified(self, copy):
         (copy / "predictions" / "validation.jsonl").unlink()
         assert "decisions" in check(RunFolder(RunRecord.load(copy))).unverified

@@ -15,6 +15,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.use.derive import against, derive
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 FULL = {"_target_": "peftlab.methods.selection.Full", "name": "merged"}
 
 
@@ -60,7 +62,6 @@ def test_it_answers_scores_exports_and_is_compared_as_its_parent(parent, peftlab
         assert peftlab(*command)[0] == 0, command
 
 
-@pytest.mark.slow
 def test_the_same_again_is_found_and_another_is_another(parent):
     one, again, other = merged(parent), merged(parent), merged(parent, 0.5)
     assert one.folder.path == again.folder.path != other.folder.path
@@ -68,7 +69,6 @@ def test_the_same_again_is_found_and_another_is_another(parent):
     assert merged(parent, root=Path("elsewhere")).folder.path.parts[0] == "elsewhere"
 
 
-@pytest.mark.slow
 def test_one_that_was_interrupted_is_computed_again(parent, monkeypatch):
     path = merged(parent).folder.path
     record = RunRecord.load(path)

@@ -19,6 +19,7 @@ def copy(finished) -> Path:
     return Path(shutil.copytree(finished.folder, "copy"))
 
 
+@pytest.mark.slow
 def test_one_run_against_its_start(peftlab, copy, finished):
     code, out, err = peftlab("diff", copy, "--examples", "12", "--html", "diff.html", "--json")
     assert code == 0, err
@@ -50,6 +51,7 @@ def other(run_once, capsys) -> RunRecord:
     return record
 
 
+@pytest.mark.slow
 def test_two_runs(peftlab, copy, other):
     code, out, err = peftlab("diff", copy, other.folder, "--examples", "0", "--json")
     assert code == 0, err

@@ -23,6 +23,8 @@ from peftlab.use.compression.slicing import cut
 from peftlab.use.derive import derive
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["budget.max_steps=3", "regularizer=[distil]"]
 
 
@@ -31,7 +33,6 @@ def teacher(finished):
     return load(finished.folder)
 
 
-@pytest.mark.slow
 def test_a_student_without_a_layer_comes_near_its_teacher(teacher):
     made = cut(teacher, drop_layers=1, examples=20)
     peft = {**made.peft, "learning_rate": 1e-2}  # fast, for the few steps of a test
@@ -141,7 +142,6 @@ def test_a_trained_run_is_distilled_at_its_own_learning_rate(teacher, monkeypatc
         distil(teacher, teacher)
 
 
-@pytest.mark.slow
 def test_a_student_of_another_tokenizer_learns_from_whole_texts_alone(
     on_texts, run_tiny, texts, language_model, finished
 ):
@@ -191,7 +191,6 @@ def test_a_run_of_another_task_is_none(on_texts, run_tiny):
         run_tiny(*SHORT, f"regularizer.distil.teacher={on_texts.folder}")
 
 
-@pytest.mark.slow
 def test_no_frozen_layer_is_skipped_where_hidden_states_are_compared(finished, run_tiny):
     """Cached activations are chosen by themselves for a head alone, and then the layers below give no states."""
     head = ["peft=head", *SHORT, f"regularizer.distil.teacher={finished.folder}", "regularizer.distil.hidden=0.1"]
@@ -205,7 +204,7 @@ def test_no_frozen_layer_is_skipped_where_hidden_states_are_compared(finished, r
 TASKS = ["multilabel", "regression", "choice", "joint", "relation", "qa", "causal_lm", "seq2seq"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_task_can_be_learnt_from_a_run(run_tiny, data_for, compose_config, language_model):
     """Its own run, whose answers a second one with another seed is to give."""
     from pydoc import locate

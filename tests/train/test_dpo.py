@@ -21,6 +21,8 @@ from peftlab.terminal.signals import Interrupted
 from peftlab.training.reference import Reference
 from peftlab.use.check import check
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def train(tiny_run, tiny_preferences, language_model):
@@ -116,7 +118,6 @@ def test_before_training_a_model_is_its_own_reference(train, quantize):
     assert record.score("test", "accuracy") == 0.5
 
 
-@pytest.mark.slow
 def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(train, users_callbacks):
     """Whether the values of the reference are still in the cache or computed again."""
     schedule = ["peft=lora", "budget.max_steps=6", "trainer.checkpoint_every=2", "callbacks=[]"]
@@ -133,7 +134,6 @@ def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(train, users_callb
     assert check(RunFolder(resumed)).causes == []
 
 
-@pytest.mark.slow
 def test_a_reference_that_does_not_fit_in_memory_is_computed_in_pieces(train, references, monkeypatch):
     train("peft=lora", "budget.max_steps=1", run_dir="whole")
     whole = dict(references)
@@ -152,7 +152,6 @@ def test_a_reference_that_does_not_fit_in_memory_is_computed_in_pieces(train, re
         torch.testing.assert_close(torch.from_numpy(values), torch.from_numpy(whole[split]))
 
 
-@pytest.mark.slow
 def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferences):
     train("peft=lora", "budget.max_steps=2", "optimizer.lr=1e-2")
     run = peftlab.load("run")
@@ -163,7 +162,6 @@ def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferen
     assert margin == pytest.approx(sum(each["chosen"] - each["rejected"] for each in rewards) / 5, abs=1e-4)
 
 
-@pytest.mark.slow
 def test_an_adapter_that_training_starts_from_is_the_reference(train):
     """A model that was tuned before is held to what it was then, also when the finished run is scored again."""
     train("peft=lora", "optimizer.lr=1e-2", "budget.max_steps=2", run_dir="before")

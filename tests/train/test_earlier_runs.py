@@ -21,6 +21,8 @@ from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["task=classification", "budget.max_steps=4", "optimizer.lr=1e-2"]
 OLD, NEW = "move hire report", "report nothing compare"
 """The labels of two sets of texts, which share one."""
@@ -227,7 +229,6 @@ def test_runs_go_on_from_each_other(method, after):
         after("fourth", *chosen, f"peft.previous={second.folder}", adapter=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["o_lora", "inflora"])
 def test_a_killed_run_beside_frozen_updates_goes_on_to_the_same_bits(method, after, monkeypatch):
     chosen = [f"peft={method}", "peft.r=4", "trainer.checkpoint_every=1"]

@@ -15,6 +15,8 @@ from lightning.pytorch.utilities import combined_loader
 
 from peftlab.storage import checkpoints, trees
 
+pytestmark = pytest.mark.slow
+
 
 def only_record() -> dict[str, Any]:
     """Return the record of the only run below ``runs/``."""
@@ -94,7 +96,6 @@ def test_a_signal_ends_an_evaluation(command, users_callbacks, hook):
     assert checkpoints.step_of(checkpoints.newest_whole(folder)) == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["while the workers are ended", "in a finalizer"])
 def test_a_signal_where_an_exception_would_do_harm_waits(command, monkeypatch, place):
     """Raised there, it was replaced by another error when Lightning ended the loop again, or dropped by Python."""
@@ -150,7 +151,6 @@ def test_neither_a_terminal_that_takes_nothing_nor_links_laid_meanwhile_end_a_ru
 # --- again -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_finished_run_in_run_dir_is_left_alone_or_replaced(command):
     assert command("run_dir=mine").code == 0
     before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
@@ -165,7 +165,6 @@ def test_a_finished_run_in_run_dir_is_left_alone_or_replaced(command):
     assert not Path("mine/left-over").exists()
 
 
-@pytest.mark.slow
 def test_the_same_run_is_made_again_beside_unless_it_is_to_be_skipped(command):
     assert command().code == 0
     (first,) = folders()
@@ -177,7 +176,6 @@ def test_the_same_run_is_made_again_beside_unless_it_is_to_be_skipped(command):
     assert folders() == [first, f"{first}-2", f"{first}-3"]
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_is_not_taken_for_a_finished_one(command, users_callbacks):
     signalled = users_callbacks("Signal", number=int(signal.SIGINT), hook="on_train_batch_start", step=1)
     assert command("run_dir=mine", *signalled).code == 130

@@ -28,6 +28,7 @@ def predictions(run, split="test"):
     return [json.loads(line) for line in (run.folder.predictions / f"{split}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_an_average_is_a_run_that_answers_as_the_mean_of_its_members(members):
     run = average(members, temperature=1.0)
     record = run.record
@@ -42,12 +43,14 @@ def test_an_average_is_a_run_that_answers_as_the_mean_of_its_members(members):
     assert average(members, temperature=1.0).folder.path == run.folder.path
 
 
+@pytest.mark.slow
 def test_what_was_fitted_once_is_found(members, monkeypatch):
     first = average(members)
     monkeypatch.setattr("peftlab.use.ensembles.averaging._fitted", None)
     assert average(members).folder.path == first.folder.path
 
 
+@pytest.mark.slow
 def test_an_average_of_one_is_its_member_bit_for_bit(members):
     for member in members:
         run = average([member], temperature=1.0)
@@ -56,6 +59,7 @@ def test_an_average_of_one_is_its_member_bit_for_bit(members):
         assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 def test_the_command_shows_members_gain_and_cost(members, peftlab):
     paths = [str(one.folder.path) for one in members]
     code, out, _ = peftlab("ensemble", *paths, "--weights", "validation", "--json")
@@ -135,6 +139,7 @@ def test_the_text_of_an_ensemble_is_one_of_its_members(finished_writer):
         list(run.stream("Hello"))
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_no_plain_model_and_is_not_trained(members):
     run = average(members[:2], temperature=1.0)
     with pytest.raises(UserError, match="--how soup"):

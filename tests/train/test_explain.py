@@ -25,6 +25,7 @@ def copy(finished) -> Path:
     return Path(shutil.copytree(finished.folder, "copy"))
 
 
+@pytest.mark.slow
 def test_a_text_and_its_page(peftlab, copy):
     options = ["--how", "ig,occlusion,attention,rollout", "--json", "--html", "why.html"]
     code, out, err = peftlab("explain", copy, TEXT, *options)
@@ -85,7 +86,7 @@ def test_faithfulness_is_kept_beside_the_record(peftlab, copy, finished):
     assert "explanation.json" not in str(check(RunFolder(RunRecord.load(copy))).causes)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_runs_of_other_seeds_are_explained_alike(peftlab, run_tiny, capsys):
     for seed in (1, 2):
         run_tiny(f"seed={seed}", f"run_dir=seeds/{seed}")
@@ -125,6 +126,7 @@ def test_what_cannot_be_explained(peftlab, finished, options, message):
     assert message in err
 
 
+@pytest.mark.slow
 def test_a_model_that_writes(peftlab, finished_writer):
     code, out, err = peftlab("explain", finished_writer.folder, "what is the capital", "--json")
     assert code == 0, err
@@ -154,7 +156,7 @@ def planted(count, seed):
     return "\n".join(rows) + "\n"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_planted_word_is_found_first(run_tiny):
     for seed, (name, count) in enumerate({"train": 400, "dev": 40, "test": 64}.items()):
         Path(f"{name}.csv").write_text(planted(count, seed))

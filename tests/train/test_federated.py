@@ -18,6 +18,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.use.check import check
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["data.labels=[LOC,ORG,PER]", "callbacks=[]", "model.dropout=0.2", "trainer.cache_activations=false"]
 
 
@@ -43,7 +45,6 @@ def test_one_client_in_one_round_is_a_central_training(run_tiny, federated):
     assert one.data["metrics"] == central.data["metrics"]
 
 
-@pytest.mark.slow
 def test_rounds_of_one_client_that_keeps_no_state_are_the_steps_of_a_central_training(run_tiny, federated):
     sgd = [
         "optimizer=sgd",
@@ -78,7 +79,7 @@ def test_the_record_says_who_has_learnt_what_in_which_round(federated):
     assert load(record.folder).predict(["Marie Curie moved to Rome"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fedprox_holds_clients_back_and_half_a_step_goes_half_the_way(federated):
     losses = {}
     for mu in (0, 100):
@@ -94,7 +95,6 @@ def test_fedprox_holds_clients_back_and_half_a_step_goes_half_the_way(federated)
         torch.testing.assert_close(tensor, (start[name] + whole[name]) / 2, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_one_client_alone_trains_on_its_own_examples(federated, run_tiny):
     alone = run_tiny(*LABELS, "federated=local", "federated.clients=3", "federated.only=1", "budget.max_steps=4")
     together = federated(rounds=1).extensions["federated"]["clients"]
@@ -109,7 +109,6 @@ def files(folder: str | Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
 def test_a_coordinator_that_dies_in_any_place_goes_on_bit_for_bit(federated, monkeypatch):
     """It has what clients have sent, and trains only the others again."""
     whole = federated("run_dir=whole", rounds=3)
@@ -162,7 +161,7 @@ def test_a_private_federation_promises_something_to_each_client(federated):
     assert load(record.folder).predict(["Marie Curie moved to Rome"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_private_federation_that_dies_goes_on_bit_for_bit(federated, monkeypatch):
     pytest.importorskip("opacus")
     whole = federated(*CLIENTS, "run_dir=whole", rounds=4)
@@ -211,7 +210,6 @@ def test_what_does_not_go_together_with_clients_is_refused(federated):
             federated(*overrides, *local)
 
 
-@pytest.mark.slow
 def test_processes_make_the_same_and_one_that_is_killed_in_each_round_loses_nothing(federated, monkeypatch):
     whole = federated("run_dir=whole", rounds=3)
     send, killed = Worker.send, set()

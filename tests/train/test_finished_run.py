@@ -54,6 +54,7 @@ class TestEvaluate:
         ]
         assert found.elsewhere == {}
 
+    @pytest.mark.slow
     def test_the_run_folder_is_left_alone_and_predictions_are_kept_elsewhere(self, finished, loaded):
         before = state(finished.folder)
         loaded.evaluate(out="kept")
@@ -62,6 +63,7 @@ class TestEvaluate:
             kept, own = Path("kept", f"{split}.jsonl"), finished.folder / "predictions" / f"{split}.jsonl"
             assert kept.read_bytes() == own.read_bytes()
 
+    @pytest.mark.slow
     def test_one_split(self, loaded):
         assert {score.split for score in loaded.evaluate(splits=["test"]).scores} == {"test"}
 
@@ -77,6 +79,7 @@ class TestEvaluate:
         assert [score.name for score in found.scores if not score.equal] == ["loss"]
         assert found.elsewhere.keys() == {"cpu"}
 
+    @pytest.mark.slow
     def test_it_computes_with_the_threads_of_the_run_and_gives_back_its_own(self, loaded, monkeypatch):
         seen = []
         monkeypatch.setattr(evaluate, "score", lambda *args: seen.append(torch.get_num_threads()) or {})
@@ -87,6 +90,7 @@ class TestEvaluate:
         assert seen == [recorded, recorded, 3, 3]
         assert torch.get_num_threads() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("path", ["data", "data/test.txt"])
     def test_new_data_is_scored_under_the_labels_of_the_run(self, loaded, finished, tiny_data, path):
         Path("data").mkdir()
@@ -97,11 +101,13 @@ class TestEvaluate:
         assert {score.name: score.value for score in found.scores} == recorded
         assert {score.recorded for score in found.scores} == {None}
 
+    @pytest.mark.slow
     def test_new_data_may_have_longer_sentences_than_the_model_positions(self, loaded):
         Path("new.txt").write_text("Paris B-LOC\n" * 300 + "\nRome B-LOC\n")
         loaded.evaluate("new.txt", out="kept")
         assert [len(found["predicted"]) for found in predictions(Path("kept"))] == [300, 1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -115,6 +121,7 @@ class TestEvaluate:
         with pytest.raises(DataError, match=message):
             loaded.evaluate("new.txt")
 
+    @pytest.mark.slow
     def test_new_data_that_cannot_be_meant(self, loaded, tiny_data):
         with pytest.raises(DataError, match="'nowhere': there is no such file or folder"):
             loaded.evaluate("nowhere")
@@ -124,6 +131,7 @@ class TestEvaluate:
         with pytest.raises(DataError, match="which file is the test split"):
             loaded.evaluate("empty")
 
+    @pytest.mark.slow
     def test_data_that_has_changed_since_is_not_passed_off_as_the_runs(self, run_tiny, tiny_data):
         shutil.copytree(tiny_data, "mine")
         run_tiny("data.path=mine", "budget.max_steps=1", "run_dir=run")
@@ -152,6 +160,7 @@ class TestPredict:
             assert entity.keys() == {"type", "start", "end", "text", "probability"}
             assert entity["text"] == text[entity["start"] : entity["end"]]
 
+    @pytest.mark.slow
     @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(st.text() | st.lists(st.sampled_from(["Paris", "Marie", "\u200b", "東京", ",", "\n"])).map(" ".join))
@@ -201,6 +210,7 @@ class TestExport:
         found = pipeline("token-classification", model="out/plain", aggregation_strategy="first")("Curie saw Paris")
         assert all({"entity_group", "score", "word"} <= entity.keys() for entity in found)
 
+    @pytest.mark.slow
     def test_the_folder(self, finished, loaded, tiny_model):
         loaded.export("plain")
         names = {path.name for path in Path("plain").iterdir()}
@@ -225,17 +235,20 @@ class TestExport:
         with pytest.raises(UserError, match="'there' is there already and not empty"):
             loaded.export("there")
 
+    @pytest.mark.slow
     def test_an_empty_folder_will_do(self, loaded):
         Path("empty").mkdir()
         loaded.export("empty")
         assert Path("empty/README.md").is_file()
 
+    @pytest.mark.slow
     def test_scores_that_the_run_does_not_have_are_not_put_on_the_card(self, copied):
         edit(copied, lambda r: next(m for m in r["metrics"] if m["name"] == "entity_f1").update(value=0.99))
         with pytest.raises(UserError, match=r"validation entity_f1 does not follow .*peftlab reproduce copy"):
             load(copied).export("plain")
         assert {path.name for path in Path().iterdir()} == {"copy", "cache"}
 
+    @pytest.mark.slow
     def test_nor_are_those_that_nothing_shows_any_more(self, copied, caplog):
         shutil.rmtree(copied / "predictions")
         load(copied).export("plain")
@@ -245,6 +258,7 @@ class TestExport:
         assert "| entity_f1 |" not in card
         assert "the model card has no scores" in caplog.text
 
+    @pytest.mark.slow
     def test_a_model_that_computes_something_else_is_not_exported(self, run_tiny, monkeypatch):
         def spoilt(method, model):
             model.classifier.bias.data += 0.1
@@ -314,6 +328,7 @@ class TestWhatIsLoaded:
         with pytest.raises(UserError, match=r"the labels in config.yaml is not those that the adapter has"):
             load("copy")
 
+    @pytest.mark.slow
     def test_what_decides_nothing_may_be_changed(self, copied, loaded):
         put(copied / "config.yaml", "\ntrainer:\n", "\n# mine\ntrainer:\n")
         put(copied / "config.yaml", "log_every: 1\n", "log_every: 7\n")
@@ -337,6 +352,7 @@ class TestLoad:
         with pytest.raises(UserError, match="the run left no model: its status is 'interrupted'"):
             load("copy")
 
+    @pytest.mark.slow
     def test_another_model_in_the_same_folder_is_not_taken_for_it(self, run_tiny, tiny_model):
         shutil.copytree(tiny_model, "model")
         run_tiny("model.path=model", "budget.max_steps=1", "run_dir=run")
@@ -345,6 +361,7 @@ class TestLoad:
         with pytest.raises(SourceError, match="is no longer the model that run was trained on"):
             load("run")
 
+    @pytest.mark.slow
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_run_from_a_gpu_is_used_on_the_cpu(self, finished, loaded, capsys):
         shutil.copytree(finished.folder, "copy")

@@ -118,6 +118,7 @@ def test_after_a_step_that_is_left_out_the_run_goes_on_unchanged(command, spoil)
     assert check(RunFolder(RunRecord.load(best.parents[1]))).causes == []
 
 
+@pytest.mark.slow
 def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
     """Every step is bad, until the run gives up: weights and optimiser are as new."""
     spoil(*(f"train:{n}" for n in range(48)))
@@ -258,7 +259,7 @@ class Memory(TorchDispatchMode):
         return output
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_pieces_find_the_room_that_a_whole_batch_has_taken(run_tiny, monkeypatch):
     """Nothing holds on to the activations of a pass that has been given up, be it the first one of all."""
     fit = one_run.fit
@@ -305,6 +306,7 @@ def test_an_evaluation_in_pieces_finds_the_same(run_tiny, small_memory):
         assert found["value"] == pytest.approx(expected["value"], rel=1e-5), expected["name"]
 
 
+@pytest.mark.slow
 def test_out_of_memory_can_end_the_run(run_tiny, small_memory):
     with pytest.raises(OutOfMemoryError, match=r"training on 8 examples .* trainer\.accumulate=2"):
         run_tiny("trainer.on_out_of_memory=stop", "run_dir=stopped", *small_memory("backward"))
@@ -337,6 +339,7 @@ def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_one_before(command, monk
     assert [file.name for file in best.parent.iterdir()] == ["best.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_before_the_run_leaves_nothing(command, full_for_the_record):
     full_for_the_record(lambda text: True)
     ended = command("run_dir=mine")
@@ -345,6 +348,7 @@ def test_a_disk_that_is_full_before_the_run_leaves_nothing(command, full_for_the
     assert not Path("mine").exists()
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_be_written_at_the_end_is_told(command, full_for_the_record, users_callbacks):
     full_for_the_record(lambda text: '"ended_at": null' not in text)
     ended = command(*users_callbacks("Fail", step=2))

@@ -64,6 +64,7 @@ def test_a_run_and_how_it_is_used(train, tiny_pictures, capsys):
             served.read("m", refused)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_ends_it_before_it_begins(train, tiny_pictures, tmp_path):
     shutil.copytree(tiny_pictures, tmp_path / "broken")
     for n in range(3):
@@ -74,6 +75,7 @@ def test_what_cannot_be_read_ends_it_before_it_begins(train, tiny_pictures, tmp_
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_what_does_not_go_with_pictures(train):
     for overrides, message in (
         (["augment=[mask]"], "does not say which words"),
@@ -134,7 +136,7 @@ def test_every_family_is_exported_as_it_has_seen_pictures(train, tiny_pictures):
         assert recipe_of(processor.to_dict()).edge == recipe_of(run.processor.transform.to_dict(), 24).edge
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_regulariser_trains_on_pictures_or_says_why_not(train):
     of_runs = {"distil", "lwf", "ewc", "der"}
     of_words = {"group_dro", "reweight", "rdrop"}

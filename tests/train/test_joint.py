@@ -13,6 +13,8 @@ from transformers import AutoTokenizer
 import peftlab
 from peftlab.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def train(tiny_run, tiny_utterances):
@@ -47,7 +49,6 @@ def test_a_run(train):
     assert "its intent is the label with the highest logit" in Path("exported/README.md").read_text()
 
 
-@pytest.mark.slow
 def test_parallel_files_give_the_same_run(train, tiny_utterances, tmp_path):
     for name in ("train", "dev", "test"):
         rows = [json.loads(line) for line in (tiny_utterances / f"{name}.jsonl").read_text().splitlines()]

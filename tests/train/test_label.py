@@ -34,6 +34,7 @@ def words_of(unlabelled):
     return {label: {"any": words} for label, words in own.items() if words}
 
 
+@pytest.mark.slow
 def test_from_rules_to_a_run(peftlab, command, tiny_run, tiny_texts, unlabelled):
     rules = words_of(unlabelled)
     assert len(rules) > 1, unlabelled

@@ -69,12 +69,14 @@ def test_what_is_logged_while_training(tracked):
     assert all(row["train/grad_norm"] > 0 for row in rows)
 
 
+@pytest.mark.exhaustive
 def test_what_may_be_watched_is_what_is_logged(tracked):
     _, folder = tracked
     columns = {column for row in rows_of(folder) for column in row if column.startswith(("train/", "validation/"))}
     assert columns - {"train/lr", "train/head_lr"} == set(tuner_of(load(folder)).logged())
 
 
+@pytest.mark.slow
 def test_wandb_holds_every_row_the_tables_and_the_artifact(tracked, read_wandb):
     record, folder = tracked
     (found,) = read_wandb(folder)
@@ -201,6 +203,7 @@ def test_a_callback_may_log_to_the_wandb_run(command, users_callbacks, read_wand
     assert [row["mine"] for row in found.rows if "mine" in row] == [42]
 
 
+@pytest.mark.slow
 def test_a_failed_run_ends_its_wandb_run_as_failed(command, users_callbacks, read_wandb, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(ArithmeticError):
@@ -215,6 +218,7 @@ def test_a_failed_run_ends_its_wandb_run_as_failed(command, users_callbacks, rea
     assert found.records["exit"][0].exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_logger_that_fails_is_told_once_and_borne(command, monkeypatch):
     from peftlab.loggers.wandb import Wandb
 
@@ -228,6 +232,7 @@ def test_a_logger_that_fails_is_told_once_and_borne(command, monkeypatch):
     assert (event["logger"], event["reason"]) == ("wandb", "OSError: no room, password=****")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
 def test_a_package_that_is_missing_is_told_before_the_run(compose_config, tiny_overrides, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
@@ -254,6 +259,7 @@ class Careless(Callback):
 '''
 
 
+@pytest.mark.slow
 def test_no_secret_reaches_a_file(command, tmp_path_factory, monkeypatch, read_wandb):
     package = tmp_path_factory.mktemp("package")
     secrets = iter(SECRETS)

@@ -14,6 +14,8 @@ from peftlab.personal_data.masker import Masker
 from peftlab.runs.record import RunRecord
 from peftlab.serving.models.models import Models
 
+pytestmark = pytest.mark.slow
+
 MAIL, PHONE = "bob.roe@acme.org", "+49 30 901820"
 KEY = "k" * 32
 
@@ -68,7 +70,6 @@ def test_a_run_keeps_nothing(run):
     assert (answer["text"], answer["masked"]) == ("Mail [EMAIL] from [IP]", {"email": 1, "ip": 1})
 
 
-@pytest.mark.slow
 def test_surrogates_belong_to_their_key(run):
     for name in ("a", "b"):
         Path(name).write_text(KEY.replace("k", name))

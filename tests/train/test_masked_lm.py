@@ -13,6 +13,8 @@ import peftlab
 from peftlab.data.module import DataModule
 from peftlab.errors import ConfigError, UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def texts(tiny_texts, tmp_path):
@@ -101,7 +103,6 @@ def test_activations_are_not_kept_of_inputs_that_change(train):
         train("peft=head", "trainer.cache_activations=true")
 
 
-@pytest.mark.slow
 def test_the_masks_are_the_same_whatever_divides_or_interrupts_the_training(train, monkeypatch):
     """Loading processes, and a stop in mid-epoch, change no bit of the trail."""
     options = ["peft=lora", "budget.max_steps=10", "trainer.checkpoint_every=1"]

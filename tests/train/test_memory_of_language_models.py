@@ -9,6 +9,8 @@ import pytest
 import peftlab
 from peftlab.training import preflight
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def train(tiny_run, language_model, tmp_path):
@@ -26,7 +28,6 @@ def train(tiny_run, language_model, tmp_path):
     return make
 
 
-@pytest.mark.slow
 def test_the_same_steps_in_pieces_and_with_checkpoints(train, small_memory, capsys, monkeypatch):
     whole = train("whole")
     before = train("before", "budget.max_steps=1", "optimizer.lr=1e-9")

@@ -21,6 +21,8 @@ from peftlab.use.ensembles.swag import Drawing, draws, read_moments
 from peftlab.use.ensembles.weights import merged_weights
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 METHODS = ["lora", "pissa", "bitfit", "full"]
 
 
@@ -56,7 +58,7 @@ def test_one_soup_of_several_methods_is_the_mean_of_their_merged_weights(runs):
     assert merge_runs(list(runs.values()), "soup").folder.path == soup.folder.path
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
     a, b, c = (runs[name] for name in ("lora", "bitfit", "full"))
     both = merge_runs([a, b], "soup")
@@ -95,7 +97,7 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
     assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
 
 
-@pytest.mark.slow
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.parametrize(
     ("kind", "task", "data"),
     [
@@ -122,7 +124,7 @@ def test_language_models_keep_their_tied_weights(kind, task, data, run_tiny, lan
     assert greedy.score("validation", greedy.data["greedy_soup"]["metric"]) is not None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_was_quantised_is_merged_in_full_precision(run_once):
     pytest.importorskip("bitsandbytes")
     runs = [
@@ -188,7 +190,7 @@ class TestSwag:
         assert int(moments["snapshots"]) == 6
         assert {len(tensor) for name, tensor in moments.items() if name.startswith("deviations.")} == {4}
 
-    @pytest.mark.slow
+    @pytest.mark.exhaustive
     def test_a_resumed_training_ends_with_the_same_moments(self, run_tiny, signalled_at, with_moments):
         overrides = (*self.TRAINED, "trainer.checkpoint_every=5")
         signalled_at(21)
@@ -205,7 +207,6 @@ class TestSwag:
         with pytest.raises(UserError, match="draws models around one run, and these are 2"):
             merge_runs(lora, "swag")
 
-    @pytest.mark.slow
     def test_models_drawn_around_a_run_are_averaged(self, with_moments):
         run = load(with_moments.folder)
         mean, again = (merge_runs([run], "swag", {"samples": 2, "scale": 0}) for _ in range(2))

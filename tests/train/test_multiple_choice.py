@@ -10,6 +10,8 @@ import pytest
 import peftlab
 from peftlab.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
+
 QUESTION = {"context": "maria moved from paris to rome .", "question": "which?", "choices": ["move", "hire", "report"]}
 
 
@@ -45,7 +47,6 @@ def test_a_run(train):
     assert run.robustness(["typo"], limit=8).outcomes
 
 
-@pytest.mark.slow
 def test_what_is_fast_and_what_is_exported_gives_the_same(train):
     """Frozen activations, and shapes of a few sizes, change the scores by no more than rounding."""
     given = ["peft=head", "model.dropout=0", "model.attention_dropout=0"]

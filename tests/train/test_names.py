@@ -14,6 +14,7 @@ def copy(finished) -> Path:
     return Path(shutil.copytree(finished.folder, "copy"))
 
 
+@pytest.mark.slow
 def test_names_in_the_sentences_of_the_package_and_of_the_run(peftlab, copy):
     few = ["--groups", "names", "--places", "us,cn", "--names", "3"]
     code, out, _ = peftlab("fairness", copy, *few, "--json")

@@ -47,6 +47,7 @@ def copy(scoped) -> Path:
     return Path(shutil.copytree(scoped.folder, "run"))
 
 
+@pytest.mark.slow
 def test_what_is_out_of_scope_is_never_a_class_and_is_tested_apart(scoped):
     section = scoped.data["out_of_scope"]
     (held_out,) = section["held_out"]
@@ -70,6 +71,7 @@ def test_what_is_out_of_scope_is_never_a_class_and_is_tested_apart(scoped):
     assert section["cheapest"]["test"]["cost"] >= 0
 
 
+@pytest.mark.slow
 def test_a_loaded_run_says_of_each_answer_whether_it_is_in_scope(scoped):
     run = package.load(scoped.folder)
     rows = read_predictions(scoped.folder / "predictions" / "out_of_scope.jsonl")
@@ -83,6 +85,7 @@ def test_a_loaded_run_says_of_each_answer_whether_it_is_in_scope(scoped):
             assert answer["action"] == "escalated"
 
 
+@pytest.mark.slow
 def test_stored_answers_stand_in_for_what_is_out_of_scope(scoped, peftlab, tmp_path):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "zebra.md").write_text("A zebra is an animal.", encoding="utf-8")
@@ -110,6 +113,7 @@ def test_stored_answers_stand_in_for_what_is_out_of_scope(scoped, peftlab, tmp_p
     assert peftlab("predict", scoped.folder, "one", "--retriever", "bm25")[0] == 2
 
 
+@pytest.mark.slow
 def test_evaluating_again_says_the_same_of_the_scope(scoped, tiny_texts, peftlab):
     run = package.load(scoped.folder)
     evaluation = run.evaluate()
@@ -132,6 +136,7 @@ def causes(folder: Path, seal) -> list[str]:
     return [cause.what for cause in check(RunFolder(RunRecord.load(folder))).causes]
 
 
+@pytest.mark.slow
 def test_the_check_of_a_run_finds_what_does_not_follow(copy):
     assert causes(copy, lambda data: None) == []
     better = causes(copy, lambda data: data["out_of_scope"]["test"].update(accuracy=1.0))
@@ -144,6 +149,7 @@ def test_the_check_of_a_run_finds_what_does_not_follow(copy):
         package.load(copy)
 
 
+@pytest.mark.slow
 def test_a_label_of_the_data_may_stand_for_what_is_out_of_scope(run_tiny, tiny_texts):
     label = (tiny_texts / "train.csv").read_text().splitlines()[1].rpartition(",")[2]
     overrides = ["task=classification", "data=csv", f"data.path={tiny_texts}", *LEARNING, "run_dir=run"]
@@ -182,6 +188,7 @@ def test_what_does_not_go_together_is_refused(run_tiny, tiny_texts, overrides, m
     assert issubclass(ConfigError, UserError)
 
 
+@pytest.mark.slow
 def test_a_server_answers_as_predict_does(scoped, peftlab, tmp_path):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "zebra.md").write_text("A zebra is an animal.", encoding="utf-8")
@@ -197,6 +204,7 @@ def test_a_server_answers_as_predict_does(scoped, peftlab, tmp_path):
         assert answer["labels"] == expected["labels"]
 
 
+@pytest.mark.slow
 def test_a_report_has_a_table_of_texts_out_of_scope_the_sets_and_a_figure(scoped):
     groups = [SimpleNamespace(name="lora", runs=[Run(scoped, "here")])]
     made = section_of(SimpleNamespace(comparison=SimpleNamespace(name="texts", groups=groups)))
@@ -209,6 +217,7 @@ def test_a_report_has_a_table_of_texts_out_of_scope_the_sets_and_a_figure(scoped
     assert section_of(SimpleNamespace(comparison=SimpleNamespace(name="texts", groups=groups))) is None
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",

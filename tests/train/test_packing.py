@@ -18,6 +18,8 @@ from peftlab.one_run import run
 from peftlab.packing.pack import Pack, Seat
 from peftlab.runs.record import RunRecord
 
+pytestmark = pytest.mark.slow
+
 Configured = Callable[..., DictConfig]
 
 
@@ -49,7 +51,6 @@ def trail(record: Any) -> list[Any]:
     return [(point["step"], point["loss"], point["hashes"]) for point in points]
 
 
-@pytest.mark.slow
 def test_runs_that_take_turns_have_the_bits_of_runs_alone(configured, tmp_path):
     runs = [["seed=1"], ["seed=2", "peft=prefix_tuning", "optimizer.lr=1e-2", "budget.max_steps=6"], ["peft.r=3000000"]]
     solo = [alone(configured(*each, f"run_dir={tmp_path / 'alone' / str(n)}")) for n, each in enumerate(runs[:2])]
@@ -70,7 +71,6 @@ def test_runs_that_take_turns_have_the_bits_of_runs_alone(configured, tmp_path):
     assert seats[0].turns.context.handlers is not seats[1].turns.context.handlers
 
 
-@pytest.mark.slow
 def test_steps_that_are_computed_together_are_those_of_runs_alone_up_to_rounding(configured, tmp_path):
     runs = [
         ["seed=1", "optimizer.lr=1e-2"],

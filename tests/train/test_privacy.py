@@ -32,6 +32,7 @@ def private(run_tiny, tmp_path_factory):
     return run_tiny(*PRIVATE, f"run_dir={tmp_path_factory.mktemp('private') / 'run'}")
 
 
+@pytest.mark.slow
 def test_the_record_states_the_guarantee_and_how_it_was_reached(private):
     section = private.data["privacy"]
     assert 7.9 < section["epsilon"] <= 8
@@ -48,10 +49,12 @@ def test_the_record_states_the_guarantee_and_how_it_was_reached(private):
     assert config["privacy"]["noise_multiplier"] == section["noise_multiplier"]
 
 
+@pytest.mark.slow
 def test_the_run_check_finds_nothing_wrong(private):
     assert check(RunFolder(private)).causes == []
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_bits(run_tiny, users_callbacks, private):
     signalled = users_callbacks("Signal", number=int(signal.SIGTERM), hook="on_train_batch_end", step=7)
     signalled = [override.replace("callbacks.users", "callbacks.progress") for override in signalled]
@@ -63,6 +66,7 @@ def test_a_resumed_run_ends_with_the_same_bits(run_tiny, users_callbacks, privat
     assert resumed.data["privacy"] == private.data["privacy"]
 
 
+@pytest.mark.exhaustive
 def test_divided_steps_are_the_same_steps(run_tiny, monkeypatch):
     plain = [*PRIVATE, "model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0"]
     whole = run_tiny(*plain, "run_dir=whole")
@@ -73,6 +77,7 @@ def test_divided_steps_are_the_same_steps(run_tiny, monkeypatch):
     assert divided.data["privacy"]["clipped"] == whole.data["privacy"]["clipped"]
 
 
+@pytest.mark.exhaustive
 def test_groups_terms_of_regularisers_and_empty_steps(run_tiny, tiny_texts, tmp_path):
     """Five groups, of which more than a third of all steps have none."""
     for file in tiny_texts.glob("*.csv"):
@@ -109,6 +114,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_what_spends_privacy_uncounted_is_refused(compose_config, tiny_overrides):
     for override, reason in REFUSED.items():
         composed = compose_config(*tiny_overrides, *PRIVATE[:-1], override)
@@ -117,6 +123,7 @@ def test_what_spends_privacy_uncounted_is_refused(compose_config, tiny_overrides
         assert reason in str(refused.value), override
 
 
+@pytest.mark.slow
 def test_the_key_decides_noise_and_batches_and_stays_out_of_the_record(compose_config, tiny_overrides, tmp_path):
     key = tmp_path / "key"
     key.write_bytes(bytes(range(32)))
@@ -130,6 +137,7 @@ def test_the_key_decides_noise_and_batches_and_stays_out_of_the_record(compose_c
         prepare(compose_config(*tiny_overrides, *PRIVATE, f"privacy.key_file={key}"))
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_seed_share_neither_noise_nor_batches(compose_config, tiny_overrides):
     one, other = (prepare(compose_config(*tiny_overrides, *PRIVATE, f"optimizer.lr={lr}")) for lr in (0.01, 0.02))
     assert one.spec.seed == other.spec.seed

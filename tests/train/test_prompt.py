@@ -17,6 +17,8 @@ from peftlab.runs.label_budget import label_budget_of
 from peftlab.use.check import check
 from peftlab.use.reproduce import reproduce
 
+pytestmark = pytest.mark.slow
+
 WORDS = "{compare: a, hire: b, move: c, nothing: d, report: e}"
 ONE_ROW = [r'task.template="{text} :{answer}"', f"task.label_words={WORDS}"]
 
@@ -74,7 +76,6 @@ def test_a_run_that_trains_words_of_several_tokens(train):
     assert {name.rpartition("verbalizer.")[2] for name in names} == {"shift", "vectors.weight"}
 
 
-@pytest.mark.slow
 def test_shots_are_those_of_a_classification_and_nested(train):
     few, ids = {}, {}
     for task in ("prompt", "classification"):
@@ -90,7 +91,6 @@ def test_shots_are_those_of_a_classification_and_nested(train):
     assert few["prompt", 1] == 5
 
 
-@pytest.mark.slow
 def test_validation_labels_are_labels(train):
     record = train(*ONE_ROW, "budget.max_steps=2", "budget.per_class=1", "budget.validation_per_class=1")
     assert record.data["data"]["splits"]["validation"]["rows"] == 5
@@ -107,7 +107,6 @@ def test_validation_labels_are_labels(train):
         train("peft=head", "task.calibration=batch", run_dir="other")
 
 
-@pytest.mark.slow
 def test_a_template_is_chosen_once_and_kept(train):
     several = r'task.template=["{text} :{answer}","{text} is {answer}"]'
     record = train(several, "task.choose=mdl", "budget=zero_shot", "peft=lora", "task.calibration=domain")

@@ -10,6 +10,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.storage import checkpoints
 from peftlab.terminal.signals import Pruned
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["budget.max_steps=24", "budget.validate_every=0.5", "trainer.checkpoint_every=1000", "model.dropout=0.1"]
 OPTIONS += ["callbacks=[]"]
 
@@ -50,7 +52,6 @@ def bits(folder: str) -> list[bytes]:
     return [Path(folder, name).read_bytes() for name in names]
 
 
-@pytest.mark.slow
 def test_a_pruned_run_says_so_keeps_a_checkpoint_and_goes_on_to_the_same_bits(watched):
     _, whole = watched("whole", at=None)
     record, watcher = watched("run", at=2)
@@ -74,7 +75,6 @@ def test_a_validation_is_told_with_the_score_of_the_record(watched):
     assert watcher.told[-1][0] == 24
 
 
-@pytest.mark.slow
 def test_at_its_end_a_run_is_not_pruned_any_more(watched):
     _, whole = watched("whole", at=None)
     record, _ = watched("run", at=len(whole.told))

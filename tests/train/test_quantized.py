@@ -48,6 +48,7 @@ def test_it_is_evaluated_and_reproduced_to_the_last_digit(run, record):
     assert reproduce(record.folder).verdict == "identical"
 
 
+@pytest.mark.slow
 def test_it_is_exported_with_the_weights_that_it_was_scored_with(run, tiny_model):
     exported = run.export("plain")
     assert exported.largest_difference < MERGE_TOLERANCE
@@ -56,6 +57,7 @@ def test_it_is_exported_with_the_weights_that_it_was_scored_with(run, tiny_model
     torch.testing.assert_close(logits_of(plain, "plain"), logits_of(run.model, "plain"), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_library_loads_its_adapter_on_a_model_that_it_quantises(run, record, tiny_model):
     """The bits of the weights are the same, so that the outputs are too."""
     options = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", llm_int8_skip_modules=["classifier"])
@@ -67,6 +69,7 @@ def test_the_library_loads_its_adapter_on_a_model_that_it_quantises(run, record,
     torch.testing.assert_close(logits_of(theirs, tiny_model), logits_of(run.model, tiny_model), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_its_adapter_goes_on_from_plain_weights(record, run_tiny):
     again = run_tiny("peft=lora", f"adapter={record.folder / 'adapter'}", "budget.max_steps=1", "run_dir=again")
     assert again.data["status"] == "completed"

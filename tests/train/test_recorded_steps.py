@@ -36,6 +36,8 @@ def recorded(monkeypatch, asked_of_recordings):
     return begin
 
 
+@pytest.mark.one_in(4, "exhaustive")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

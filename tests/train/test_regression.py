@@ -36,6 +36,7 @@ def test_it_learns_and_its_scale_is_that_of_the_training_split(finished_numbers)
     assert 0.5 < task["mean"] < 8.5
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_says_so(run_tiny, numbers):
     """A validation without a score comes before the step that finds the weights not finite, and ends nothing."""
     diverging = ["optimizer.lr=1e30", "peft=full", "budget.max_steps=4", "budget.validate_every=0.17"]
@@ -43,6 +44,7 @@ def test_a_run_that_diverges_says_so(run_tiny, numbers):
         run_tiny(*numbers, *diverging, "callbacks=[early_stopping]")
 
 
+@pytest.mark.slow
 def test_the_record_agrees_with_the_predictions(finished_numbers):
     scorer = load(finished_numbers.folder).parts.task.scorer
     rows = read_predictions(finished_numbers.folder / "predictions" / "test.jsonl")
@@ -52,6 +54,7 @@ def test_the_record_agrees_with_the_predictions(finished_numbers):
     assert check(RunFolder(finished_numbers)).causes == []
 
 
+@pytest.mark.slow
 def test_it_is_scored_again_and_answers(finished_numbers):
     run = load(finished_numbers.folder)
     assert run.evaluate().equal
@@ -60,6 +63,7 @@ def test_it_is_scored_again_and_answers(finished_numbers):
     assert [one["predicted"] for one in answers] == pytest.approx([row["predicted"] for row in rows], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_exported_model_gives_standardised_numbers(finished_numbers, tmp_path):
     run = load(finished_numbers.folder)
     run.export(tmp_path / "exported")
@@ -77,6 +81,7 @@ def test_what_needs_labels_says_so(finished_numbers):
         label_errors_of(finished_numbers.folder)
 
 
+@pytest.mark.slow
 def test_a_constant_is_never_the_best(run_tiny, numbers):
     """On a scale so small, all predictions are equal, and nothing correlates with them; a loss can still select."""
     flat = [*numbers, "budget.max_steps=2", "task.sd=1e-9", "optimizer.lr=1e-9"]
@@ -88,6 +93,7 @@ def test_a_constant_is_never_the_best(run_tiny, numbers):
     assert check(RunFolder(record)).causes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["focal", "confidence_penalty"])
 def test_what_reshapes_distributions_is_refused_before_anything_is_written(run_tiny, numbers, name):
     with pytest.raises(ConfigError, match=f"regularizer.{name}: .* task=regression has none"):

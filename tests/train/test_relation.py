@@ -10,6 +10,8 @@ from transformers import AutoModelForSequenceClassification
 from peftlab.errors import ConfigError, UserError
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=150", "model.dropout=0"]
 
 
@@ -38,7 +40,6 @@ def test_rows_that_are_read_at_their_entities_are_not_mixed(run_relations):
             run_relations(f"model.pooling={pooling}", "regularizer=[mixup]")
 
 
-@pytest.mark.slow
 def test_what_reads_the_first_token_is_exported(run_relations):
     record = run_relations("peft=full", "model.pooling=cls", "budget.max_steps=6")
     exported = load(record.folder).export("exported")
@@ -48,14 +49,13 @@ def test_what_reads_the_first_token_is_exported(run_relations):
     assert f"`{mark}` before and `{mark}` after the first argument of the relation (e1), `{other}` before" in card
 
 
-@pytest.mark.slow
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.parametrize("peft", ["prompt_tuning", "prefix_tuning", "houlsby", "ia3", "adalora", "bitfit", "full"])
 def test_methods_of_every_kind_are_saved_with_the_layer_of_the_entities(run_relations, peft):
     record = run_relations(f"peft={peft}", "model.pooling=entity_mean", "trainer.accumulate=2", "budget.max_steps=6")
     assert load(record.folder).evaluate().equal
 
 
-@pytest.mark.slow
 def test_frozen_layers_are_cached_and_shapes_may_be_static(run_relations):
     options = ["peft=head", "model.pooling=entity_mean", "model.dropout=0", "model.attention_dropout=0", "seed=3"]
     options += ["budget.max_steps=12"]

@@ -102,6 +102,7 @@ class TestReproduce:
             "reproduction.json"
         }
 
+    @pytest.mark.slow
     def test_verdicts_are_kept_the_newest_last(self, copy):
         reproduce(copy, check_only=True)
         change(copy, lambda record: record.update(status="interrupted"))
@@ -147,6 +148,7 @@ class TestCheck:
             "metrics.csv",
         }
 
+    @pytest.mark.slow
     def test_a_file_that_is_gone_is_told(self, copy):
         shutil.rmtree(copy / "checkpoints")
         shutil.rmtree(copy / "predictions")
@@ -156,6 +158,7 @@ class TestCheck:
         verdict = judge(RunFolder(RunRecord.load(copy)), Findings(causes, []), None)
         assert (verdict.verdict, verdict.reproduced) == ("incomplete", False)
 
+    @pytest.mark.slow
     @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize(
         ("edit", "what"),
@@ -177,11 +180,13 @@ class TestCheck:
         (cause,) = [cause for cause in check(change(copy, edit)).causes if cause.kind == "edited"]
         assert cause.what.startswith(f"record.json: {what}")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("text", ['{"id": ', "[]\n", '{"id": "test:0"}\n'])
     def test_predictions_that_cannot_be_scored(self, copy, text):
         (cause,) = check(rewrite(copy, "predictions/test.jsonl", text)).causes
         assert (cause.kind, cause.what) == ("edited", "predictions/test.jsonl")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("edit", "kind"),
         [
@@ -202,6 +207,7 @@ class TestCheck:
         (cause,) = check(RunFolder(RunRecord.load(copy))).causes
         assert (cause.kind, cause.now) == ("data", "it is gone")
 
+    @pytest.mark.slow
     def test_packages_by_name(self, copy):
         text = (copy / "packages.txt").read_text()
         rewrite(copy, "packages.txt", text.replace("\ntorch==", "\ntorch==1."))
@@ -210,6 +216,7 @@ class TestCheck:
         (cause,) = check(folder).causes
         assert (cause.kind, cause.what, cause.then) == ("packages", "torch", f"1.{cause.now}")
 
+    @pytest.mark.slow
     def test_a_key_of_the_configuration_by_name(self, run_tiny, tiny_overrides):
         """Where the overrides in the record give the configuration of its identity, they tell what has been changed."""
         from peftlab.python_api import run
@@ -268,6 +275,7 @@ class TestVerdict:
         assert [event for event in record.data["history"] if event["event"] == "out of memory"]
         assert (verdict.verdict, verdict.causes) == ("identical", [])
 
+    @pytest.mark.slow
     def test_the_runs_beside_it_that_differ_in_the_seed_alone_say_what_is_near(self, copy, finished):
         other_course(copy)
         for seed in (0, 1, 2, 3):  # of 0 there is another one: it says nothing of other seeds
@@ -364,5 +372,6 @@ class TestPredictionsOfAnOlderVersion:
         (copy / "predictions" / "test.jsonl").unlink()
         assert "predictions/test.jsonl" in {cause.what for cause in judge(folder, NOTHING, finished).causes}
 
+    @pytest.mark.slow
     def test_they_are_scored(self, copy):
         assert check(as_before(copy)).causes == []

@@ -86,6 +86,7 @@ def test_recordings_are_changed_alike(same_when_interrupted, data_for, language_
     same_when_interrupted(*own, "data.batch_size=2", "trainer.accumulate=2", at={7: "on_train_batch_start"})
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "own",
@@ -101,6 +102,8 @@ def test_what_recommends_goes_on_with_its_items(same_when_interrupted, tiny_inte
     same_when_interrupted(*own[:1], *data, *own[1:], at={2: "on_train_batch_start", 7: "on_train_batch_end"})
 
 
+@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "at"),
     [
@@ -201,6 +204,7 @@ def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_n
     assert turned == [2]  # one step of the second epoch
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_as_many_threads_as_before(run_tiny, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -221,6 +225,7 @@ def test_it_goes_on_with_as_many_threads_as_before(run_tiny, monkeypatch):
     assert asked == [None, 3]
 
 
+@pytest.mark.slow
 def test_the_command_resume(run_tiny, users_callbacks, capsys):
     signalled = users_callbacks("Signal", number=int(signal.SIGUSR1), hook="on_train_batch_start", step=4)
     with pytest.raises(Interrupted):
@@ -318,6 +323,7 @@ def test_without_the_best_checkpoint_so_far_it_begins_anew(run_tiny, monkeypatch
     assert found.data["selection"] == whole.data["selection"]
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_changes_while_training_goes_on_is_not_scored(run_tiny, monkeypatch):
     monkeypatch.setattr(Checkpointing, "on_train_end", lambda *_: save_file({}, "run/checkpoints/best.safetensors"))
     with pytest.raises(DamagedError, match="is not what was written there"):

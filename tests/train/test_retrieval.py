@@ -30,6 +30,7 @@ def train(run_tiny, tiny_interactions):
     return make
 
 
+@pytest.mark.slow
 def test_towers_over_histories_learn_what_follows(train, capsys, tmp_path):
     record = train("task.user=history", "peft=head", *OPTIONS)
     assert record.score("test", "mrr") > 0.4  # by chance 0.22
@@ -85,6 +86,7 @@ def test_without_training_the_pretrained_encoder_ranks(train):
     assert peftlab.load("run").evaluate().equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -99,6 +101,7 @@ def test_what_cannot_act_is_refused(train, overrides, message):
         train(*overrides)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_test_is_not_compared_and_reads_no_words_that_could_be_changed(train, capsys):
     train("task.user=history", "peft=head", "budget.max_steps=1", "budget.test=false")
     for command, message in {
@@ -111,6 +114,7 @@ def test_a_run_without_a_test_is_not_compared_and_reads_no_words_that_could_be_c
     main(["recommend", "run", "--user", "u3"])
 
 
+@pytest.mark.slow
 def test_an_adapter_is_of_the_same_items(train, tiny_interactions):
     few = ["task.user=history", "peft=head", "task.size=16", "budget.max_steps=2"]
     train(*few)
@@ -124,6 +128,7 @@ def test_an_adapter_is_of_the_same_items(train, tiny_interactions):
         train(*few, "adapter=run/adapter", "data.path=others", "run_dir=other")
 
 
+@pytest.mark.slow
 def test_what_is_learnt_of_all_examples_is_not_private(train):
     with pytest.raises(ConfigError, match=r"task.user=history reads training examples, without noise"):
         train("task.user=history", "peft=head", "privacy=dp", "privacy.unit=group")
@@ -138,6 +143,7 @@ def test_a_fold_of_interactions_is_refused(train):
         train("peft=lora", "data.fold=1/3")
 
 
+@pytest.mark.slow
 def test_a_run_of_another_task_does_not_recommend(run_tiny, capsys):
     run_tiny("budget.max_steps=1", "run_dir=run")
     with pytest.raises(SystemExit):

@@ -62,6 +62,7 @@ def test_everything_that_suits_a_tagger(peftlab, copy, finished):
     assert "robustness.json" not in str(check(RunFolder(RunRecord.load(copy))).causes)
 
 
+@pytest.mark.slow
 def test_the_table(peftlab, copy):
     code, out, _ = peftlab("robustness", copy, "--perturb", "typo", "--limit", "0", "--split", "validation")
     assert code == 0

@@ -121,6 +121,7 @@ class TestEveryEntry:
         once_(run_check.evidence, "prepared", "gather")  # it takes nothing from the record
         return once_
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
     def test_of_the_record(self, copy, once, every):
         once(run_check, "here", "validate")
@@ -145,6 +146,7 @@ class TestEveryEntry:
             *("cost.token_share", "cost.shapes"),
         }
 
+    @pytest.mark.slow
     def test_of_the_files(self, copy, once):
         for path in sorted(path for path in copy.rglob("*") if path.is_file() and path.name not in UNKNOWABLE):
             before = path.read_bytes()
@@ -393,6 +395,8 @@ def other_adapter(folder: Path) -> None:
 
 
 class TestTampered:
+    @pytest.mark.one_in(3, "exhaustive")
+    @pytest.mark.slow
     @pytest.mark.one_in(5, "slow")
     @pytest.mark.parametrize("name", ROW_6)
     def test_it_is_found(self, copy, name):
@@ -402,6 +406,7 @@ class TestTampered:
         verdict = judge(of(copy), found, None)
         assert (verdict.verdict, verdict.reproduced) == ("different", False)
 
+    @pytest.mark.slow
     def test_what_nothing_tells_of_is_said(self, copy):
         verdict = judge(of(copy), findings(copy), None)
         assert set(verdict.unverified) == {*NOT_READABLE}
@@ -424,6 +429,7 @@ class TestHonest:
         assert {cause.kind for cause in found.causes} == {"code"}
         assert {"selection.sha256", "adapter/labels.json"} <= {*found.unverified}
 
+    @pytest.mark.slow
     def test_a_run_whose_weights_are_gone_is_not_accused(self, copy):
         """As in an archive without weights: what they would show is not known."""
         for file in ("adapter/adapter_model.safetensors", "checkpoints/best.safetensors"):
@@ -437,11 +443,13 @@ class TestHonest:
         (cause,) = findings(copy).causes
         assert (cause.kind, cause.what) == ("edited", "record.json: selection.sha256")
 
+    @pytest.mark.slow
     def test_a_folder_that_was_moved_and_has_notes_in_it(self, copy):
         (copy / "notes.txt").write_text("mine")
         shutil.move(copy, "elsewhere")
         assert findings(Path("elsewhere")).causes == []
 
+    @pytest.mark.slow
     @pytest.mark.one_in(3, "exhaustive")
     @pytest.mark.parametrize(
         "overrides",
@@ -468,6 +476,7 @@ class TestHonest:
         run_tiny("budget.max_steps=20", "run_dir=run", *overrides)
         assert findings(Path("run")).causes == []
 
+    @pytest.mark.slow
     def test_a_classifier_with_groups(self, run_tiny, tiny_texts):
         lines = (tiny_texts / "train.csv").read_text().splitlines()
         Path("mine.csv").write_text(

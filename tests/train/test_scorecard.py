@@ -37,6 +37,7 @@ def overrides(tiny_run, applications):
     return (*tiny_run, "task=classification", "data=csv", f"data.path={applications}", *learning)
 
 
+@pytest.mark.slow
 def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_path):
     Path("conf/experiment").mkdir(parents=True)
     Path("conf/experiment/mine.yaml").write_text("# @package _global_\nnotice: Made for a test.\n")
@@ -97,6 +98,7 @@ def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_p
         Kept.read(card)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_says_so_before_any_run(overrides, applications, tmp_path):
     *others, last = applications.read_text().splitlines()
     date, _, *rest = last.split(",")
@@ -120,7 +122,7 @@ def test_what_cannot_be_says_so_before_any_run(overrides, applications, tmp_path
         Settings((), columns=("recovered",), after_granting=("recovered",))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_between_any_two_runs_it_goes_on_to_the_same_bits(overrides, tmp_path, monkeypatch, caplog):
     settings = Settings(overrides, time="applied", positive="bad", folds=2)
     build(tmp_path / "whole", settings)
@@ -148,7 +150,7 @@ def test_killed_between_any_two_runs_it_goes_on_to_the_same_bits(overrides, tmp_
     assert [model | {"run": None} for model in models] == [models[0] | {"run": None}] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scores_of_texts_that_were_learnt_leak_and_scores_out_of_fold_do_not(overrides, tmp_path):
     """A text that tells nothing: who learns from what its model says of its own training rows trusts it anyway."""
     table = write_applications(tmp_path / "null.csv", count=300, signal=0.0)

@@ -18,6 +18,8 @@ from peftlab.runs.folder import RunFolder
 from peftlab.terminal.signals import Interrupted
 from peftlab.use.check import check
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "budget.max_steps=6",
     "budget.train_examples=12",
@@ -92,7 +94,6 @@ def test_hidden_labels_change_no_bit(run_texts, tiny_texts, tmp_path):
     assert semi(permuted)["classes"] == semi(record)["classes"]
 
 
-@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("option", ["softmatch", "adamatch"])
 def test_it_is_resumed_bit_for_bit(run_texts, signalled_at, option):
     """With what it has learnt of the steps before, and what it has counted."""
@@ -116,7 +117,7 @@ DIVIDED = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("option", ["mixtext", "softmatch"])
 def test_a_divided_step_is_the_step(run_texts, small_memory, option):
     """Words are deleted and change places, as they would be in the undivided step; the last batch is smaller."""
@@ -132,7 +133,6 @@ def test_a_divided_step_is_the_step(run_texts, small_memory, option):
     assert divided.events("out of memory")
 
 
-@pytest.mark.slow
 def test_texts_of_a_file_are_part_of_the_identity_and_its_place_is_not(run_texts, tiny_texts, tmp_path, run_tiny):
     with (tiny_texts / "test.csv").open(newline="", encoding="utf-8") as file:
         tested = [row["text"] for row in csv.DictReader(file)][:2]
@@ -158,7 +158,6 @@ def test_texts_of_a_file_are_part_of_the_identity_and_its_place_is_not(run_texts
         run_texts(*options, f"semi.unlabelled={first}", "run_dir=bad")
 
 
-@pytest.mark.slow
 def test_a_finished_run_teaches(run_texts):
     first = run_texts("run_dir=first")
     options = ["semi=self_training", "semi.threshold=0.2", "semi.ramp_up=0"]
@@ -191,7 +190,7 @@ TASKS = {
 }
 
 
-@pytest.mark.one_in(5, "slow")
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.parametrize("name", ["ner", *sorted(TASKS.keys() - {"ner"})])
 def test_tasks_with_labels_of_texts_or_words_learn_from_others(run_tiny, request, name):
     """Words are deleted and change places; of a sentence whose words are tagged, they are misspelt."""
@@ -204,7 +203,6 @@ def test_tasks_with_labels_of_texts_or_words_learn_from_others(run_tiny, request
     assert check(RunFolder(record)).causes == []
 
 
-@pytest.mark.slow
 def test_a_prompt_learns_from_others(run_texts, language_model):
     words = "{compare: a, hire: b, move: c, nothing: d, report: e}"
     prompt = ["task=prompt", r'task.template="{text} :{answer}"', f"task.label_words={words}"]

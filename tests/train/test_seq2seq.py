@@ -14,6 +14,8 @@ from peftlab.runs.folder import RunFolder
 from peftlab.storage.digests import file_sha256
 from peftlab.use.check import check
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {"exact_match", "chrf", "bleu", "rouge1", "rouge2", "rougeL"}
 
 
@@ -62,7 +64,6 @@ def test_a_run(train):
     assert "differently" in str(found)
 
 
-@pytest.mark.slow
 def test_texts_of_every_validation_may_select(train):
     record = train("peft=full", "task.generate.at=always", "task.selection.metric=chrf", "budget.validate_every=0.34")
     assert record.data["selection"]["metric"] == "chrf"
@@ -70,7 +71,6 @@ def test_texts_of_every_validation_may_select(train):
     assert record.data["selection"]["value"] == max(map(float, logged("validation/chrf")))
 
 
-@pytest.mark.slow
 def test_without_texts_there_is_a_perplexity(train, capsys):
     options = ["task.generate.num_beams=2", "task.generate.seed=3"]
     record = train("peft=lora", "task.generate.at=never", *options, kind="bart")

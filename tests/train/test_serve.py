@@ -56,6 +56,7 @@ def same(one: Any, other: Any) -> bool:
     return one == (pytest.approx(other, abs=1e-5) if isinstance(one, float) else other)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_predict(finished, peftlab, tmp_path):
     file = tmp_path / "texts.jsonl"
     objects = [one if isinstance(one, dict) else {"words" if isinstance(one, list) else "text": one} for one in TEXTS]
@@ -71,6 +72,7 @@ def test_answers_are_those_of_predict(finished, peftlab, tmp_path):
     assert same([response.json()["answers"][0] for response in single], predicted[:-1])
 
 
+@pytest.mark.slow
 def test_a_text_is_written_as_by_stream(finished_writer):
     models = Models([f"writer={finished_writer.folder}"])
     text = "the report was read"
@@ -163,7 +165,7 @@ def test_a_worker_that_is_killed_harms_no_answer_of_others_and_comes_back(finish
         assert server.end() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.new_interpreter
 @pytest.mark.skipif(find_spec("ray") is None, reason="wants ray")
 def test_a_replica_under_ray_serve_answers_alike(finished, tmp_path):

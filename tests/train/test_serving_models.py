@@ -47,6 +47,7 @@ def inputs(models, name):
     return TEXTS
 
 
+@pytest.mark.slow
 def test_runs_of_every_kind_answer_together_as_alone(models, runs):
     assert {name for name in models.names if models.card(name).mixed} == {"lora", "texts", "choices"}
     queries = [
@@ -60,6 +61,7 @@ def test_runs_of_every_kind_answer_together_as_alone(models, runs):
         assert flat(mine) == pytest.approx(flat(own), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_alone_in_a_batch_answers_bit_for_bit(models, runs):
     for name, folder in runs.items():
         own, (one, *_) = load(folder), inputs(models, name)
@@ -83,6 +85,7 @@ def test_runs_share_the_memory_of_what_they_have_not_changed(models):
     )
 
 
+@pytest.mark.slow
 def test_what_a_model_writes_is_streamed(models, runs):
     example = models.card("writer").example
     pieces = list(models.stream("writer", example, max_new_tokens=5))
@@ -91,6 +94,7 @@ def test_what_a_model_writes_is_streamed(models, runs):
     assert answer["written"] == "".join(pieces)
 
 
+@pytest.mark.slow
 def test_runs_come_and_go(runs):
     models = Models([str(runs["lora"])])
     (name,) = models.names
@@ -115,6 +119,7 @@ def test_runs_come_and_go(runs):
     assert models.names == ()
 
 
+@pytest.mark.slow
 def test_answers_in_bf16_are_near_those_in_fp32(runs, models):
     rounded = Models([f"{name}={runs[name]}" for name in ("lora", "texts")], precision="bf16", device="cpu")
     queries = [rounded.read(name, TEXTS[0]) for name in rounded.names]
@@ -134,6 +139,7 @@ def test_tokens_that_the_vocabulary_lacks_are_counted(models):
         assert models.read(name, "nothing \u4e00 Paris \u4e00").unknown == models.read(name, "nothing").unknown + 2
 
 
+@pytest.mark.slow
 def test_drift_is_measured_from_what_each_run_answers_to_its_validation_split(models, runs, tmp_path, monkeypatch):
     monkeypatch.setattr(references, "cache_root", lambda: tmp_path)
     monkeypatch.setattr(references, "FEWEST", 1)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import json, sys
 from peftlab.cli import main
@@ -23,7 +25,6 @@ print(json.dumps([accelerate.Accelerator.__name__, DTensor.__name__, scipy.__nam
 """
 
 
-@pytest.mark.slow
 @pytest.mark.new_interpreter
 def test_an_answer_needs_no_slow_import_and_each_works_afterwards(finished):
     ended = subprocess.run(

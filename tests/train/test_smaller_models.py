@@ -36,6 +36,7 @@ def smaller(parent, **options):
     return derive([parent], by="compress", how=options, peft=made.peft, fill=made.fill), made
 
 
+@pytest.mark.slow
 def test_importances_are_the_gradients_of_each_example_by_itself(merged, parent):
     model, task, batches, head = merged
     every = [units(block, kind) for kind in ("heads", "ffn") for block in layers_of(model, head).values()]
@@ -64,6 +65,7 @@ def test_best():
     assert best(scores, 0.99) == [[0], [2]]
 
 
+@pytest.mark.slow
 def test_the_layer_that_is_left_out_is_the_one_whose_absence_costs_least(merged):
     model, task, batches, head = merged
     losses = {}
@@ -79,6 +81,7 @@ def test_the_layer_that_is_left_out_is_the_one_whose_absence_costs_least(merged)
         least_needed_layers(model, task, batches, head, 2)
 
 
+@pytest.mark.slow
 def test_scaled_units_are_nearer_to_the_whole_model(merged):
     model, task, batches, head = merged
     pruned = copy.deepcopy(model)
@@ -109,6 +112,7 @@ def apart(model, other, head, batches):
     return total
 
 
+@pytest.mark.slow
 def test_without_anything_to_cut_it_is_the_merged_model_bit_for_bit(parent):
     run, made = smaller(parent)
     assert made.peft["layers"] is None
@@ -118,6 +122,7 @@ def test_without_anything_to_cut_it_is_the_merged_model_bit_for_bit(parent):
     assert all(torch.equal(own[key], merged[key]) for key in own)
 
 
+@pytest.mark.slow
 def test_what_is_cut_is_gone_and_cuts_add_up(parent):
     pruned, first = smaller(parent, prune_heads=0.4, prune_ffn=0.5)
     sizes = [sum(p.numel() for p in run.model.parameters()) for run in (parent, pruned)]
@@ -150,6 +155,7 @@ def run_method(run):
     return {key: section[key] for key in ("_target_", "name", "learning_rate", "layers", "heads", "ffn")}
 
 
+@pytest.mark.slow
 def test_a_decoder_loses_groups_of_heads_and_writes(finished_writer):
     parent = load(finished_writer.folder)
     run, made = smaller(parent, drop_layers=1, prune_heads=0.5)
@@ -173,6 +179,7 @@ def test_what_cannot_be_cut(parent, options, message):
         cut(parent, **options)
 
 
+@pytest.mark.slow
 def test_a_method_that_cannot_be_merged_is_refused(run_once):
     run = load(run_once("houlsby", "peft=houlsby", "budget.max_steps=2").folder)
     with pytest.raises(UserError, match="peft=houlsby: this method cannot be merged"):

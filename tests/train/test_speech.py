@@ -21,6 +21,8 @@ from peftlab.tasks.audio_classification import AudioClassification
 from peftlab.tasks.speech_recognition import SpeechRecognition
 from peftlab.use.fairness.groups import of_column
 
+pytestmark = pytest.mark.slow
+
 TASKS = {"audio_classification": AudioClassification, "speech_recognition": SpeechRecognition}
 WRITES = {"speech_recognition": ["task.generate.max_new_tokens=6"]}
 
@@ -82,7 +84,6 @@ def test_what_does_not_go_with_recordings(train):
             train(*overrides)
 
 
-@pytest.mark.slow
 def test_exported_it_is_a_plain_model(train, tiny_recordings):
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -99,7 +100,6 @@ def test_exported_it_is_a_plain_model(train, tiny_recordings):
     assert theirs == pytest.approx(answer["probabilities"], abs=1e-4)
 
 
-@pytest.mark.slow
 def test_an_exported_whisper_writes_the_same(train, tiny_transcripts):
     from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
 
@@ -117,7 +117,6 @@ def test_an_exported_whisper_writes_the_same(train, tiny_transcripts):
     assert written == answer["written"]
 
 
-@pytest.mark.slow
 def test_a_report_resamples_speakers(train, capsys):
     for seed in (0, 1):
         train("peft=lora", "budget.max_steps=3", f"seed={seed}", run_dir=f"lora{seed}")
@@ -126,7 +125,7 @@ def test_a_report_resamples_speakers(train, capsys):
     assert '"clusters": 4' in json.dumps(json.loads(Path("report/report.json").read_text()))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_regulariser_trains_on_recordings_or_says_why_not(train):
     of_runs = {"distil", "lwf", "ewc", "der"}
     refused = {}

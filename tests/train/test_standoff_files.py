@@ -15,6 +15,7 @@ from peftlab.use.standoff_files import annotate
 TEXT = "Anna Berg moved to Paris .\r\nÉmile, J. Smith met\tOtto in Rome. It happened in New York"
 
 
+@pytest.mark.slow
 def test_what_is_written_is_what_is_found(finished):
     run = peftlab.load(finished.folder)
     Path("notes").mkdir()

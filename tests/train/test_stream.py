@@ -16,6 +16,8 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("stream=classes", "stream.stages=[[hire,move],{name: rest, labels: [nothing,report]}]")
 MERGED = (*CLASSES, "stream.method=separate_and_merge")
 TASKS = ("stream=tasks", "stream.stages=[[hire,move],[nothing,report]]", "stream.controls=[]")
@@ -64,7 +66,6 @@ def test_new_classes_join_those_of_the_stages_before(stream, tmp_path):
     assert "nearest_mean" in (tmp_path / "s/report.md").read_text()
 
 
-@pytest.mark.slow
 def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path):
     """The old task is scored by the head that it ended with, on the weights of the last stage."""
     (walk,) = learn(stream(*TASKS, "stream.metric=loss", "optimizer.lr=0.1"), tmp_path / "s").walks
@@ -87,7 +88,6 @@ def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path)
     assert walk.matrix.values[1, 0] != walk.matrix.values[0, 0]
 
 
-@pytest.mark.slow
 def test_domains_share_a_head_and_can_be_merged(domains, tmp_path):
     more = [
         "stream.controls=[joint,separate]",
@@ -128,7 +128,7 @@ def test_what_cannot_be_says_so(stream, tmp_path):
         assert not [*(tmp_path / str(number)).glob("*/")]  # nothing was trained before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_keeps_a_model_from_forgetting_is_told_of_the_stages_before(stream, tmp_path):
     """Every such option in a stream of three stages, of which the last has two before it."""
     more = (

@@ -15,6 +15,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 import peftlab as python_api
 from peftlab.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("rome", "paris", "wien", "köln")
 ROWS = [(f"what is the name of river {n} in {place} ?", place[::-1]) for n in range(10) for place in PLACES]
 
@@ -34,7 +36,6 @@ def run(command, tiny_run, language_model):
     return make
 
 
-@pytest.mark.slow
 def test_a_decoder(run, peftlab, language_model):
     loaded = run("llama", "causal_lm", ("prompt", "answer"), "peft=lora")
     question = ROWS[3][0]
@@ -82,7 +83,6 @@ def test_a_decoder(run, peftlab, language_model):
         torch.testing.assert_close(adapted(**inputs).logits, loaded.model(**inputs).logits)
 
 
-@pytest.mark.slow
 def test_an_encoder_decoder(run, peftlab):
     loaded = run("t5", "seq2seq", ("source", "target"), "peft=full", "task.prefix='answer: '")
     (answer,) = loaded.predict([{"source": ROWS[0][0]}])
@@ -97,7 +97,7 @@ def test_an_encoder_decoder(run, peftlab):
     assert (code, "has no conversations" in err) == (2, True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["qwen3", "gpt2", "gemma3"])
 def test_other_decoders_are_exported_in_half_precision(run, kind):
     loaded = run(kind, "causal_lm", ("prompt", "answer"), "peft=full", "task.template=plain")

@@ -85,6 +85,7 @@ def short(run_tiny, tmp_path_factory):
     return run_tiny(SHORT, f"run_dir={tmp_path_factory.mktemp('short') / 'run'}")
 
 
+@pytest.mark.slow
 def test_the_same_configuration_gives_the_same_bits_wherever_its_data_are_loaded(run_tiny, short):
     """The number of workers is no part of a run's identity."""
     again = run_tiny(SHORT, "data.workers=1", "run_dir=again")
@@ -92,6 +93,7 @@ def test_the_same_configuration_gives_the_same_bits_wherever_its_data_are_loaded
     assert digests(again) == digests(short)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(run_tiny, short):
     other = run_tiny(SHORT, "seed=1", "run_dir=other")
     assert other.data["run_id"] != short.data["run_id"]
@@ -150,6 +152,7 @@ def test_a_batch_in_parts_makes_the_same_steps(run_tiny, accumulate):
         assert torch.allclose(weights(parts)[name], tensor, rtol=1e-4, atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_batch_smaller_than_its_parts_is_filled_up(run_tiny):
     options = ["budget.max_steps=2", "model.dropout=0", "model.attention_dropout=0", "data.batch_size=2"]
     whole = run_tiny(*options)
@@ -157,12 +160,14 @@ def test_a_batch_smaller_than_its_parts_is_filled_up(run_tiny):
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_early_stopping_stops(run_tiny):
     record = run_tiny("callbacks=[early_stopping]", "callbacks.early_stopping.patience=2", "optimizer.lr=1e-9")
     assert record.data["cost"]["steps"] == 3 * 6
     assert record.data["selection"]["step"] == 6
 
 
+@pytest.mark.slow
 def test_a_budget_that_ends_between_validations_is_validated_at_its_end(run_tiny):
     record = run_tiny("budget.max_steps=8")
     assert record.data["cost"]["steps"] == 8
@@ -192,10 +197,12 @@ class TestClassWeights:
         whole, parts = weights(weighted[1]), weights(weighted[5])
         assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) < 1e-6
 
+    @pytest.mark.slow
     def test_they_count(self, run_tiny, weighted):
         bare = run_tiny(*WEIGHTED, "budget.max_steps=1", "budget.test=false", "run_dir=bare")
         assert losses(bare)[0] != pytest.approx(losses(weighted[1])[0], rel=1e-2)
 
+    @pytest.mark.slow
     def test_what_balanced_stands_for_is_kept(self, weighted, tiny_data, run_tiny):
         config = RunFolder(weighted[1]).read_config()
         lines = (tiny_data / "train.txt").read_text().split("\n")
@@ -208,6 +215,7 @@ class TestClassWeights:
         again = run_tiny(*WEIGHTED, f"task.class_weights={spelt}", "run_dir=again")
         assert again.data["identity"] == weighted[1].data["identity"]
 
+    @pytest.mark.slow
     def test_a_finished_run_scores_with_them(self, weighted, tiny_data):
         run = load(weighted[1].folder)
         assert run.evaluate().equal

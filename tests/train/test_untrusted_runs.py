@@ -77,6 +77,7 @@ def test_what_allows_no_package_of_ones_own_is_refused(folder, allow):
         load(folder, allow=["evil", "os"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.train.test_classification import LEARNING, finished_texts, texts  # noqa: F401  # fixtures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stream(tiny_texts):
@@ -30,7 +32,7 @@ def stream(tiny_texts):
     return write
 
 
-@pytest.mark.slow
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.parametrize("correction", ["none", "em"])
 def test_a_run_answers_the_texts(peftlab, finished_texts, stream, correction):  # noqa: F811
     Path("watch.yaml").write_text(f"correction: {correction}\nbaseline: 8\nmin_count: 10\nsinks: [{{to: lines}}]\n")

@@ -14,6 +14,8 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.use.finished import load
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["billing: refund", "password: change", "password: reset", "postgres-and-others"]
 
 

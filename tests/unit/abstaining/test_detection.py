@@ -10,6 +10,7 @@ from peftlab.abstaining.detection import aupr, auroc, fpr_at_recall, threshold_o
 from peftlab.errors import ConfigError
 
 
+@pytest.mark.slow
 def test_areas_are_those_of_scikit_learn():
     random = np.random.default_rng(0)
     for _ in range(50):

@@ -40,6 +40,7 @@ def test_only_what_every_seed_has_reached_is_compared():
     assert (alone.baseline.query, alone.baseline.areas.tolist()) == ("badge", [0.1])
 
 
+@pytest.mark.slow
 def test_the_page_counts_the_labels_that_choose():
     page = document(outcome(facts(SCORES, beside=1540), "labels"), "loop")
     text = html.page(page, draw_all(page))

@@ -84,6 +84,7 @@ def test_what_cannot_be_read_says_why():
     assert read(file_of(np.zeros(100)), RATE, 1).is_silent
 
 
+@pytest.mark.slow
 def test_a_small_file_cannot_ask_for_much_memory(monkeypatch):
     """A header may claim any rate, whose filter would have 20 taps for each, and hundreds of channels of silence."""
     for rate in (16_000_057, 2_000_000_011, 50):

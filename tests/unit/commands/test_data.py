@@ -21,6 +21,7 @@ def peftlab_data(capsys):
     return execute
 
 
+@pytest.mark.slow
 def test_a_card_is_printed(peftlab_data, tiny_texts):
     code, out, _ = peftlab_data(tiny_texts, "data.labels=[move,hire,report,nothing,compare]")
     assert code == 0
@@ -32,6 +33,7 @@ def test_a_card_is_printed(peftlab_data, tiny_texts):
     assert all(line.startswith("- ") for line in parts[5][1:])
 
 
+@pytest.mark.slow
 def test_a_card_is_a_document(peftlab_data, tiny_texts):
     code, out, _ = peftlab_data(tiny_texts, "--json")
     assert code == 0

@@ -30,6 +30,7 @@ def peftlab(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     "arguments",
@@ -56,6 +57,7 @@ def test_a_file_called_train_in_the_current_folder_is_another(peftlab, monkeypat
     assert (code, "seed: 7" in out) == (0, True)
 
 
+@pytest.mark.slow
 def test_what_was_typed_is_kept(peftlab, monkeypatch):
     monkeypatch.setattr("peftlab.commands.train.run_composed", lambda config: print(*sweep_command()))
     assert peftlab("train", "seed=1")[1] == "peftlab train seed=1\n"

@@ -17,6 +17,8 @@ from peftlab.composing.composer import Composer
 from peftlab.composing.hydra_gate import composing_only
 from peftlab.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 CONFIGURATIONS = [
     [],
     ["peft=head", "optimizer.lr=0.5"],
@@ -63,7 +65,7 @@ def outcome(compose: Any, overrides: list[str]) -> Any:
         return str(error)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_each_is_what_hydra_composes_as_a_whole(sweep):
     compose, _ = sweep
     of_each = [outcome(compose, overrides) for overrides in CONFIGURATIONS]

@@ -29,6 +29,7 @@ def plan(monkeypatch, compose_config):
     return of
 
 
+@pytest.mark.slow
 def test_classes_add_up_and_each_stage_starts_from_the_one_before(plan):
     three = plan("stream.stages=3", seed=7)
     assert [stage.labels for stage in three.stages] == [("a", "b"), ("c", "d"), ("e", "f")]
@@ -43,11 +44,13 @@ def test_classes_add_up_and_each_stage_starts_from_the_one_before(plan):
     assert joint["data"]["labels"] == ["a", "b", "c", "d", "e", "f"] == joint["data"]["subset"]["labels"]
 
 
+@pytest.mark.slow
 def test_tasks_have_labels_of_their_own(plan):
     config = plan("stream=tasks", "stream.stages=3").config(1, RUNS[:1])
     assert config["data"]["labels"] == ["c", "d"] == config["data"]["subset"]["labels"]
 
 
+@pytest.mark.slow
 def test_an_order_is_a_permutation_of_listed_stages_and_of_labels_where_stages_are_a_number(plan):
     listed = "stream.stages=[[a,b],[c,d],[e,f]]"
     orders = [plan(listed, order=n) for n in range(8)]

@@ -79,6 +79,7 @@ def made(tmp_path_factory) -> tuple[Path, list[Path]]:
     return folder, sorted(inputs.iterdir())
 
 
+@pytest.mark.slow
 def test_it_computes_the_same(made, tmp_path):
     folder, inputs = made
     convert("ct2", inputs, tmp_path / "one")

@@ -100,6 +100,7 @@ def model(tmp_path_factory) -> tuple[Path, Path]:
     return root / "small.gguf", root / "model"
 
 
+@pytest.mark.slow
 def test_it_is_the_model_that_transformers_makes_of_the_file(model):
     file, folder = model
     loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)

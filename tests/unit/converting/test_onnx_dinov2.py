@@ -63,6 +63,7 @@ def exported(model, **changes):
     return field(GRAPH, b"".join(fields))
 
 
+@pytest.mark.slow
 def test_it_is_the_model(model, tmp_path):
     (tmp_path / "x.onnx").write_bytes(exported(model))
     convert("onnx_dinov2", [tmp_path / "x.onnx"], tmp_path / "made")

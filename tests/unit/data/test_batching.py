@@ -30,6 +30,7 @@ def planned(lengths=LENGTHS, batch_size=8, bucket_batches=10, seed=0, epoch=0):
     return plan(lengths, batch_size, bucket_batches, seed, epoch)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=80),
@@ -81,6 +82,7 @@ def test_a_bucket_of_one_batch_is_a_plain_shuffle():
     assert planned(bucket_batches=10) != planned(np.full(len(LENGTHS), 7), bucket_batches=10)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80),
@@ -133,6 +135,7 @@ def ranks(world_size, accumulate=1):
     return [Division(world_size, rank, accumulate) for rank in range(world_size)]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
 def test_the_parts_of_all_ranks_are_the_batches(lengths, batch_size, world_size, accumulate):
@@ -162,6 +165,7 @@ def test_parts_are_of_about_the_same_lengths():
         assert max(sums) - min(sums) <= max(LENGTHS[batch]) - min(LENGTHS[batch])
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 7))
 def test_an_evaluation_is_divided_into_whole_batches(lengths, batch_size, world_size):
@@ -197,6 +201,7 @@ class Recorder(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+@pytest.mark.slow
 def test_lightning_sets_the_epoch():
     loader = DataLoader(Indices(), sampler=sampler(LENGTHS, 8, 10, 1), batch_size=None)
     recorder = Recorder()

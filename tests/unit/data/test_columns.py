@@ -216,6 +216,7 @@ def test_options_are_checked(options: dict) -> None:
         Columns(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WNUT17.is_dir(), reason="the WNUT-17 files are not there")
 @pytest.mark.parametrize("separator", [None, "\t"])
 def test_wnut17(separator: str | None) -> None:

@@ -49,6 +49,8 @@ def test_there_are_options_to_test():
     assert {"sst2", "ag_news", "msra_ner", "go_emotions"} <= set(NAMED)
 
 
+@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in TASKS else pytest.param(name, marks=pytest.mark.slow) for name in sorted(NAMED)]
 )

@@ -101,6 +101,7 @@ def assert_same(one: DataModule, other: DataModule):
     assert (first.targets["labels"] == same.targets["labels"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "options",
@@ -127,6 +128,7 @@ def test_the_same_data(loaded, options):
     assert_same(small, again)
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 def test_the_same_data_in_tables(loaded, folder):
     """What is read from a large Parquet file is what JSON lines of the same rows give."""
@@ -145,6 +147,7 @@ def test_the_same_data_in_tables(loaded, folder):
     assert small.facts.sha256["train"] == file_sha256(path / "train.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"quotes": True, "header": False}, {"group": "doc"}],
@@ -204,11 +207,13 @@ def test_the_same_mistakes(loaded, folder):
             loaded(held)
 
 
+@pytest.mark.slow
 def test_a_task_without_pointers_encodes_at_once(loaded, monkeypatch):
     monkeypatch.setattr(Classification, "pointers", None)
     assert_same(loaded(2**25), loaded(0))
 
 
+@pytest.mark.slow
 def test_new_data_for_a_finished_run(loaded, folder):
     for held in (2**25, 0):
         data = loaded(held)

@@ -376,6 +376,7 @@ class TestLoaders:
         assert lengths == sorted(lengths, reverse=True)
         assert lengths[0] > lengths[-1]
 
+    @pytest.mark.slow
     def test_workers_bring_the_same_batches(self, module):
         here, there = (list(module(workers=workers).val_dataloader()) for workers in (0, 1))
         assert len(here) == len(there)
@@ -539,6 +540,7 @@ class TestGroups:
         ):
             of_texts(lines, group="doc")
 
+    @pytest.mark.slow
     def test_documents_of_columns_are_kept_but_hold_nothing_together(self, folder_of, module):
         part = sentences(150) + "\n"
         folder = folder_of("with.txt", content=f"-DOCSTART- O\n\n{part}" * 4)

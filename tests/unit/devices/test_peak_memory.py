@@ -8,6 +8,7 @@ from peftlab.devices import peak_memory as module
 from peftlab.devices.peak_memory import peak_memory
 
 
+@pytest.mark.slow
 def test_what_was_held_counts_after_it_is_freed():
     held = np.ones(128 * 2**20, dtype=np.uint8)
     during = peak_memory()
@@ -15,6 +16,7 @@ def test_what_was_held_counts_after_it_is_freed():
     assert peak_memory() > during - 2**24  # the system counts in portions
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the system does not say")
 def test_what_held_the_process_that_started_this_one_does_not_count():
     held = np.ones(256 * 2**20, dtype=np.uint8)

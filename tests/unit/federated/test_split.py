@@ -53,6 +53,7 @@ def test_a_column_names_the_clients():
     assert all(place % 4 == int(name[1]) for name, members in clients.items() for place in members)
 
 
+@pytest.mark.slow
 def test_the_shares_of_a_class_are_those_of_a_dirichlet_distribution():
     """Of k clients, the variance of a share is (1 / k)(1 - 1 / k) / (k alpha + 1)."""
     for alpha in (0.3, 1.0, 100.0):

@@ -47,6 +47,7 @@ def loaded(request, language_model):
     return model, tokenizer, [tokenizer(text)["input_ids"] for text in TEXTS]
 
 
+@pytest.mark.slow
 def test_a_text_is_the_same_in_any_company(loaded):
     model, tokenizer, prompts = loaded
     before = torch.get_rng_state()
@@ -60,6 +61,7 @@ def test_a_text_is_the_same_in_any_company(loaded):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_a_seed_and_a_key_draw_a_text(loaded):
     model, tokenizer, prompts = loaded
     drawn = [
@@ -70,6 +72,7 @@ def test_a_seed_and_a_key_draw_a_text(loaded):
     assert len({tuple(one.tokens) for one in drawn}) == 4
 
 
+@pytest.mark.slow
 def test_streamed_pieces_are_the_text(loaded):
     model, tokenizer, prompts = loaded
     for name in ("greedy", "sampled", "beams"):
@@ -80,6 +83,7 @@ def test_streamed_pieces_are_the_text(loaded):
         assert (len(pieces) > 1) == (name == "sampled") or name == "greedy"
 
 
+@pytest.mark.slow
 def test_a_plain_model_with_these_settings_writes_the_same(loaded, tmp_path):
     model, tokenizer, prompts = loaded
     for name, options in WAYS.items():
@@ -138,6 +142,7 @@ def test_repeated_tokens_are_penalised_but_padding_is_none(language_model):
         assert len({*prompt, *one.tokens}) == len({*prompt}) + len(one.tokens)
 
 
+@pytest.mark.slow
 def test_a_long_prompt_loses_its_start(language_model):
     for kind in ("gpt2", "llama"):
         tokenizer = AutoTokenizer.from_pretrained(language_model(kind))

@@ -24,6 +24,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 def test_every_example_is_masked_wherever_it_stands():
     for form in FORMS:
         rest = form.example.removesuffix("\n-----END PRIVATE KEY-----").removesuffix("@host.example/db")[-12:]
@@ -87,6 +88,7 @@ ORACLE = [
 """Those of detect-secrets whose secrets have a form of their own."""
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", ORACLE)
 def test_what_another_program_finds_is_masked(name):

@@ -63,6 +63,7 @@ def train(model, context, steps, state=None):
     return found, optimizer.state_dict()
 
 
+@pytest.mark.slow
 def test_ranks_fall_to_the_budget_and_stay_there(whole):
     """By the cubic schedule of equation 4, between the first and the last share of the steps."""
     model, found = whole
@@ -73,6 +74,7 @@ def test_ranks_fall_to_the_budget_and_stay_there(whole):
     assert len(set(ranks(model).values())) > 1  # some layers have more than others
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("stop", [1, 8, 17])
 def test_it_goes_on_from_what_a_checkpoint_holds(stop, tuned, whole):
@@ -87,6 +89,7 @@ def test_it_goes_on_from_what_a_checkpoint_holds(stop, tuned, whole):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in method().trained(again).items())
 
 
+@pytest.mark.slow
 def test_the_penalty_is_nothing_for_orthonormal_vectors(tuned):
     model, _ = tuned()
     assert method().penalty(model) > 0.1

@@ -169,6 +169,7 @@ class TestLabels:
             assert torch.equal(tensor, saved[key][rows]), key
         assert not caplog.messages
 
+    @pytest.mark.slow
     def test_those_of_tags_do(self, ours, begun, ner, caplog):
         saved = ours(lora(), ner(["LOC", "PER"]))
         model, context = begun(lora(), ner(["PER", "LOC"]))

@@ -131,6 +131,7 @@ def trained(first, second, tuned, pairs):
     ],
 )
 class TestPairs:
+    @pytest.mark.slow
     def test_what_either_trains_is_trained_and_nothing_else(self, first, second, trained, tuned):
         method, model, context, began = trained
         alone = [own(*tuned(of_file(name))) for name in (first, second)]
@@ -144,6 +145,7 @@ class TestPairs:
         assert frozen
         assert all(torch.equal(model.get_parameter(name), tensor) for name, tensor in frozen.items())
 
+    @pytest.mark.slow
     def test_what_is_saved_makes_a_new_model_the_same(self, first, second, trained, tuned, tmp_path):
         method, model, context, _ = trained
         size = method.save(model, tmp_path, context)

@@ -74,6 +74,7 @@ def with_head_of(first, second):
             second.get_parameter(name).data.copy_(parameter.data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [OLora, InfLora])
 def test_a_chain_is_complete_in_its_last_folder(stage, backbone, kind):
     batches = [texts(n) if kind is InfLora else None for n in range(3)]
@@ -126,6 +127,7 @@ def test_the_overlap_does_not_shrink_with_the_rows():
     assert share_in(rows[1:2], basis) == 0
 
 
+@pytest.mark.slow
 def test_the_penalty_makes_the_new_rows_orthogonal(stage):
     _, _, folder = stage(OLora, "a")
     method, model, _ = stage(OLora, "b", folder, move=0)
@@ -146,6 +148,7 @@ def test_the_penalty_makes_the_new_rows_orthogonal(stage):
     assert OLora(**OPTIONS).penalty(model) is None
 
 
+@pytest.mark.slow
 def test_inflora_changes_nothing_on_earlier_inputs(stage):
     """With all their directions kept out, whatever B becomes: not layer by layer, nor in the logits."""
     old = [texts(1), texts(2, 4)]
@@ -189,6 +192,7 @@ def test_where_no_direction_is_left_nothing_is_trained_silently(stage):
         stage(InfLora, "b", folder, batch=full, energy=1.0)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gone_on_from(stage, tmp_path):
     _, _, folder = stage(OLora, "a")
     with pytest.raises(ConfigError, match=f"it has no {SUBSPACES}"):

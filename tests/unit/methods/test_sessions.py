@@ -68,6 +68,7 @@ def model(method, file) -> SessionModel:
     return model
 
 
+@pytest.mark.slow
 def test_any_number_of_rows_and_tokens(model):
     for shape in ((1, 1), (3, 5), (2, 7)):
         ids = torch.randint(6, shape)
@@ -76,6 +77,7 @@ def test_any_number_of_rows_and_tokens(model):
         assert list(outputs) == ["logits"]
 
 
+@pytest.mark.slow
 def test_it_follows_torchs_threads(model):
     ids, before = torch.zeros(1, 2, dtype=torch.long), torch.get_num_threads()
     model(input_ids=ids)

@@ -61,6 +61,7 @@ def masked(model, kind, layer, kept, given):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["heads", "ffn"])
 def test_what_is_cut_out_is_what_is_masked(kind, made):
     for name in SINGLE:
@@ -87,6 +88,7 @@ def test_what_is_cut_out_is_what_is_masked(kind, made):
         assert {key: tensor.shape for key, tensor in merged.state_dict().items()} == shapes, name
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_where_all_is_kept(made):
     for name in SINGLE:
         model, given = made(name)
@@ -98,6 +100,7 @@ def test_nothing_is_changed_where_all_is_kept(made):
         assert torch.equal(logits(cut, given), before), name
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", [*SINGLE, *ENCODER_DECODERS])
 def test_layers_left_out_are_as_if_they_were_never_there(name, made, tmp_path):
     """transformers builds the same from the configuration, also with a cache."""

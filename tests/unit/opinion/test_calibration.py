@@ -14,6 +14,8 @@ from peftlab.opinion.series import asked, values_of
 from peftlab.opinion.settings import Settings
 from peftlab.opinion.windows import Window
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("negative", "neutral", "positive")
 CONFUSION = Confusion(LABELS, np.array([[80.0, 15, 5], [20, 160, 20], [3, 12, 85]]))
 QUESTIONS = [Question("opinion", list(LABELS), CONFUSION)]
@@ -47,6 +49,7 @@ def charts():
     return settings, [charted(settings, windows_of(28, random)) for _ in range(12)]
 
 
+@pytest.mark.exhaustive
 def test_no_more_false_alarms_than_are_allowed(charts):
     settings, each = charts
     random = np.random.default_rng(1)

@@ -41,6 +41,7 @@ def test_the_nearest_point_of_the_simplex(random):
     assert project(np.array([0.2, 0.3, 0.5])) == pytest.approx([0.2, 0.3, 0.5])
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_share_where_the_confusion_is_uncertain_too(random):
     rates, shares, covered, narrow = Confusion(LABELS, COUNTS).rates, np.array([0.3, 0.4, 0.3]), 0, 0
     for _ in range(200):
@@ -55,6 +56,7 @@ def test_intervals_cover_the_true_share_where_the_confusion_is_uncertain_too(ran
     assert narrow < covered - 10
 
 
+@pytest.mark.slow
 def test_probabilities_give_the_shares_and_their_error(random):
     priors, shares = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
     means = np.array([0.0, 1.5, 3.0])

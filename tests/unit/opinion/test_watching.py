@@ -53,6 +53,7 @@ def watched(folder, *calls, final=True, text="text", **settings):
     return watch
 
 
+@pytest.mark.slow
 def test_a_shift_is_told_with_its_size_and_its_texts(tmp_path):
     watch = watched(tmp_path / "w", rows(16))
     (alert,) = [one for one in watch.alerts if one["series"] == "opinion=negative"]
@@ -81,6 +82,7 @@ def test_a_first_row_that_sets_all_others_aside_is_told(tmp_path):
     assert "160 of 161 rows" in write(watch).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_several_calls_give_what_one_gives(tmp_path):
     all_rows = rows(18)
     late = [{**all_rows[0], "text": "late"}]
@@ -98,6 +100,7 @@ def named(watch):
     return [{question.labels[label]: count for (label,), count in one.cells.items()} for one in watch.windows]
 
 
+@pytest.mark.slow
 def test_rows_out_of_order_count_within_lateness(tmp_path):
     made = rows(12)
     random = np.random.default_rng(0)
@@ -109,6 +112,7 @@ def test_rows_out_of_order_count_within_lateness(tmp_path):
     assert watched(tmp_path / "c", moved).clocked.late > 0
 
 
+@pytest.mark.slow
 def test_a_retweet_counts_once_a_window(tmp_path):
     made = rows(12)
     storm = [{**made[-1], "text": f"RT @somebody: {made[-1]['text'].upper()} https://t.co/{n}"} for n in range(303)]
@@ -121,6 +125,7 @@ def test_a_retweet_counts_once_a_window(tmp_path):
     assert normal_form("RT @a: Hello  World http://x.y") == normal_form("hello world") == "hello world"
 
 
+@pytest.mark.slow
 def test_windows_without_texts_and_times_far_ahead(tmp_path):
     made = [row for row in rows(16, shift_at=99) if not row["at"].startswith("2026-01-17")]
     wrong = {**made[0], "at": "2206-01-01"}
@@ -134,6 +139,7 @@ def test_windows_without_texts_and_times_far_ahead(tmp_path):
     assert "is no time" in watch.counts.reasons[0]
 
 
+@pytest.mark.slow
 def test_a_baseline_of_a_period(tmp_path):
     settings = Settings(correction="none", baseline="2026-01-07/2026-01-16", min_count=20)
     questions = [Question("opinion")]
@@ -148,6 +154,7 @@ def test_a_baseline_of_a_period(tmp_path):
     assert first["since"] in ("2026-01-16T00:00:00+00:00", "2026-01-17T00:00:00+00:00")
 
 
+@pytest.mark.slow
 def test_that_the_texts_have_changed_is_told(tmp_path):
     made = rows(16)
     for row in made[80 * 12 :]:
@@ -188,6 +195,7 @@ def test_settings_that_cannot_be(tmp_path, text, said):
     assert str(file) in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_clear_shift_begins_where_an_offline_search_sees_it(tmp_path, seed):
     from ruptures import Binseg

@@ -164,6 +164,7 @@ def test_numbers_agree_with_the_libraries():
         assert bool(masker.find(f"<{number}>")) == iban.is_valid(number)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60), st.sampled_from(sorted(FOUND)), st.data())
 def test_what_stands_around_a_value_changes_nothing(around, name, data):
@@ -176,6 +177,7 @@ def test_what_stands_around_a_value_changes_nothing(around, name, data):
     assert all(n in covered for n in range(start, start + len(value)) if text[n].isalnum() and name != "url")
 
 
+@pytest.mark.exhaustive
 def test_reading_takes_time_in_proportion_to_length():
     """Texts made to be slow: twice as long takes about twice as long, for each kind."""
     masker = Masker()

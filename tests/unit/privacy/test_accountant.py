@@ -47,6 +47,7 @@ def test_without_sampling_it_is_the_closed_form(sigma, steps, delta):
     assert expected <= found <= expected + 1.1 * TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "rate", "steps", "delta"), [(0.8, 0.016, 189, 1e-4), (1.1, 0.01, 1000, 1e-5)])
 def test_it_is_opacus_epsilon_and_below_that_of_moments(sigma, rate, steps, delta):
     found = epsilon_of([Release(sigma, rate, steps)], delta)
@@ -58,12 +59,14 @@ def test_it_is_opacus_epsilon_and_below_that_of_moments(sigma, rate, steps, delt
     assert 0.5 * upper < found < upper
 
 
+@pytest.mark.exhaustive
 def test_noise_is_the_least_that_suffices():
     sigma = noise_for(3.0, 1e-5, 0.02, 150)
     assert 2.9 < epsilon_of([Release(sigma, 0.02, 150)], 1e-5) <= 3.0
     assert epsilon_of([Release(sigma * 0.999, 0.02, 150)], 1e-5) > 3.0
 
 
+@pytest.mark.slow
 def test_several_trainings_on_the_same_data_spend_together():
     one = Release(1.0, 0.02, 100)
     assert epsilon_of([], 1e-5) == 0
@@ -71,6 +74,7 @@ def test_several_trainings_on_the_same_data_spend_together():
     assert epsilon_of([one, Release(2.0, 0.02, 100)], 1e-5) > epsilon_of([one], 1e-5)
 
 
+@pytest.mark.slow
 def test_an_epsilon_that_no_noise_reaches_is_refused():
     with pytest.raises(ConfigError, match="no noise suffices"):
         noise_for(1e-3, 1e-5, 0.02, 100)

@@ -26,6 +26,7 @@ def test_a_text_stays_what_it_is_as_a_value_and_as_a_label(text):
     assert plain_yaml.load(plain_yaml.dump(config)) == config
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(), PLAIN))
 def test_what_is_read_back_is_what_was_written(config):
@@ -111,6 +112,7 @@ def outcome(read, text):
         return type(error), str(error)
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=14).map("".join) | st.dictionaries(st.text(), PLAIN).map(plain_yaml.dump))
 @example("_\t")
 @example("!")

@@ -135,6 +135,7 @@ def fisher_of(weight, examples):
     return fisher(Logistic(weight), task, examples, nothing, range(len(examples)))["weight"]
 
 
+@pytest.mark.exhaustive
 def test_the_fisher_information_of_a_logistic_model():
     """It is the mean of ``p (1 - p) x^2``; gold labels, here always the less probable, would give ``p^2 x^2``."""
     random = np.random.default_rng(1)

@@ -33,6 +33,7 @@ def test_a_block_that_is_left_out_hands_on_its_input():
         assert not torch.allclose(found, states[-1], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_each_use_of_a_block_is_drawn_and_repeats_with_the_generator():
     model, p = made("Albert", layers=6, embedding_size=4), 0.3
     block = model.encoder.albert_layer_groups[0]

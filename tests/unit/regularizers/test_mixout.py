@@ -31,6 +31,7 @@ def learn(model, seed=0):
             weight.add_(torch.randn_like(weight))
 
 
+@pytest.mark.exhaustive
 def test_the_mean_is_the_weights_and_the_variance_that_of_dropout_on_what_was_learnt():
     model, p = nn.Linear(3, 3, bias=False), 0.7
     start, x = model.weight.detach().clone(), torch.eye(3)

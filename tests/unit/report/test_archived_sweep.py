@@ -23,6 +23,7 @@ def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_is_read_as_the_folder_is(handed_over):
     with reading([handed_over / "sweep"]) as there, reading([handed_over / "a.zip"]) as archived:
         assert archived.left_out == ()
@@ -34,6 +35,7 @@ def test_it_is_read_as_the_folder_is(handed_over):
     assert verify(handed_over / "a.zip").holds
 
 
+@pytest.mark.slow
 def test_a_record_that_was_changed_on_the_way_is_named_and_left_out(handed_over, tmp_path):
     with zipfile.ZipFile(handed_over / "a.zip") as old, zipfile.ZipFile(tmp_path / "b.zip", "w") as new:
         name = next(name for name in old.namelist() if name.endswith("record.json"))

@@ -19,6 +19,8 @@ from peftlab.report.analysis.results import analysed
 from peftlab.report.contents import document_of
 from peftlab.report.study import canonical, reading
 
+pytestmark = pytest.mark.slow
+
 ODD: list[Any] = [None, "", 0, -1, 1.5, 2**62, 1e308, 1e-320, True, [], {}, [None], {"a": None}]
 ODD += ["x" * 300, "<script>", "\u2028", "\0", "../..", "${a}", "\\input{x}"]
 TEXTS = ["", "null", "[]", "{}", "1", "NaN", '{"a": 1, "a": 2}', "[" * 100_000, "\ufeff{}", "- - a", "[]\n[]"]
@@ -78,7 +80,6 @@ def test_a_damaged_file_beside_a_record_is_named(damage, tmp_path):
         assert run.name in page, name
 
 
-@pytest.mark.slow
 def test_a_study_that_is_damaged_all_over_still_gives_a_report(tmp_path):
     survives(tmp_path, seeds=range(6))
 

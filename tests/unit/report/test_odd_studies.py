@@ -29,6 +29,7 @@ def reported(folder, **options):
         return analysis, markdown.page(document)
 
 
+@pytest.mark.slow
 def test_a_test_split_of_one_group_says_nothing_of_other_test_sets(tmp_path):
     analysis, page = reported(planned(examples=20, groups=1).write(tmp_path / "sweep"))
     (result,) = analysis.results
@@ -37,6 +38,7 @@ def test_a_test_split_of_one_group_says_nothing_of_other_test_sets(tmp_path):
     assert "all predictions are of one group, which says nothing of others" in page
 
 
+@pytest.mark.slow
 def test_lists_that_were_tuned_are_shown(tmp_path):
     sweep = planned(trials=4, examples=20)
     for number, run in enumerate(sweep.runs):
@@ -48,6 +50,7 @@ def test_lists_that_were_tuned_are_shown(tmp_path):
     assert "\\['query'\\], \\['query', 'value'\\]" in page
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "names", [("größe", "方法"), ("方", "法"), ("x" * 200, "x" * 199)], ids=["letters", "short", "long"]
@@ -82,6 +85,7 @@ def test_texts_with_the_same_name_for_links_have_names_of_their_own():
     assert all(html.NAME.fullmatch(name) for name in names.values())
 
 
+@pytest.mark.slow
 def test_a_measurement_of_robustness_without_all_numbers_is_shown(tmp_path):
     folder = planned(examples=20).write(tmp_path / "sweep")
     drop = {"value": float("nan"), "low": float("nan"), "high": float("inf")}
@@ -96,6 +100,7 @@ def test_a_measurement_of_robustness_without_all_numbers_is_shown(tmp_path):
     assert page.count("typos") >= 2
 
 
+@pytest.mark.slow
 def test_a_measurement_of_explanations_is_shown_as_far_as_it_has_numbers(tmp_path):
     folder = planned(examples=20).write(tmp_path / "sweep")
     above = {"value": 0.4567, "low": 0.3, "high": 0.6}
@@ -124,6 +129,7 @@ def test_groups_whose_values_look_alike_stay_apart(tmp_path):
         assert row.measured.scores == pytest.approx([run.score() for run in row.group.final], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("name", "documents"),
@@ -169,6 +175,7 @@ def test_intervals_of_shares_stay_between_0_and_100_percent(tmp_path):
     assert 1 in limits
 
 
+@pytest.mark.slow
 def test_without_variation_nothing_is_better(tmp_path):
     scores = {"full": 0.8, "lora": 0.9, "ia3": 0.7}
     folder = planned("classification", methods=tuple(scores), examples=20).write(tmp_path / "sweep")
@@ -192,6 +199,7 @@ def test_runs_without_a_seed_are_no_result(tmp_path):
     assert "No tested run has this score and a seed" in lines(analysis)[0]
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_and_in_its_archive_counts_once(tmp_path):
     folder = planned("classification", examples=20, trials=2).write(tmp_path / "sweep")
     archive.write([folder], tmp_path / "a.zip")

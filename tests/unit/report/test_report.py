@@ -76,6 +76,7 @@ def test_the_same_records_give_the_same_document(sweep):
     assert canonical(one.numbers) == canonical(other.numbers)
 
 
+@pytest.mark.slow
 def test_fewer_than_three_seeds_claim_nothing(tmp_path):
     folder = planned(methods=("full", "head"), seeds=(0, 1)).write(tmp_path / "sweep")
     analysis, document = reported(folder)
@@ -87,6 +88,7 @@ def test_fewer_than_three_seeds_claim_nothing(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_clear_winner_is_bold_and_named(tmp_path):
     folder = planned(methods=("full", "head"), seeds=(0, 1, 2, 3, 4), examples=150, groups=50).write(tmp_path / "sweep")
     analysis, document = reported(folder)
@@ -101,6 +103,7 @@ def test_a_clear_winner_is_bold_and_named(tmp_path):
     assert [cell.text for row in scores.rows for cell in row if cell.strong][:1] == ["full"]
 
 
+@pytest.mark.slow
 def test_equal_methods_are_not_ranked(tmp_path):
     sweep = planned(methods=("full", "lora"), seeds=(0, 1, 2), examples=60)
     for run in sweep.runs:
@@ -112,6 +115,7 @@ def test_equal_methods_are_not_ranked(tmp_path):
     assert not [cell for row in scores.rows for cell in row if cell.strong]
 
 
+@pytest.mark.slow
 def test_runs_without_predictions_are_reported_over_seeds_alone(tmp_path):
     folder = planned(seeds=(0, 1, 2)).write(tmp_path / "sweep")
     for file in folder.rglob("test.jsonl"):
@@ -124,6 +128,7 @@ def test_runs_without_predictions_are_reported_over_seeds_alone(tmp_path):
     assert not [figure for figure in blocks(document.sections, "Figure") if figure.kind == "variance"]
 
 
+@pytest.mark.slow
 def test_records_alone_are_enough(tmp_path):
     folder = planned(seeds=(0, 1, 2), trials=3).write(tmp_path / "sweep")
     for file in folder.rglob("*"):
@@ -134,6 +139,7 @@ def test_records_alone_are_enough(tmp_path):
     assert markdown.page(document)
 
 
+@pytest.mark.slow
 def test_damage_is_named_and_never_a_crash(tmp_path):
     folder = planned(seeds=(0, 1, 2)).write(tmp_path / "sweep")
     runs = run_folders(folder)
@@ -157,6 +163,7 @@ def test_nothing_was_tested(tmp_path):
     assert markdown.page(document)
 
 
+@pytest.mark.slow
 def test_a_rerun_and_its_verdict(tmp_path):
     folder = planned(seeds=(0, 1, 2)).write(tmp_path / "sweep")
     verdict = {"verdict": "identical", "because": "all bits are equal", "again": "reproductions/x", "causes": []}

@@ -54,6 +54,7 @@ def test_a_model_beside_itself_does_not_differ(tmp_path):
     assert found.tests[0].p == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_says_why(tmp_path):
     one, other = written(planned("ner", seeds=(0,)), tmp_path / "ner")
     topic, _ = written(planned("classification", seeds=(0,)), tmp_path / "topics")

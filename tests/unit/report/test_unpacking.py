@@ -208,6 +208,7 @@ class TestNoArchive:
             pass
 
 
+@pytest.mark.slow
 def test_whatever_bytes_are_changed_nothing_crashes_and_nothing_false_is_believed():
     write([make_sweep(runs=1)], archive := Path("a.zip"))
     whole, chance = archive.read_bytes(), random.Random(0)

@@ -144,6 +144,7 @@ def test_a_configuration_that_was_edited_is_named():
         begin(lr=0.2, run_dir="mine", existing="resume")
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("existing", ["auto", "resume", "skip"])
 def test_a_run_that_another_process_is_writing_is_left_to_it(existing):
@@ -202,6 +203,7 @@ def at_once(work: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, proc
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(

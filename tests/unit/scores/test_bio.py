@@ -63,6 +63,7 @@ def test_the_repair_policies_differ_in_an_entity_without_b(tags: list[str], conl
     assert entities(tags, "discard") == discard
 
 
+@pytest.mark.slow
 def test_entities_equal_seqeval_on_random_sequences() -> None:
     random_ = random.Random(0)
     sentences = [random_tags(random_) for _ in range(5000)]
@@ -93,6 +94,7 @@ def test_possible_bio_is_unchanged_and_equal_in_every_scheme() -> None:
         assert to_bio(in_bioes(tags, end="L", single="U"), "bioes") == tags
 
 
+@pytest.mark.slow
 def test_repair_equals_seqeval_on_any_prefixes() -> None:
     random_ = random.Random(2)
     for _ in range(5000):

@@ -21,6 +21,7 @@ def answers(seed: int, number: int = 300, classes=LABELS) -> list[dict[str, str]
     return [{"gold": a, "predicted": a if draw.random() < 0.5 else b} for a, b in zip(gold, wrong, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("classes", [LABELS, LABELS[:2]], ids=["four", "two"])
 def test_scores_equal_scikit_learn(classes):

@@ -24,6 +24,7 @@ def answers(predicted: list[list[str]], gold: list[list[str]]) -> list[dict[str,
     return [{"predicted": a, "gold": b} for a, b in zip(predicted, gold, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("repair", ["conlleval", "discard"])
 def test_scores_equal_seqeval(repair) -> None:

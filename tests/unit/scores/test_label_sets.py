@@ -32,6 +32,7 @@ def case(draw):
     return labels, answers, gold, predicted, probabilities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.exhaustive)])
 def test_they_are_those_of_scikit_learn(cases):
     from sklearn import metrics

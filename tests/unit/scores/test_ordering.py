@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from peftlab.scores.ordering import auc
 
 
+@pytest.mark.slow
 def test_it_is_the_area_of_scikit_learn_with_ties_and_weights():
     random = np.random.default_rng(0)
     for _ in range(30):

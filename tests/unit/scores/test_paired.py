@@ -39,6 +39,7 @@ def test_holm_steps_down_and_keeps_the_order():
     assert holm([]) == []
 
 
+@pytest.mark.slow
 def test_holm_as_statsmodels_has_it(monkeypatch):
     monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels searches for garbage each time: seconds in a long suite
     random = np.random.default_rng(2)
@@ -63,6 +64,7 @@ def test_the_interval_is_that_of_the_paired_differences():
     assert difference(accuracy, one, other) == found
 
 
+@pytest.mark.slow
 def test_equal_answers_do_not_differ_and_other_examples_are_refused():
     counts = counts_of(BINARY, answers("npnp", "nnpp"))
     assert difference(accuracy, counts, counts) == difference(accuracy, counts, counts, seed=1)

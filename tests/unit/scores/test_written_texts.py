@@ -43,6 +43,7 @@ def texts(draw):
     return joined(written[: draw.choice([0, 2, 20, 20])]), joined(gold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("language", TOKENIZERS)
 def test_scores_of_a_corpus_are_those_of_sacrebleu_and_rouge_score(language, cases):

@@ -40,6 +40,7 @@ def files():
     return sorted(path.name for path in folder().glob("*.safetensors*"))
 
 
+@pytest.mark.slow
 def test_a_batch_gets_what_the_layers_below_compute(cache):
     """Of an evaluation the very bits, of other batches what rounding leaves of them."""
     cache = cache("data.max_tokens=8")  # so that some examples have several rows
@@ -60,6 +61,7 @@ def test_a_batch_gets_what_the_layers_below_compute(cache):
             assert torch.allclose(stored[real], seen[0][real], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_second_time_they_are_there(cache, monkeypatch):
     first = cache()
     states = first.recall("validation").states.clone()
@@ -69,6 +71,7 @@ def test_the_second_time_they_are_there(cache, monkeypatch):
     assert (first.computed, second.computed) == (["validation"], [])
 
 
+@pytest.mark.slow
 def test_the_name_depends_on_whatever_may_change_a_bit(cache, monkeypatch):
     def other_bias(model):
         model.bert.encoder.layer[0].output.dense.bias.data[0] += 1
@@ -85,6 +88,7 @@ def test_the_name_depends_on_whatever_may_change_a_bit(cache, monkeypatch):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize("damage", ["empty", "cut", "shorter", "zeroed", "renamed"])
 def test_a_damaged_file_is_made_anew(cache, damage):
@@ -120,6 +124,7 @@ def test_what_fails_on_the_way_leaves_nothing(cache):
     assert files() == []
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_computes(cache):
     caches = [cache(), cache()]
     together = threading.Barrier(2, timeout=60)
@@ -151,6 +156,7 @@ class TestMakeRoom:
         make_room(2**20, mib / 1024)
         assert files() == [f"{name}.safetensors" for name in left]
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("kept")
     def test_what_is_used_again_stays_longer(self, cache):
         cache().recall("validation")

@@ -102,6 +102,7 @@ def test_a_disabled_or_merged_adapter_is_left_to_the_library():
     assert torch.equal(fused(X), plain(X))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_right():
     """Against finite differences, in double precision."""
     _, fused, _ = pair()

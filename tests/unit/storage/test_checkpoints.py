@@ -62,6 +62,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(trees)
 def test_any_tree_of_plain_values_comes_back(tmp_path_factory, tree):

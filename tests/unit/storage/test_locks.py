@@ -69,6 +69,7 @@ def test_what_is_no_file_in_its_place_is_told(tmp_path, make):
     assert not is_locked(tmp_path)
 
 
+@pytest.mark.slow
 def test_those_that_come_for_the_same_name_come_one_after_another(tmp_path):
     """Ten processes read a number, wait, and write the next: none overtakes another, and no lock is left."""
     number = tmp_path / "number"

@@ -138,6 +138,7 @@ def test_an_option_below_a_swept_group_is_for_the_cells_alone(typed, laid_aside,
     assert [text.replace("''", "") for text in command()] == ["python", "-m", "train", "-m", *typed]
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "key", "values"),
@@ -186,6 +187,7 @@ class Lookers:
         return [Fact(str(config), "f1", "max") for config in configs]
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "lacking", "key"),
@@ -264,6 +266,7 @@ def test_many_names_are_cut():
     assert len(name_of(40).encode()) <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "found"),
@@ -278,6 +281,7 @@ def test_trials_run_where_their_own_configuration_says(typed, found):
     assert accelerators(asked.space.fixed, grid(asked.space), asked.compose) == found
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_the_cells():
     asked = ask(CLASSIFY, "data=csv,json_lines", "data.path=x", "peft=lora,ia3", "budget.test=false")
     cells = Cells(asked.compose, asked.space.fixed, Lookers())

@@ -98,6 +98,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(kept, monkeypatch, ca
     assert "check its trials again: read-only" in caplog.text
 
 
+@pytest.mark.slow
 def test_surroundings_are_where_and_with_what_a_command_runs(monkeypatch):
     here = surroundings()
     assert surroundings() == here

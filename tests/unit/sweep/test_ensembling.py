@@ -6,10 +6,13 @@ import logging
 import os
 from types import SimpleNamespace
 
+import pytest
 from tests.unit.report.sweeps import planned
 
 from peftlab.sweep import ensembling
 from peftlab.sweep.board import Board, told
+
+pytestmark = pytest.mark.slow
 
 
 def test_it_is_made_once_for_each_state_of_the_records(tmp_path, monkeypatch, caplog):

@@ -49,6 +49,7 @@ def test_a_number_is_found_at_a_dotted_key():
     assert value_at({"a": {"b": 3}}, "a.b") == 3.0
 
 
+@pytest.mark.slow
 def test_a_second_controller_is_kept_out_as_long_as_there_is_the_first(tmp_path):
     code = f"from pathlib import Path; from peftlab.sweep.ledger import Ledger; Ledger(Path({str(tmp_path)!r}))"
     second = partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -92,6 +92,7 @@ def test_without_a_rule_all_go_on():
 
 
 class TestAsha:
+    @pytest.mark.slow
     @given(st.lists(SCORES, min_size=1, max_size=40), st.integers(2, 4))
     def test_who_goes_on_at_once_is_among_the_best_there(self, scores, eta):
         pruner = Asha(eta, 1 / eta)
@@ -106,6 +107,7 @@ class TestAsha:
             elif best and not math.isnan(score):
                 assert worth(score) <= best[-1]
 
+    @pytest.mark.slow
     @given(st.lists(SCORES, min_size=1, max_size=40), st.integers(2, 4))
     def test_who_is_paused_and_comes_to_be_among_the_best_is_promoted(self, scores, eta):
         pruner = Asha(eta, 1 / eta)

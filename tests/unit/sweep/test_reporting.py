@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+import pytest
 from tests.unit.report.sweeps import planned
 
 from peftlab.report import written
@@ -35,6 +36,7 @@ def test_a_report_that_fails_is_a_warning(tmp_path, monkeypatch, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_state_is_that_of_the_records_and_the_price(tmp_path):
     folder = planned(methods=("lora",), seeds=(0, 1)).write(tmp_path / "sweep")
     before = state_of(folder, 2.5)

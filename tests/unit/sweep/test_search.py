@@ -109,6 +109,7 @@ class TestSequences:
         assert sorted(int(4 * (math.log10(float(at["lr"])) + 5)) for at in given) == list(range(16))
         assert sorted(at["a"] for at in given) == sorted("wxyz" * 4)
 
+    @pytest.mark.slow
     def test_random_numbers_fill_their_interval(self):
         found = run(plan_of("a=interval(0,3)", LR, budget={"trials": 400}), lambda _: 0.5)
         counts = [sum(numbers(proposal)["a"] == n for proposal in found) for n in range(4)]
@@ -124,6 +125,7 @@ class TestEverySampler:
         found = run(plan_of("lr=1e-4,1e-3,1e-2", "b=range(0,4)", search=search))
         assert len(found) == len(set(found)) == 12
 
+    @pytest.mark.exhaustive
     @pytest.mark.parametrize("search", [*SEARCHES, pytest.param("gp", marks=pytest.mark.slow)])
     def test_spaces_of_methods(self, search):
         methods = {"lora": {"b": "interval(0,8)"}, "head": {"lr": "1e-2,1e-1"}}
@@ -133,6 +135,8 @@ class TestEverySampler:
         assert all(plan.covers(proposal) for proposal in found)
         assert len({proposal.overrides[0] for proposal in found}) == 3
 
+    @pytest.mark.one_in(3, "exhaustive")
+    @pytest.mark.slow
     @pytest.mark.parametrize("search", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.slow)])
     def test_what_learns_does_better_than_chance(self, search):
         def mean_of_last(search):
@@ -148,6 +152,7 @@ class TestEverySampler:
         found = run(plan, lambda proposal: -score(proposal))
         assert plan.best.values == (min(-score(proposal) for proposal in found),)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("search", ["tpe", "cmaes"])
     def test_resumed_it_knows_what_it_had_known(self, search):
         def plan():

@@ -224,6 +224,7 @@ def quoted(text):
 
 
 class TestRoundTrip:
+    @pytest.mark.slow
     @few
     @given(
         KEYS,
@@ -237,6 +238,7 @@ class TestRoundTrip:
             assert (type(found), repr(found)) == (type(value), repr(value))
             assert space.params_of(proposal.overrides) == ({key: proposal.overrides[0].partition("=")[2]}, None)
 
+    @pytest.mark.slow
     @few
     @given(KEYS, st.lists(TEXTS, min_size=2, max_size=4, unique=True))
     def test_texts(self, key, values):
@@ -244,6 +246,7 @@ class TestRoundTrip:
         space = space_of(f"{key}={','.join(map(quoted, values))}")
         assert [hydra_reads(*proposal.overrides) for proposal in grid(space)] == values
 
+    @pytest.mark.slow
     @few
     @given(st.lists(st.lists(st.integers() | FLOATS | TEXTS.filter(str.isalpha), max_size=3), min_size=2, max_size=4))
     def test_lists(self, values):
@@ -257,6 +260,7 @@ class TestRoundTrip:
         found = [repr(hydra_reads(*proposal.overrides)) for proposal in grid(space)]
         assert found == list(dict.fromkeys(repr(reads(value)) for value in values))
 
+    @pytest.mark.slow
     @few
     @given(FLOATS, FLOATS, st.floats(0, 1))
     def test_numbers_of_an_interval(self, one, other, share):
@@ -268,6 +272,7 @@ class TestRoundTrip:
         assert repr(hydra_reads(*overrides)) == repr(value)
         assert space.params_of(overrides) == ({"a": value}, None)
 
+    @pytest.mark.slow
     @few
     @given(st.integers(), st.integers(), st.data())
     def test_whole_numbers_of_an_interval(self, one, other, data):

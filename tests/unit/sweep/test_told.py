@@ -10,6 +10,8 @@ from tests.unit.report.sweeps import planned
 from peftlab.sweep import sweep
 from peftlab.sweep.board import Board, Trial, told
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def telling(tmp_path, monkeypatch):

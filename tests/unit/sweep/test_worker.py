@@ -9,6 +9,8 @@ from peftlab import one_run
 from peftlab.errors import ConfigError, UserError
 from peftlab.sweep.worker import _Looker
 
+pytestmark = pytest.mark.slow
+
 CELLS = [
     ["peft=lora", "seed=0"],
     ["peft=lora", "seed=1"],
@@ -27,7 +29,6 @@ def plain(compose_config, tiny_overrides):
     return lambda *overrides: OmegaConf.to_container(compose_config(*tiny_overrides, *overrides), resolve=True)
 
 
-@pytest.mark.slow
 def test_each_has_the_identity_of_a_run_of_its_own(plain, monkeypatch):
     read, built = [], []
     prepare, build = one_run.read, one_run.build

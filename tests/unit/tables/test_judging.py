@@ -60,6 +60,7 @@ def test_cut_offs_count_what_approving_means():
     assert chosen["earned_per_application"] == pytest.approx(((approved & ~Y).sum() - 5 * (approved & Y).sum()) / 300)
 
 
+@pytest.mark.exhaustive
 def test_differences_are_paired_and_of_groups_where_there_are_some():
     margins = {COLUMNS: P + RANDOM.normal(size=300), BOTH: P, TEXTS: RANDOM.normal(size=300)}
     chosen = {name: Scoring(values) for name, values in margins.items()}

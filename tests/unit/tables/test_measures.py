@@ -35,6 +35,7 @@ def test_weights_are_how_often_a_row_is_there():
         assert of(values, Y, times.astype(float)) == pytest.approx(of(values[rows], Y[rows]), abs=1e-12), of
 
 
+@pytest.mark.slow
 def test_delong_agrees_with_the_bootstrap_and_with_the_definition():
     aucs, covariance = measures.delong(np.stack([SCORES, OTHERS]), Y)
     assert aucs == pytest.approx([roc_auc_score(Y, SCORES), roc_auc_score(Y, OTHERS)], abs=1e-12)
@@ -56,6 +57,7 @@ def test_clusters_are_drawn_whole():
     assert interval == measures.resampled(once, np.arange(len(Y)), Y, resamples=200)["auc"]
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_brier_score_are_the_whole():
     parts = measures.brier_parts(PROBABILITIES, Y)
     sum_ = parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within"]

@@ -32,6 +32,7 @@ def fitted():
     return made
 
 
+@pytest.mark.slow
 def test_a_model_answers_as_scikit_learn_does(fitted):
     logistic, matrix = fitted["logistic"]
     theirs = LogisticRegression(max_iter=2000, tol=1e-6).fit(matrix, Y).decision_function(matrix)
@@ -42,6 +43,7 @@ def test_a_model_answers_as_scikit_learn_does(fitted):
     assert boosting.margin(new) == pytest.approx(theirs.decision_function(new), abs=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_contributions_are_the_shapley_values_of_the_definition(fitted):
     for model, matrix in fitted.values():
         rows, background = matrix[:3], matrix[50:58]
@@ -65,6 +67,7 @@ def test_contributions_are_the_shapley_values_of_the_definition(fitted):
         assert found.sum(axis=1) == pytest.approx(model.margin(rows) - model.margin(background).mean(), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_trees_that_go_round_are_refused(fitted):
     document = fitted["boosting"][0].as_json()
     for key, value, message in (("left", 0, "follow from each other"), ("feature_idx", 5, "beyond the 5")):
@@ -90,6 +93,7 @@ def test_calibrators_learn_what_margins_mean():
     assert (backward.slope, backward.probabilities(margins[:1])[0]) == (0, pytest.approx((~y).mean(), abs=1e-3))
 
 
+@pytest.mark.slow
 def test_trees_that_ask_whether_a_number_is_missing_are_kept():
     numbers = np.where(RANDOM.random(300) < 0.5, RANDOM.normal(size=300), np.nan)
     matrix = np.stack([numbers, np.isnan(numbers)], axis=1)

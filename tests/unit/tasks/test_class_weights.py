@@ -179,6 +179,7 @@ class TestLoss:
         )
         assert task.loss(ModelOutput(logits=logits), batch).item() == pytest.approx(expected.item(), rel=1e-6)
 
+    @pytest.mark.one_in(4, "slow")
     def test_the_mean_of_any_parts_is_the_loss_of_the_whole(self, weighted, request, smoothing, number):
         make, batch_of, count = weighted
         task = make(WEIGHTS[request.node.callspec.params["weighted"]][number], label_smoothing=smoothing)

@@ -94,6 +94,7 @@ def mean_of(folder, prompt, word):
     return float(sum(of_all[len(prompt) - 1 + n, token] for n, token in enumerate(word)) / len(word))
 
 
+@pytest.mark.slow
 def test_words_of_several_tokens_have_the_mean_of_their_log_probabilities(decoder):
     case = Case(decoder)
     words = [case.ids(f" {label}") for label in LABELS]
@@ -170,6 +171,7 @@ def test_halves_and_any_company_give_the_same_losses(decoder, kind):
         torch.testing.assert_close(case.logits(part), whole[part], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_log_probabilities(decoder):
     each = [Case(decoder, template=template).logits() for template in (TEMPLATE, "{text} : {answer}")]
     both = Case(decoder, template=[TEMPLATE, "{text} : {answer}"], choose="ensemble").logits()
@@ -262,6 +264,7 @@ def test_the_encoding_says_what_it_depends_on(decoder):
     assert {name for name, value in before.items() if getattr(other, name) != value} == {"shown"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cv", "mdl"])
 def test_a_template_is_chosen_by_the_shots_alone(decoder, how):
     templates = ["{text} : {answer}", TEMPLATE, "{text} was {answer}"]
@@ -280,6 +283,7 @@ def test_a_template_is_chosen_by_the_shots_alone(decoder, how):
             assert one["bits"] == pytest.approx(float(bits), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_choice_is_calibrated_to_what_each_fold_is_shown(decoder, count, monkeypatch):
     asked, scored = [], prompts._scored
@@ -351,6 +355,7 @@ def test_what_cannot_be_asked_is_refused(decoder, options, message):
         Case(decoder, **options)
 
 
+@pytest.mark.slow
 def test_pairs_need_a_place_for_both_texts(decoder):
     pair = Text("train:0", "a", "move", pair="b", file="f.csv", line=2)
     with pytest.raises(DataError, match=r"f.csv.*is a pair, and the template has no \{pair\}"):

@@ -172,6 +172,7 @@ def test_what_the_model_never_writes_is_never_written(said, whisper):
     assert not any(byte in answer["predicted"] for answer in after)
 
 
+@pytest.mark.slow
 def test_positions_are_those_of_the_decoder(whisper):
     task = writer()
     model, _ = whisper(task)
@@ -185,6 +186,7 @@ def test_positions_are_those_of_the_decoder(whisper):
             long.check_model(model)
 
 
+@pytest.mark.slow
 def test_a_language_is_named_by_its_code_or_name(whisper):
     for language in ("zh", "Chinese"):
         task = writer(language=language)

@@ -65,6 +65,7 @@ def test_of_a_pair_the_longer_text_is_truncated_first(tokenizer):
     assert short.counts["truncated_tokens"] == (whole.lengths - 12).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_what_is_cut_is_what_the_tokenizer_would_cut(tokenizer, monkeypatch, side):

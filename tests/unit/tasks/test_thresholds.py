@@ -14,6 +14,7 @@ from peftlab.tasks.thresholds import (
 )
 
 
+@pytest.mark.slow
 def test_no_other_threshold_has_a_better_f1():
     draw = np.random.default_rng(0)
     for _ in range(100):

@@ -82,6 +82,7 @@ def losses_of(model, deferred, learnt=None, dtype=None):
     return losses.detach(), torch.cat([grad.flatten() for grad in kept.values() if grad is not None])
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_are_those_of_the_full_product(models):
     for name, model in models.items():
         for frozen in (False, True):

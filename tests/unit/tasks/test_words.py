@@ -134,6 +134,7 @@ any_word = st.sampled_from(["the", "paris", "was", "rome", ",", "a,b", "zz", "re
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.lists(st.lists(any_word, max_size=12), min_size=1, max_size=4),

@@ -102,6 +102,7 @@ def test_a_mistake_is_told_without_secrets(command, arguments, monkeypatch):
     assert "Xq7v" not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_a_value_from_a_file_is_told_with_the_file(command, tmp_path):
     """What the user has typed needs no such hint, what an experiment of the user's sets does."""
     (tmp_path / "experiment").mkdir()
@@ -131,6 +132,7 @@ def test_the_environment_is_left_as_it_was(command, monkeypatch):
 # --- answers without a run -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_help_lists_every_group_and_every_option(command, tmp_path):
     ended = command("--help")
     assert (ended.code, ended.err) == (0, "")
@@ -165,6 +167,7 @@ print("heavy:", sorted({"torch", "lightning", "transformers", "peft", "pydantic"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
 def test_nothing_heavy_is_imported_to_answer(arguments):

@@ -35,10 +35,12 @@ def test_every_so_many_steps_and_at_the_end(steps, tmp_path):
     assert [checkpoints.step_of(path) for path in checkpoints.files(tmp_path)] == [11, 8]
 
 
+@pytest.mark.slow
 def test_by_time(steps):
     assert steps(100) == [30, 60, 90, 100]
 
 
+@pytest.mark.slow
 def test_what_is_slow_to_write_is_written_more_rarely(steps):
     """The first one tells how long it takes: half a second in fifty are a hundredth."""
     assert steps(140, seconds=0.5) == [30, 80, 130, 140]

@@ -179,6 +179,7 @@ def lora():
     return model.train()
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize(("precision", "checkpointed"), [(torch.float32, False), (torch.bfloat16, True)])
 def test_nothing_of_a_refused_attempt_is_alive_in_the_next(monkeypatch, lora, precision, checkpointed):

@@ -57,6 +57,7 @@ def steps(path: Path) -> list[int]:
 
 
 class TestHashes:
+    @pytest.mark.slow
     @given(st.integers(0, 10**5), st.integers(0, 31))
     def test_any_bit_of_any_element_counts(self, place, bit):
         tensor = torch.arange(10**5 + 1, dtype=torch.float32)

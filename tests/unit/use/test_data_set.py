@@ -30,6 +30,7 @@ def test_a_suffix_says_how_to_read(tmp_path, files, option):
     assert option_for(tmp_path / files[0].partition("/")[0]) == option
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [["my.txt"], ["my.json"], ["folder/a.csv", "folder/b.jsonl"], ["folder/a.txt"]])
 def test_what_is_not_clear_has_to_be_named(tmp_path, files):
     for name in files:
@@ -41,6 +42,7 @@ def test_what_is_not_clear_has_to_be_named(tmp_path, files):
         option_for(tmp_path / files[0].partition("/")[0])
 
 
+@pytest.mark.slow
 def test_the_task_is_the_one_that_takes_the_examples(tiny_texts, tiny_data, tiny_model):
     card = card_of(str(tiny_texts))
     assert (card.name, card.task, card.splits["train"].rows) == ("csv", "classification", 48)
@@ -49,6 +51,7 @@ def test_the_task_is_the_one_that_takes_the_examples(tiny_texts, tiny_data, tiny
     assert card.splits["train"].classes.keys() == {"LOC", "ORG", "PER"}
 
 
+@pytest.mark.slow
 def test_rows_with_numbers_are_for_regression(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(f'{{"text": "text {n}", "label": {n / 7}}}\n' for n in range(40)))
@@ -62,6 +65,7 @@ def test_an_experiment_says_what_a_data_set_is_for():
     assert task_of_experiments("json_lines") is None
 
 
+@pytest.mark.slow
 def test_a_reader_of_numbers_says_what_it_is_for(tmp_path):
     rows = ({"text": f"text number {n}", "label": n / 7} for n in range(40))
     (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -70,6 +74,7 @@ def test_a_reader_of_numbers_says_what_it_is_for(tmp_path):
     assert not any("label" in warning for warning in card.warnings)
 
 
+@pytest.mark.slow
 def test_settings_are_those_of_a_run(tiny_texts):
     card = card_of(str(tiny_texts), ["data.splits.validation=0.25", "data.duplicates=drop"])
     assert card.splits["train"].dropped

@@ -126,6 +126,7 @@ def test_every_reader_is_tried():
     }
 
 
+@pytest.mark.slow
 def test_malformed_files_give_a_message_with_file_and_line(tmp_path):
     tried = 0
     for reader, path, line in malformed(tmp_path):
@@ -203,6 +204,7 @@ def odd(folder: Path) -> Iterator[tuple[RowReader, Path]]:
         yield reader, path
 
 
+@pytest.mark.slow
 def test_valid_oddities_are_read(tmp_path):
     tried = 0
     for reader, path in odd(tmp_path):

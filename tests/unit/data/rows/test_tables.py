@@ -58,6 +58,7 @@ def topics(number: int = 2500) -> tuple[pa.Table, list[dict]]:
     return table.replace_schema_metadata(features(topic={"names": ["no", "yes"], "_type": "ClassLabel"})), rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [2**25, 0, 40_000], ids=["in memory", "large", "large when decoded"])
 def test_a_table_gives_what_json_lines_give(tmp_path, monkeypatch, held):
     monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
@@ -154,6 +155,7 @@ def test_two_columns_of_a_name(tmp_path):
         FORMAT.read({"train": path})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_give_a_message(tmp_path, kind):
     table, _ = topics(400)
@@ -221,6 +223,7 @@ def test_texts_that_rows_share_count_in_each_of_them(tmp_path, monkeypatch, shap
             assert [each.text for each in format.read({"train": path})["train"]] == [text] * 10
 
 
+@pytest.mark.slow
 def test_the_decoder_of_parquet_does_not_write_shared_texts_out(tmp_path, monkeypatch):
     path = write(tmp_path / "a", pa.table({"q": [[["a" * 2**20]]] * 100, "text": ["b"] * 100}), rows=100)
     before = pa.total_allocated_bytes()

@@ -20,6 +20,7 @@ def named(comparison):
     return {group.name: (len(group.runs), len(group.trials), len(group.lost)) for group in comparison.groups}
 
 
+@pytest.mark.slow
 def test_trials_and_lost_runs_stand_beside_the_tested_ones(tmp_path):
     sweep = planned(methods=("full", "lora"), trials=3)
     sweep.of("lora")[-1].status = "failed"
@@ -38,6 +39,7 @@ def test_the_groups_are_by_the_keys_that_the_user_names(tmp_path):
     assert len(one.groups) == 6
 
 
+@pytest.mark.slow
 def test_two_tasks_make_two_comparisons(tmp_path):
     for task in ("ner", "classification"):
         planned(task).write(tmp_path / task)
@@ -62,6 +64,7 @@ def test_of_two_runs_with_one_seed_the_better_validated_counts(tmp_path):
     assert len(group.runs) == 2
 
 
+@pytest.mark.slow
 def test_what_was_tuned_makes_no_group_though_its_choice_differs(tmp_path):
     sweep = planned(methods=("full", "lora"), trials=3)
     for run in sweep.finals:
@@ -70,6 +73,7 @@ def test_what_was_tuned_makes_no_group_though_its_choice_differs(tmp_path):
     assert set(named(one)) == {"full", "lora"}
 
 
+@pytest.mark.slow
 def test_an_option_that_names_nothing_says_what_there_is(tmp_path):
     folder = planned().write(tmp_path / "sweep")
     with pytest.raises(UserError, match=r"--baseline lorra: .*Did you mean 'lora'\? The groups are: full; lora"):

@@ -26,6 +26,7 @@ def findings_in(folder: Path, *by: str) -> list[Finding]:
         return [finding for one in comparisons_of(study, Options(by=by))[0] for finding in findings_of(one)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "some", [slice(None, None, 3), pytest.param(slice(None), marks=pytest.mark.slow)], ids=["a third", "all"]
 )
@@ -36,6 +37,7 @@ def test_no_check_accuses_a_sound_sweep(tmp_path, some):
         assert findings_in(sweep.write(tmp_path / name)) == [], name
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", sorted(checks()))
 def test_a_check_finds_each_of_its_planted_faults(name, tmp_path):
@@ -114,6 +116,7 @@ def test_a_mixture_that_all_groups_share_is_only_noted(tmp_path):
     assert (finding.check, finding.level) == ("different_code", "note")
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_not_accused_of_having_no_seeds(tmp_path):
     sweep = planned(methods=("full", "lora", "head"), seeds=(1, 2, 4), examples=20)
     sweep.runs = [run for run in sweep.runs if run.method != "head" or run.seed == 1]

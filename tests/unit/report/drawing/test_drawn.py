@@ -31,6 +31,7 @@ def test_the_same_data_give_the_same_bytes(seeds, tmp_path):
     assert (first / "seeds.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_settings_of_the_user_change_nothing_and_stay(seeds):
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.facecolor": "red"}):
         before = dict(matplotlib.rcParams)
@@ -47,6 +48,7 @@ def test_names_of_strangers_are_texts_and_never_formulas_or_markup(seeds):
     assert any(HOSTILE[:20] in value for value in seeds.values)
 
 
+@pytest.mark.slow
 def test_several_pictures_share_a_page():
     first = draw(figure("seeds"))
     second = draw(replace(figure("seeds"), name="again"))

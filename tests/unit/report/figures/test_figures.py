@@ -76,6 +76,7 @@ def test_it_says_what_it_shows_and_wants(kind):
     assert module.Data.__doc__
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.one_in(3, "slow")
 def test_every_mark_shows_its_value(kind, drawn):
     root = ElementTree.fromstring(drawn.svg)
@@ -84,6 +85,7 @@ def test_every_mark_shows_its_value(kind, drawn):
     assert len(titles) == MARKS[kind]
 
 
+@pytest.mark.one_in(4, "slow")
 def test_its_colours_are_the_palettes_and_its_styles_attributes(drawn):
     assert not re.findall("#[0-9a-fA-F]{3,8}\\b|rgb|style=|<style", drawn.page)
 

@@ -50,6 +50,7 @@ def test_names_do_not_lie_on_each_other_and_of_many_points_only_the_front_is_nam
         assert len(picture.values) == 5 + number
 
 
+@pytest.mark.slow
 def test_a_point_far_from_the_rest_stands_at_the_edge_and_is_said():
     points = [{"label": f"name {number}", "x": number + 1.0, "y": {"value": 70.0 + number % 4}} for number in range(20)]
     picture, texts = drawn([*points, {"label": "far", "x": 9.0, "y": {"value": 1.0}}])

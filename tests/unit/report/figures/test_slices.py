@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from peftlab.report.document import Figure
 from peftlab.report.drawing.drawn import draw
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_legend_is_never_larger_than_the_plot():

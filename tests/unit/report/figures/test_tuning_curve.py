@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from peftlab.report.document import Figure
 from peftlab.report.drawing.drawn import draw
+
+pytestmark = pytest.mark.slow
 
 
 def drawn(low, high):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+import pytest
 import torch
 from tests.unit.report.sweeps import planned, run_folders
 from torch import nn
@@ -16,6 +17,8 @@ from peftlab.report.contents import document_of
 from peftlab.report.sections.changes import page, sections_of
 from peftlab.report.study import reading
 from peftlab.use.differing.weights import weight_changes
+
+pytestmark = pytest.mark.slow
 
 
 def measured(seed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.unit.report.sweeps import planned, run_folders
 
 from peftlab.report.analysis.options import Options
@@ -13,6 +14,8 @@ from peftlab.report.figures.pareto import Data
 from peftlab.report.sections import compression
 from peftlab.report.study import reading
 from peftlab.validation import checked
+
+pytestmark = pytest.mark.slow
 
 
 def document(step, cpu, size, drop):

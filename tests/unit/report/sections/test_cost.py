@@ -37,6 +37,7 @@ def write(run: PlannedRun, joules: float | None) -> None:
     run.record = {"cost": {"energy_joules": joules, "energy_counted": counted}}
 
 
+@pytest.mark.slow
 def test_energy_that_was_counted_is_told_with_what_counted_it(tmp_path):
     text, column, limits, checks = said(tmp_path / "sweep", {"full": 7200.0, "head": 1800.0})
     assert "The energy of all runs, 7.5 Wh, is that of GPU NVIDIA H200 (NVML)" in text
@@ -45,6 +46,7 @@ def test_energy_that_was_counted_is_told_with_what_counted_it(tmp_path):
     assert "7.5 Wh of energy" in checks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "told"), [(1800.0, "The energy of 3 of 6 runs, 1.5 Wh"), (None, "Energy was not")])
 def test_energy_that_was_not_counted_stays_unknown(tmp_path, head, told):
     text, column, _, checks = said(tmp_path / "sweep", {"full": None, "head": head})
@@ -70,6 +72,7 @@ def test_a_model_computed_from_runs_costs_what_they_do(tmp_path):
     assert trained.train_seconds is not None
 
 
+@pytest.mark.slow
 def test_what_clients_and_server_send_is_told_of_methods_that_were_federated(tmp_path, monkeypatch):
     def federated(run: PlannedRun, bytes_: float | None) -> None:
         run.record = {} if bytes_ is None else {"federated": {"bytes_up": bytes_, "bytes_down": 2 * bytes_}}

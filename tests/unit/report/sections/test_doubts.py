@@ -11,6 +11,8 @@ from peftlab.report.sections.doubts import findings
 from peftlab.report.sections.trade import said, trade_of
 from peftlab.report.study import reading
 
+pytestmark = pytest.mark.slow
+
 
 def result_of(folder, **options):
     with reading([folder]) as study:

@@ -18,6 +18,8 @@ from peftlab.report.sections import few_labels
 from peftlab.report.statistics.two_way import crossed
 from peftlab.report.study import reading
 
+pytestmark = pytest.mark.slow
+
 BUDGET = {"trained_on": 48, "selected_on": 0, "selects": ["checkpoint"]}
 PATTERNS = ["{text} It was {answer}", "Sentiment: {answer} {text}", "{answer}: {text}"]
 

@@ -11,6 +11,8 @@ from peftlab.report.contents import document_of
 from peftlab.report.sections import folds
 from peftlab.report.study import reading
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def result_of(tmp_path):

@@ -11,6 +11,8 @@ from peftlab.report.contents import document_of
 from peftlab.report.document import Table
 from peftlab.report.study import reading
 
+pytestmark = pytest.mark.slow
+
 
 def tables_of(folder, baseline):
     with reading([folder]) as study:
@@ -21,7 +23,6 @@ def tables_of(folder, baseline):
     return first, {block.name: block for part in inner for block in part.blocks if isinstance(block, Table)}
 
 
-@pytest.mark.slow
 def test_a_long_table_is_shortened_and_whole_in_the_appendix(tmp_path, monkeypatch):
     methods = tuple(f"m{number:02}" for number in range(16))
     for number, method in enumerate(methods):

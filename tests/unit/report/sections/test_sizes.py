@@ -11,6 +11,8 @@ from peftlab.report.figures.learning_curves import Data
 from peftlab.report.sections import sizes
 from peftlab.report.study import reading
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def section_of(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.report.sweeps import planned
 
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
 from peftlab.report.sections.summary import front_of, lines, setup_of
 from peftlab.report.study import reading
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_front_of_cost_among_those_not_told_apart(tmp_path):

@@ -95,6 +95,7 @@ def test_the_difference_is_the_first_minus_the_second():
         compare(method("lora", 0.93, seeds=4), FULL, paired=True)
 
 
+@pytest.mark.slow
 def test_a_family_is_adjusted_together_and_without_those_of_whom_nothing_is_claimed():
     methods = [FULL, *(method(name, 0.9 + 0.004 * place) for place, name in enumerate("abcd"))]
     alone = [compare(one, FULL).p for one in methods[1:]]

@@ -99,6 +99,7 @@ def test_pairs_are_those_of_equal_seeds():
         difference(measured(first), measured(second[:3]), paired=True)
 
 
+@pytest.mark.slow
 def test_mean_squares_as_statsmodels_has_them():
     import pandas as pd
     from statsmodels.formula.api import ols

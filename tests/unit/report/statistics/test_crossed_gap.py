@@ -18,7 +18,7 @@ def drawn(random, groups, rows, columns, of_row=0.1, of_column=0.2, of_both=0.05
     return values.reshape(groups * rows, columns), [f"g{n}" for n in range(groups) for _ in range(rows)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("groups", "most"), [(2, 0.09), (5, 0.09)])
 def test_equal_groups_rarely_differ(groups, most):
     """With rows and columns drawn anew each time; over rows alone, equal groups differ far more often."""

@@ -31,6 +31,7 @@ def epsilon_of_gaussian(sigma: float) -> float:
     return brentq(excess, 0, 50)
 
 
+@pytest.mark.slow
 def test_an_attack_that_guesses_proves_nothing():
     wrong = {"rates": 0, "guesses": 0}
     for seed in range(500):
@@ -41,6 +42,7 @@ def test_an_attack_that_guesses_proves_nothing():
     assert all(count <= 25 for count in wrong.values()), wrong  # 5 %
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "size"), [(0.5, 1000), (1.0, 4000)])
 def test_limits_are_below_the_epsilon_of_a_known_mechanism_and_above_nothing(sigma, size):
     exact = epsilon_of_gaussian(sigma)

@@ -66,6 +66,7 @@ def test_a_gap_that_is_there():
     assert one.groups[2].low < 0.6 < one.groups[2].high
 
 
+@pytest.mark.slow
 def test_what_can_be_detected_grows_with_the_family_and_falls_with_the_size():
     random = np.random.default_rng(0)
     detectable = {}
@@ -131,6 +132,7 @@ def test_what_has_no_group_is_not_dealt_out():
     assert (with_rest.value, with_rest.p, with_rest.groups) == (alone.value, alone.p, alone.groups)
 
 
+@pytest.mark.slow
 def test_equal_groups_are_seldom_said_to_differ():
     random, groups = np.random.default_rng(0), np.repeat([0, 1, 2], [20, 60, 120])
     p_values = [

@@ -29,6 +29,7 @@ def test_the_shares_of_a_tree_by_trying_all_settings():
         assert shares_of_tree(tree.tree_, weights) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_what_decides_comes_first_whatever_its_scale():
     random = np.random.default_rng(1)
     settings = [
@@ -46,6 +47,7 @@ def test_what_decides_comes_first_whatever_its_scale():
     assert found.fit > 0.8
 
 
+@pytest.mark.slow
 def test_noise_is_told_by_its_fit():
     random = np.random.default_rng(2)
     found = importance([{"a": random.random(), "b": random.random()} for _ in range(40)], random.random(40))

@@ -31,6 +31,7 @@ def test_the_area_and_its_interval_are_delongs_where_no_examples_belong_together
     assert logits[1] - logits[0] == pytest.approx(half, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_where_examples_of_a_cluster_are_alike_and_that_of_single_examples_does_not():
     clusters = np.arange(400) // 10
     covered = {"clusters": 0, "examples": 0}

@@ -38,6 +38,7 @@ def test_one_factor_is_nearly_students_interval(shape):
     assert [found.rows_sd, found.columns_sd].count(None) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [(1, 1, 1), (2, 0.3, 0.3), (0.3, 2, 0.3)])
 def test_other_draws_and_other_patterns_are_covered(parts):
     random, tables = np.random.default_rng(1), 300
@@ -62,6 +63,7 @@ def test_what_is_hard_for_both_cancels_out():
     assert apart.p() < 0.05 < paired_crossed(hard + 0.5, hard[::-1]).p()
 
 
+@pytest.mark.slow
 def test_false_claims_are_as_rare_as_stated():
     random = np.random.default_rng(3)
     claims = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from peftlab.serving.access.limits import Limits
 
 
@@ -71,6 +73,7 @@ def test_processes_count_together(tmp_path):
     assert (tmp_path / "limits").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_many_callers_have_buckets_of_their_own():
     clock = Clock()
     limits = Limits(clock=clock)

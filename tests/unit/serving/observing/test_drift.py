@@ -59,6 +59,7 @@ def test_a_reference_has_what_each_input_adds_and_comes_back_from_json():
         Reference.from_json(reference.as_json() | {"counts": [[1, 2]]})
 
 
+@pytest.mark.slow
 def test_the_same_inputs_are_rarely_called_different_and_others_are():
     """The level is `LEVEL`; experiments/serving/drift_error.py measures it on 2,000 windows of each size."""
     generator = np.random.default_rng(1)
@@ -87,6 +88,7 @@ def test_what_is_rare_is_not_drift_where_the_reference_has_none_of_it(monkeypatc
     assert alarms <= 12  # of 400; a fourth of them, if an empty bin were an impossible one
 
 
+@pytest.mark.slow
 def test_a_label_that_was_never_seen_counts():
     generator = np.random.default_rng(2)
     reference = reference_of(*inputs(generator, 500))
@@ -106,6 +108,7 @@ def test_a_window_that_is_too_small_says_nothing_and_a_thing_that_is_missing_is_
     assert LEVEL == 0.01
 
 
+@pytest.mark.slow
 def test_limits_fall_with_the_size_of_the_window():
     reference = reference_of(*inputs(np.random.default_rng(4), 600))
     small, large = reference.limits(150), reference.limits(900)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peftlab.serving.events import Answered, Computed
@@ -106,6 +107,7 @@ sys.stdin.read(1)
 """
 
 
+@pytest.mark.slow
 def test_processes_count_together_and_a_dead_one_leaves_its_counters_but_not_its_gauges():
     with metrics.shared() as folder:
         workers = [subprocess.Popen([sys.executable, "-c", WORKER], stdin=-1, stdout=-1) for _ in range(2)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from peftlab.serving.observing import metrics, watch
 from peftlab.serving.observing.alerting import Alerting
@@ -16,6 +17,7 @@ from peftlab.serving.observing.window import Snapshot
 CARD = SimpleNamespace(name="m", run="3f9c2a", identity="ab12", task="classification", method="lora")
 
 
+@pytest.mark.exhaustive
 def test_old_snapshots_are_few_and_each_window_begins_about_where_it_should():
     snapshots = Snapshots(86_400)
     for moment in range(0, 200_000, 10):
@@ -41,6 +43,7 @@ def answers(metrics: Metrics, generator: np.random.Generator, share: float, coun
         metrics.predicted("m", ["x"], [answer], tokens=[int(generator.integers(3, 40))], unknown=[0])
 
 
+@pytest.mark.slow
 def test_drift_is_measured_over_all_processes_and_told(monkeypatch):
     generator = np.random.default_rng(0)
     traits = [

@@ -46,6 +46,7 @@ def test_with_few_models_the_examples_share_a_variance():
     assert found / apart == pytest.approx(np.full(50, (found / apart)[0]))
 
 
+@pytest.mark.slow
 def test_stronger_attacks_find_more_of_what_is_learnt_by_heart():
     areas = {"loss": [], "reference": [], "lira_offline": [], "lira_online": []}
     for seed in range(10):
@@ -60,6 +61,7 @@ def test_stronger_attacks_find_more_of_what_is_learnt_by_heart():
     assert means["lira_online"] > 0.8
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is_learnt():
     for attack in (attacks.reference, attacks.lira_offline, attacks.lira_online):
         areas = []

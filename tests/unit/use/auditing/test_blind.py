@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from sklearn.metrics import roc_auc_score
 
 from peftlab.use.auditing.blind import words
@@ -16,6 +17,7 @@ def texts(seed: int, members: str, others: str) -> tuple[list[str], np.ndarray]:
     return [" ".join(random.choice((members if one else others).split(), 6)) for one in member], member
 
 
+@pytest.mark.exhaustive
 def test_splits_that_differ_in_their_words_are_told_apart_and_others_are_not():
     differ = texts(0, "rate bank loan gold rose", "rate bank goal ball rose")
     assert roc_auc_score(differ[1], words(*differ, CLUSTERS)) > 0.9

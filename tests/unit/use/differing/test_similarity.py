@@ -45,6 +45,7 @@ def test_a_rotation_a_shift_and_a_factor_change_nothing():
     assert cka(states, states) == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_independent_representations_are_unlike_however_few_the_rows():
     estimates, plain = [], []
     for _ in range(200):

@@ -90,6 +90,7 @@ def test_ties_as_it_is_written_in_the_paper():
         np.testing.assert_allclose(found, ties(changes.tolist(), density), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dare_keeps_a_share_and_the_mean():
     change = torch.full((200_000,), 2.0)
     found = merged(Dare(density=0.25), change, original=torch.zeros(len(change)))

@@ -50,6 +50,7 @@ def test_the_moments_are_those_of_the_kept_iterates(moments):
     assert set(found.mean) == {"w"}
 
 
+@pytest.mark.slow
 def test_drawn_models_have_the_covariance_of_equation_1(moments):
     callback = Swag(rank=4)
     snapshots(callback, 100 * iterates())

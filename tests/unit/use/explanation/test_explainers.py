@@ -123,6 +123,7 @@ def test_sampled_orders_depend_on_the_seed_alone():
     assert (first != other).any()
 
 
+@pytest.mark.slow
 def test_captum_finds_the_same(subject_of, classification, ner):
     from captum.attr import FeatureAblation, LayerIntegratedGradients, ShapleyValues
 

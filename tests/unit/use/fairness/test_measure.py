@@ -58,6 +58,7 @@ def test_a_planted_gap_is_found_and_kept(folder):
     assert RunRecord.load(folder).data == before
 
 
+@pytest.mark.slow
 def test_points_are_those_of_fairlearn(folder):
     result = fairness(folder, RATES)
     answers = Run(RunRecord.load(folder), "").answers()
@@ -70,6 +71,7 @@ def test_points_are_those_of_fairlearn(folder):
     assert result.equalised_odds[0]["value"] == pytest.approx(odds)
 
 
+@pytest.mark.slow
 def test_the_correction_is_over_all_gaps(folder):
     from dataclasses import replace
 
@@ -115,6 +117,7 @@ def test_entities_by_what_they_say(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_which_method_is_fairer(tmp_path):
     """A gap that turns round is not smaller for that."""
     sweep = planned("classification", methods=("full", "lora", "ia3"), examples=400, groups=0)
@@ -144,6 +147,7 @@ def test_runs_on_other_examples_are_left_out(tmp_path):
     assert compared.rows[0].says == "baseline"
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_newest_gaps(folder):
     from peftlab.report.analysis.options import Options
     from peftlab.report.analysis.results import analysed

@@ -90,6 +90,7 @@ SENTENCES = [
 TEXTS = [Text("0", "nothing happened", "neg"), Text("1", "Paris", "pos"), Text("2", "larger than Rome or so", "neg")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ner", "classification"])
 def test_an_attack_raises_every_loss_and_does_not_depend_on_the_batch(victim, ner, classification, kind):
     task, examples = (ner(), SENTENCES) if kind == "ner" else (classification(), TEXTS)
