@@ -100,6 +100,7 @@ def test_a_grid_is_run_kept_and_widened(tiny_overrides):
     assert not [path for path in Path.cwd().glob("sweeps/*") if path.name != ".submitit"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("failing")
 def test_trials_that_fail_or_die_stop_no_other(sweep):
     # in the place of a callback that is no part of the identity

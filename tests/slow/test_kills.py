@@ -26,7 +26,7 @@ def test_runs_that_are_killed_end_as_if_nothing_had_been(tmp_path, kills, half):
     assert damaged.startswith(f"damaged: {half}/{half} fall back to the one before")
 
 
-@pytest.mark.parametrize(("topic", "kills"), [("indexed", 2), ("packed", 1)])
+@pytest.mark.parametrize(("topic", "kills"), [pytest.param("indexed", 2, marks=pytest.mark.exhaustive), ("packed", 1)])
 def test_runs_of_other_kinds_are_killed(tmp_path, topic, kills):
     ended = subprocess.run(
         [sys.executable, SCRIPT, str(kills), topic], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -32,6 +32,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.exhaustive
 def test_the_files_are_the_same_from_the_folder_and_from_an_archive_of_it_elsewhere(tmp_path):
     sweep = planned(methods=("full", "lora"), trials=3).write(tmp_path / "sweep")
     out = report(sweep, "--price", "2")

@@ -161,7 +161,11 @@ def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "more"), [("ddp", ["regularizer=[fgm]"]), ("fsdp", ["peft=full", "trainer.accumulate=2"])]
+    ("strategy", "more"),
+    [
+        ("ddp", ["regularizer=[fgm]"]),
+        pytest.param("fsdp", ["peft=full", "trainer.accumulate=2"], marks=pytest.mark.exhaustive),
+    ],
 )
 def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb, strategy, more):
     """Dropout included: each rank goes on with its own random numbers."""

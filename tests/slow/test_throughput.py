@@ -29,6 +29,7 @@ def test_every_contender_trains_two_epochs_and_tells_the_last(tmp_path):
         assert 0 <= figures["f1"] <= 1, name
 
 
+@pytest.mark.exhaustive
 def test_late_steps_are_profiled(tmp_path):
     contenders, kernels = get_object("contenders"), get_object("kernels")
     made = contenders.TEXTS["tiny"].made.overrides(tmp_path / "made", 64)

@@ -115,6 +115,7 @@ def test_the_run_goes_on_and_keeps_every_row(tiny_overrides, tmp_path, read_wand
     assert len(losses) == 4
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_that_the_server_then_refuses_keeps_its_id(tiny_overrides, tmp_path, disturb, read_wandb):
     """Both parts are whole runs offline, under the id that was noted before the run was killed."""
     command = [sys.executable, "-m", "train", *tiny_overrides, "callbacks=[]", "logger=[wandb]", "run_dir=run"]

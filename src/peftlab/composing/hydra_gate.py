@@ -110,7 +110,7 @@ def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResul
             with reading(file):
                 version = seams.version_of(repository, config_path)
                 if version in _FILES:
-                    return pickle.loads(_FILES[version])
+                    return pickle.loads(_FILES[version])  # noqa: S301, this process has pickled it
                 result = load(repository, config_path)
         except GrammarParseError as error:
             raise ConfigError(

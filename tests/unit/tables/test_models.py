@@ -95,9 +95,10 @@ def test_calibrators_learn_what_margins_mean():
 
 @pytest.mark.slow
 def test_trees_that_ask_whether_a_number_is_missing_are_kept():
-    numbers = np.where(RANDOM.random(300) < 0.5, RANDOM.normal(size=300), np.nan)
+    random = np.random.default_rng(2)
+    numbers = np.where(random.random(300) < 0.5, random.normal(size=300), np.nan)
     matrix = np.stack([numbers, np.isnan(numbers)], axis=1)
-    y = np.isnan(numbers) ^ (RANDOM.random(300) < 0.1)
+    y = np.isnan(numbers) ^ (random.random(300) < 0.1)
     theirs = HistGradientBoostingClassifier(early_stopping=False, random_state=0).fit(matrix, y)
     assert any(np.isinf(tree.nodes["num_threshold"]).any() for (tree,) in theirs._predictors)
     kept = json.loads(json.dumps(MODELS["boosting"].fitted(matrix, y).as_json(), allow_nan=False))
