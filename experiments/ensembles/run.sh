@@ -3,6 +3,7 @@
 # left alone, and an ensemble that was computed before is found.
 #   experiments/ensembles/run.sh [key=value ...]                            # overrides of the trainings
 #   NER=sweeps/ner experiments/ensembles/run.sh                             # seeds of ner_lora that are there already
+#   TWEETS=5000 ...                                                         # how many tweets are trained on
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_NUM_THREADS=1
@@ -26,7 +27,7 @@ combine() {
 for task in ner sentiment; do
   members=$out/$task
   budget=()
-  if [ "$task" = sentiment ]; then budget=("budget.train_examples=${TWEETS:-10000}"); fi
+  if [ "$task" = sentiment ]; then budget=("budget.train_examples=${TWEETS:-5000}" budget.eval_examples=3000); fi
   if [ "$task" = ner ] && [ -n "${NER:-}" ]; then
     members=$NER
   else

@@ -57,9 +57,9 @@ from peftlab.positions import check_length, longest_row
 from peftlab.privacy.guarantee import Guarantee
 from peftlab.regularizing import check_regularizers, prepared_regularizers, set_up_terms
 from peftlab.runs.conclusion import conclude
-from peftlab.runs.decisions import SECTION, save_decisions
+from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state, environment
-from peftlab.runs.folder import RunFolder, each_prediction
+from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import Sources
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
@@ -70,15 +70,14 @@ from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
 from peftlab.storage.entries import is_plain_folder, own_folder
 from peftlab.storage.tensors import load_into
-from peftlab.tasks.optimism import optimism
-from peftlab.terminal.console import VERBATIM, console, start_logging
+from peftlab.terminal.console import console, start_logging
 from peftlab.terminal.signals import Signals
 from peftlab.terminal.streams import lasting_output
 from peftlab.training.break_even import BreakEven
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
-from peftlab.training.deciding import decide
 from peftlab.training.effects import Effects
+from peftlab.training.final_scores import evaluate
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.labels_used import begin
@@ -87,7 +86,7 @@ from peftlab.training.non_finite import UNREAD
 from peftlab.training.outlook import Outlook
 from peftlab.training.reporting import Watcher
 from peftlab.training.scoring import is_last_validation
-from peftlab.training.tracking import Tracking, log_tables
+from peftlab.training.tracking import Tracking
 from peftlab.training.trail import Trail
 from peftlab.training.tuner import Tuner
 
@@ -367,41 +366,6 @@ def load_best(tuner: Tuner, folder: RunFolder) -> None:
     if rank() == 0 and (damage := folder.damage_of_best()) is not None:
         raise DamagedError(f"{damage} after its validation; the same command trains the run again")
     tuner.load_weights(folder.best)
-
-
-def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, folder: RunFolder, validated: bool) -> None:
-    """Score the current model on validation and test, for the record and the log; before that, let the task decide.
-
-    Args:
-        validated: whether the last validation was of this very model, so that it is not repeated.
-    """
-    task, record, decisions = tuner.task, folder.record, {}
-    if task.decides:
-        if not validated:
-            trainer.validate(tuner, data, verbose=False)
-        decisions["learnt"], validated = decide(trainer, tuner, folder.predictions / "validation.jsonl"), True
-    for split in data.budget.scored:
-        for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
-            record.add_metric(name, split, value, "best", task.scorer.name)
-    if task.decides and rank() == 0:
-        test = partial(each_prediction, folder.predictions / "test.jsonl")
-        decisions["optimism"] = optimism(task, test) if data.budget.test else {}
-        record.extend(SECTION, decisions)
-
-
-def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evaluated: bool = False) -> dict[str, float]:
-    """Return the scores and the loss of the current model on ``validation`` or ``test``, and log them as a table.
-
-    With `evaluated`, the last evaluation of `trainer` was of this model and split.
-    """
-    if not evaluated:
-        evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
-        evaluation(tuner, data, verbose=False)
-    scorer, metric = tuner.task.scorer, tuner.metric(split)
-    total = metric.total()
-    log_tables(trainer.loggers, split, scorer.tables(total))
-    log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
-    return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(

@@ -23,7 +23,7 @@ from peftlab.data.module import DataModule
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
-from peftlab.one_run import describe, evaluate, save_adapter
+from peftlab.one_run import describe, save_adapter
 from peftlab.report.study import Run
 from peftlab.report.two_models import PairedModels, paired_models
 from peftlab.runs.conclusion import conclude
@@ -36,6 +36,7 @@ from peftlab.specs import build
 from peftlab.storage.digests import canonical_json
 from peftlab.terminal.signals import Signals
 from peftlab.training.cost import Cost
+from peftlab.training.final_scores import evaluate
 from peftlab.training.predictions import Predictions
 from peftlab.use.evaluate import check_digests, computing_as, trainer_for
 from peftlab.use.finished import FinishedRun, load

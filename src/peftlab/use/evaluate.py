@@ -22,13 +22,14 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.devices.products import products
 from peftlab.errors import ConfigError, DataError
-from peftlab.one_run import describe, score
+from peftlab.one_run import describe
 from peftlab.positions import check_length
 from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED
 from peftlab.speed.attention import attention_kernels
 from peftlab.terminal.console import quieten
+from peftlab.training.final_scores import score
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
