@@ -1,31 +1,20 @@
-"""From composed configuration to a validated run: `resolve`, then `validate`, which builds with `peftlab.specs`.
-
-Lightning's callbacks and loggers are confined to the run's folder: they write nowhere else, whatever a configuration
-says. Classes of the user's own package are not, since their code may do anything.
-"""
+"""From composed configuration to a validated run: `resolve`, then `validate`, which builds with `peftlab.specs`."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import math
-import os
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from pydantic.errors import PydanticUserError
-from torch.optim import Optimizer
 
 from peftlab import specs
 from peftlab.abstaining.spec import OutOfScope
@@ -38,7 +27,7 @@ from peftlab.data.named_files import resolve_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
-from peftlab.errors import ConfigError, UserError
+from peftlab.errors import ConfigError
 from peftlab.federated.refusals import refuse as refuse_in_rounds
 from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
@@ -51,31 +40,22 @@ from peftlab.privacy.spec import PrivacySpec
 from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage, key_of
 from peftlab.runs.derivation import DerivedSpec
-from peftlab.runs.identity import leaves
 from peftlab.runs.notice import Notice
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import SCORED, Direction
 from peftlab.semi_supervised.joining import without_null_views
 from peftlab.semi_supervised.method import SemiSupervised
 from peftlab.semi_supervised.refusals import refuse as refuse_unlabelled
-from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
-from peftlab.storage.entries import may_lead_out
+from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, packages_of, section
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
+from peftlab.training.foreign_objects import KINDS, make
 from peftlab.training.labels_used import refuse_stopping
 from peftlab.training.optimizers import OptimizerSpec
-from peftlab.validation import checked, explain, unknown_key
-
-LATER = (Optimizer, Logger)
-"""Kinds that need something of the run (parameters, its folder): they become partials."""
-KINDS = (*LATER, Callback)
-"""No metric, strategy or profiler: some fetch, unpickle, write files or start processes on construction."""
+from peftlab.validation import checked
 
 OF_MANY_RUNS = ("sweep", "stream")
 """Sections that are no part of a single run."""
-
-_PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
-"""The names of parameters that say where something is written."""
 
 NORM = "train/grad_norm"
 """The logged value that has no direction."""
@@ -359,7 +339,7 @@ def direction_of(task: Task, monitor: Any) -> Direction | None:
 
 def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
     """Build `node` like `specs.build`, with classes of `KINDS` allowed too."""
-    return specs.build(node, path, prefixes, Kinds(KINDS, _make))
+    return specs.build(node, path, prefixes, Kinds(KINDS, make))
 
 
 def validate(config: Mapping[str, Any]) -> RunSpec:
@@ -370,80 +350,3 @@ def validate(config: Mapping[str, Any]) -> RunSpec:
     """
     prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
     return checked(RunSpec, build(dict(config), "", prefixes), "")
-
-
-def _make(cls: type, values: dict[str, Any], path: str) -> Any:
-    """Return an object of a class of `KINDS`, or a partial for one of `LATER`."""
-    if issubclass(cls, Checkpoint):  # they pickle, to any path
-        raise ConfigError(f"{path}._target_: {cls.__name__} is not needed: every run keeps its best checkpoint itself")
-    _check_signature(cls, values, path)
-    if issubclass(cls, Logger) and "save_dir" in values:
-        raise ConfigError(f"{path}.save_dir is no option: a logger writes into the run's folder")
-    if cls.__module__.startswith("lightning."):
-        _hold(cls, values, path)
-    if issubclass(cls, LATER):
-        if refused := getattr(cls, "refuse", lambda options: None)(values):
-            raise ConfigError(f"{path}.{refused}")
-        return functools.partial(cls, **values)
-    try:
-        return cls(**values)
-    except UserError:
-        raise
-    except (TypeError, ValueError, RuntimeError, LookupError, MisconfigurationException) as error:
-        raise ConfigError(f"{path}: {cls.__name__} refuses these values: {error}") from error
-
-
-def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
-    """Check that a callback or logger of Lightning's writes only to the run's folder, its ``save_dir``."""
-    hints = _hints(cls)
-    places = [name for name in inspect.signature(cls).parameters if _is_place(name, hints.get(name))]
-    if issubclass(cls, Callback) and places:
-        raise ConfigError(
-            f"{path}: {cls.__name__} writes where its '{places[0]}' says, and a run writes into its own folder only"
-        )
-    if not issubclass(cls, Logger):
-        return
-    if "save_dir" not in places:
-        raise ConfigError(f"{path}: {cls.__name__} has no save_dir, by which a run has a logger write into its folder")
-    for key, value in leaves(values):
-        place = next((part for part in key.split(".") if _is_place(part, hints.get(part))), None)
-        if place is not None and value is not None and not _is_address(place, value):
-            hint = "null or the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
-            raise ConfigError(f"{path}.{key} = {value!r}: must be {hint}; what a run writes lies in its folder")
-        if place is None and isinstance(value, str) and may_lead_out(value):
-            raise ConfigError(f"{path}.{key} = {value!r}: must be a name within the run's folder, without '..'")
-
-
-def _is_address(name: str, value: Any) -> bool:
-    return name.endswith(("uri", "url")) and re.match("https?://", str(value)) is not None
-
-
-def _is_place(name: str, hint: Any) -> bool:
-    """Return whether a parameter of this name and type says where something is written."""
-    types = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)]
-    return _PLACE.fullmatch(name) is not None or any(issubclass(kind, os.PathLike) for kind in types)
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    """Return the parameter types of a constructor, as far as they are known."""
-    try:
-        return get_type_hints(cls.__init__)  # type: ignore[misc]
-    except NameError:  # annotations that only a type checker can resolve
-        return {}
-
-
-def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
-    """Check keys and types against the signature of a third-party class's constructor."""
-    parameters = inspect.signature(cls).parameters
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = _hints(cls)
-    for key, value in values.items():
-        if key not in parameters and not open_ended:
-            raise ConfigError(unknown_key(join(path, key), list(parameters)))
-        if key in hints:
-            try:
-                TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-            except ValidationError as error:
-                raise ConfigError(explain(cls, error.errors()[0], join(path, key), within=False)) from error
-            except PydanticUserError:  # a type that pydantic cannot check
-                continue
