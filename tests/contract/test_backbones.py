@@ -25,12 +25,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from peftlab import model_table
 from peftlab.assembly import build_tuner
-from peftlab.backbone import ModelSpec, fetch, head_of
+from peftlab.backbone import ModelSpec, fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build, resolve, validate
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 from peftlab.methods.targets import blocks_of, target_modules
 from peftlab.one_run import run

@@ -16,11 +16,11 @@ from tests.method_files import METHODS, ONE_OF_EACH_CLASS, tiers
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from peftlab.backbone import head_of
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.data.splits import split_files
 from peftlab.devices.graphs import Graphs
+from peftlab.methods.head import head_of
 from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Term, WeightRule
 from peftlab.seams.transformers import masks_always_built

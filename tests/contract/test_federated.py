@@ -8,8 +8,8 @@ import pytest
 import torch
 from tests.method_files import METHODS, tiers
 
-from peftlab.backbone import head_of
 from peftlab.federated.averaging import Average
+from peftlab.methods.head import head_of
 from peftlab.methods.method import Method, MethodContext
 
 ROUNDING = 1e-5

@@ -7,8 +7,8 @@ import torch
 from tests.method_files import METHODS, tiers
 from torch import nn
 
-from peftlab.backbone import head_of
 from peftlab.data.splits import split_files
+from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
 from peftlab.packing.joint_model import JointModel
 from peftlab.packing.rows import NotJoinableError

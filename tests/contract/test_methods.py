@@ -22,12 +22,11 @@ from safetensors.torch import load_file, save_file
 from tests.method_files import CHANGES_AT_START, FILES, METHODS, OFTEN, ONE_OF_EACH_CLASS, SOME, tiers
 from torch import Tensor, nn
 
-from peftlab.backbone import head_of
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapters import TwoAdapters
 from peftlab.methods.combined import Combined
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.labels import save_labels
 from peftlab.methods.library import BEGINNING, BESIDE, LibraryMethod

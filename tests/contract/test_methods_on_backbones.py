@@ -12,9 +12,8 @@ import transformers
 from tests.method_files import FILES
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 
 VOCABULARY, LABELS = 40, 4

@@ -15,8 +15,8 @@ from tests.method_files import CHANGES_AT_START, FILES, METHODS, ONE_OF_EACH_CLA
 from tests.tiny_models import DECODERS, ENCODER_DECODERS
 from transformers import AutoConfig
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
+from peftlab.methods.head import head_of
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import Prompts

@@ -12,9 +12,8 @@ from tests.sound_models import make_sound_model
 from transformers import AutoModelForAudioClassification, AutoModelForSpeechSeq2Seq
 
 from peftlab.audio.features import end_positions
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 
 INPUTS = {

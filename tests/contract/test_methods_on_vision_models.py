@@ -11,9 +11,8 @@ from tests.method_files import FILES
 from tests.vision_models import CONFIGS, SIZE
 from transformers import AutoModelForImageClassification
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 
 

@@ -9,8 +9,8 @@ import torch
 from tests.answers import flat
 from tests.method_files import METHODS, OFTEN
 
-from peftlab.backbone import head_of
 from peftlab.data.splits import split_files
+from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
 from peftlab.positions import reserve
 from peftlab.serving.models.mixing import Mixed

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tests.method_files import METHODS, tiers
 
-from peftlab.backbone import head_of
 from peftlab.data.splits import split_files
+from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
 from peftlab.privacy.choice import choose, disagreement
 from peftlab.privacy.per_example import Computed, Hooks, Learner, OneByOne, UnfitError, Vmap, Way

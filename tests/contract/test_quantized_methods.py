@@ -9,8 +9,8 @@ import torch
 import transformers
 from tests.method_files import METHODS, tiers
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
+from peftlab.methods.head import head_of
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 from peftlab.methods.targets import linear_layers

@@ -11,8 +11,7 @@ import torch
 from tests.method_files import METHODS, tiers
 from tests.tiny_models import DECODERS
 
-from peftlab.backbone import head_of
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
 from peftlab.methods.adalora import AdaLora, ranks
+from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.task import Selection

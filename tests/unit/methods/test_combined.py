@@ -12,12 +12,11 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from peftlab.backbone import head_of
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.combined import Combined
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
 from peftlab.methods.eva import Eva
+from peftlab.methods.head import head_of
 from peftlab.methods.layer_inputs import Real, real_tokens, rows_of
 from peftlab.methods.method import MethodContext
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from peftlab.backbone import head_of
+from peftlab.methods.head import head_of
 from peftlab.methods.lora_plus import LoraPlus
 from peftlab.methods.method import MethodContext
 from peftlab.training.optimizers import OptimizerSpec

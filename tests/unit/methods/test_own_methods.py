@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Bottleneck, Houlsby, Parallel, Pfeiffer
 from peftlab.methods.compacter import Compacter, PHMLinear
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.mam import MixAndMatch
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prefix import Prefix

@@ -18,8 +18,8 @@ from transformers import (
     RobertaConfig,
 )
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
+from peftlab.methods.head import head_of
 from peftlab.methods.mam import MixAndMatch
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PrefixTuning, PromptTuning, PTuning

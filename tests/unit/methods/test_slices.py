@@ -9,8 +9,8 @@ import torch
 from tests.contract.test_methods_on_backbones import CONFIGS, backbone, inputs
 from tests.tiny_models import DECODERS, ENCODER_DECODERS
 
-from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
+from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
 from peftlab.methods.sliced import Sliced
 from peftlab.methods.slices import layers_of, units

@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import nn
 
-from peftlab.backbone import head_of, output_of
+from peftlab.methods.head import head_of, output_of
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PromptTuning
 from peftlab.tasks.heads import Head, model_class

@@ -12,9 +12,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from peftlab.backbone import head_of, output_of
 from peftlab.errors import UserError
-from peftlab.methods.head import is_of_head
+from peftlab.methods.head import head_of, is_of_head, output_of
 from peftlab.quantizing import dequantize
 from peftlab.storage.tensors import save
 
