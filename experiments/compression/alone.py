@@ -23,6 +23,6 @@ config = {key: value for key, value in cut.config.items() if key != "derived"} |
     "existing": "skip",
 }
 record = run(config)
-gain = against(record, distilled.record).difference
+gain = against(load(record.folder), distilled).difference
 result = {"alone": record.score("test", "entity_f1"), "gain": gain.value, "low": gain.low, "high": gain.high}
 (folder / "alone.json").write_text(json.dumps(result) + "\n")
