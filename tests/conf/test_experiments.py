@@ -61,7 +61,6 @@ def test_it_composes_under_its_own_name_and_the_command_line_wins_over_it(compos
 
 @pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
-@pytest.mark.one_in(20, "slow")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_runs_two_steps(compose_config, tiny_run, data_for, language_model, name):
     task = get_class(compose_config(f"+experiment={name}").task._target_)

@@ -32,7 +32,6 @@ def tiny(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("line", [line for line in COMMANDS.splitlines() if "--help" not in line])
 def test_every_command_of_its_readme_runs(command, tiny, line):
     words = shlex.split(line)

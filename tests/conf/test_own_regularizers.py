@@ -113,7 +113,7 @@ def best(record: RunRecord) -> dict[str, torch.Tensor]:
     return load_file(record.folder / "checkpoints" / "best.safetensors")
 
 
-@pytest.mark.parametrize("task", ["ner", pytest.param("classification", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["ner", "classification"])
 def test_both_are_trained_with_and_logged(train, tiny_texts, task):
     data = [] if task == "ner" else ["task=classification", "data=csv", f"data.path={tiny_texts}"]
     record = train(*data, "regularizer=[twice,mine]", "run_dir=run")
@@ -139,7 +139,6 @@ def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
         torch.testing.assert_close(weight, whole[key], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

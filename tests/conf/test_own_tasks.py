@@ -90,9 +90,7 @@ def check_static_shapes(run, batch) -> None:
     assert predicted[0] == predicted[1]
 
 
-@pytest.mark.parametrize(
-    "peft", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("houlsby", "prompt_tuning"))]
-)
+@pytest.mark.parametrize("peft", ["lora", "houlsby", "prompt_tuning"])
 def test_spans(run, tiny_model, tmp_path, peft):
     context = "paris is larger than rome and the warsaw report"
     pairs = [("what is larger ?", "paris"), ("than what ?", "rome"), ("which report ?", "warsaw report")]
@@ -179,7 +177,7 @@ def tiny_t5(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("peft", ["lora", "full"])
 def test_generation(run, tiny_t5, tmp_path, peft):
     sources = ["paris is larger than rome", "the rome moved", "paris said"]
     write(tmp_path / "data", [{"source": text, "target": text.split()[0]} for text in sources * 3])

@@ -183,7 +183,6 @@ def spans_of(text: EditableText) -> list[tuple]:
 
 @pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 def test_it_is_a_pure_function_of_seed_epoch_and_id(option, augmenter):
     made, examples = augmenter(option)
     again, _ = augmenter(option)
@@ -233,7 +232,6 @@ def test_a_label_of_the_whole_text_stays(option, augmenter):
 
 
 @pytest.mark.one_in(3, "exhaustive")
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("label", ["LOC", None], ids=["mentions", "protected"])
 def test_spans_of_random_texts_stay(option, label, augmenter):
     made, _ = augmenter(option)

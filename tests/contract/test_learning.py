@@ -143,7 +143,6 @@ def head_alone(spec, task: str) -> list[float]:
     return learnt(spec("peft=head").peft, task)
 
 
-@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("task", ["ner", "classification"])
 def test_the_head_alone_cannot(spec, task):

@@ -176,7 +176,6 @@ def test_what_cannot_work_says_what_to_use(tuned):
 
 @pytest.mark.slow
 @pytest.mark.one_in(5, "exhaustive")
-@pytest.mark.one_in(5, "slow")
 @each(tiers(PAIRS))
 def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, backbone, tmp_path):
     plain = backbone(kind)

@@ -103,7 +103,6 @@ def test_what_cannot_work_says_why(spec, tuned):
 
 
 @pytest.mark.one_in(5, "exhaustive")
-@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize(
     ("name", "family"),
     [

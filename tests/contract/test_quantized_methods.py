@@ -51,7 +51,6 @@ def passed(method, model, context):
 
 
 @pytest.mark.one_in(5, "exhaustive")
-@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize("name", tiers(WORKS))
 def test_it_trains_as_on_plain_layers_that_hold_the_rounded_weights(name, quantized, spec):
     model, context = quantized
@@ -96,7 +95,7 @@ def test_what_may_be_quantised_does_not_write_to_the_weights(quantized, spec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["llama", pytest.param("t5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_gradient_checkpointing_changes_no_gradient_of_a_language_model(kind, language_model, spec):
     """Also where nothing below the first block is trained."""
     classes = {"llama": transformers.AutoModelForCausalLM, "t5": transformers.AutoModelForSeq2SeqLM}

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("peft", ["lora", "full"])
 def test_compiling_changes_neither_names_nor_weights(compose_config, tiny_overrides, monkeypatch, peft):
     """Compiled as far as to graphs of forward and backward: machine code takes minutes, and tests/slow/test_gpus.py."""
     monkeypatch.setattr(nn.Module, "compile", functools.partialmethod(nn.Module.compile, backend="aot_eager"))

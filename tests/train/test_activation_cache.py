@@ -31,7 +31,7 @@ def files():
 @pytest.mark.parametrize(
     ("method", "layers"),
     [
-        pytest.param(["peft=head", "model.head_dropout=0.1"], 2, marks=pytest.mark.slow),
+        (["peft=head", "model.head_dropout=0.1"], 2),
         (["peft=lora", f"peft.target=[{','.join(TOP)}]", "peft.lora_dropout=0.1", "trainer.accumulate=2"], 1),
     ],
     ids=["head", "lora in the top layer"],
@@ -81,11 +81,9 @@ def test_without_a_disk_to_write_to_the_run_goes_on(run_tiny):
     [
         (["peft=head"], "model.dropout=0 model.attention_dropout=0"),
         (["peft=head", *NO_DROPOUT, "trainer.activation_cache_gib=1e-5"], "trainer.activation_cache_gib=1e-05"),
-        pytest.param(
-            ["peft=head", *NO_DROPOUT, "trainer.compile=true"], "trainer.compile=false", marks=pytest.mark.slow
-        ),
-        pytest.param(["peft=head", *NO_DROPOUT, "trainer.devices=2"], "trainer.devices=1", marks=pytest.mark.slow),
-        pytest.param(["peft=full"], "trained from the first layer on", marks=pytest.mark.slow),
+        (["peft=head", *NO_DROPOUT, "trainer.compile=true"], "trainer.compile=false"),
+        (["peft=head", *NO_DROPOUT, "trainer.devices=2"], "trainer.devices=1"),
+        (["peft=full"], "trained from the first layer on"),
     ],
     ids=["dropout", "budget", "compiled", "devices", "full"],
 )

@@ -110,7 +110,7 @@ def test_the_reference_is_the_model_before_the_method(train, references, languag
         assert len(record.events("reference computed")) == (method == "lora")  # the others found it in the cache
 
 
-@pytest.mark.parametrize("quantize", ["none", pytest.param("nf4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
 def test_before_training_a_model_is_its_own_reference(train, quantize):
     record = train("peft=lora", "optimizer.lr=1e-30", "budget.max_steps=1", f"model.quantize={quantize}")
     assert record.score("test", "loss") == torch.tensor(math.log(2)).item()

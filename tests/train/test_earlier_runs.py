@@ -209,7 +209,7 @@ def test_logits_of_tokens_are_those_of_texts_as_this_run_cuts_them(finished, run
     assert record.extensions["regularizers"]["der"]["term"] > 0
 
 
-@pytest.mark.parametrize("method", ["o_lora", pytest.param("inflora", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["o_lora", "inflora"])
 def test_runs_go_on_from_each_other(method, after):
     chosen = [f"peft={method}", "peft.r=4"]
     first = after("first", *chosen, adapter=False)

@@ -67,9 +67,7 @@ def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
         torch.testing.assert_close(nested[name], weight)
 
 
-@pytest.mark.parametrize(
-    "how", ["ties", *(pytest.param(how, marks=pytest.mark.slow) for how in ("arithmetic", "dare"))]
-)
+@pytest.mark.parametrize("how", ["ties", "arithmetic", "dare"])
 def test_the_other_rules_leave_the_head_a_mean_and_what_nobody_trained_alone(runs, how):
     pair = [runs["lora"], runs["pissa"]]
     merged, each = weights_of(merge_runs(pair, how, {"scale": 0.3})), [merged_weights(run) for run in pair]
@@ -106,7 +104,7 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
             "causal_lm",
             ["data=conversations", "data.format.rows.prompt=source", "data.format.rows.answer=target"],
         ),
-        pytest.param("t5", "seq2seq", ["data=source_target"], marks=pytest.mark.slow),
+        ("t5", "seq2seq", ["data=source_target"]),
     ],
 )
 def test_language_models_keep_their_tied_weights(kind, task, data, run_tiny, language_model, tiny_headlines):

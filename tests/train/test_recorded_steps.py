@@ -42,15 +42,9 @@ def recorded(monkeypatch, asked_of_recordings):
     "options",
     [
         ["peft=lora"],
-        pytest.param(["peft=full", "optimizer=sgd", "trainer.clip_norm=null"], marks=pytest.mark.slow),
-        pytest.param(
-            ["peft=head", "trainer.cache_activations=true", "model.dropout=0", "model.attention_dropout=0"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ["regularizer=[rdrop,l2_sp,llrd]", "regularizer.rdrop.start_step=5", "trainer.precision=bf16-mixed"],
-            marks=pytest.mark.slow,
-        ),
+        ["peft=full", "optimizer=sgd", "trainer.clip_norm=null"],
+        ["peft=head", "trainer.cache_activations=true", "model.dropout=0", "model.attention_dropout=0"],
+        ["regularizer=[rdrop,l2_sp,llrd]", "regularizer.rdrop.start_step=5", "trainer.precision=bf16-mixed"],
     ],
     ids=["lora", "sgd", "cached", "regularizers"],
 )

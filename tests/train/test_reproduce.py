@@ -159,7 +159,6 @@ class TestCheck:
         assert (verdict.verdict, verdict.reproduced) == ("incomplete", False)
 
     @pytest.mark.slow
-    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize(
         ("edit", "what"),
         [

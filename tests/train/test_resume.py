@@ -109,7 +109,7 @@ def test_what_recommends_goes_on_with_its_items(same_when_interrupted, tiny_inte
     [
         (["trainer.accumulate=2"], {7: "on_train_batch_start"}),
         *(
-            pytest.param(overrides, at, marks=pytest.mark.slow)
+            (overrides, at)
             for overrides, at in [
                 (["data.workers=1", "trainer.accumulate=2", "data.batch_tokens=96"], {5: "on_train_batch_start"}),
                 (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),

@@ -122,7 +122,7 @@ class TestEveryEntry:
         return once_
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("every", [7, 1])
     def test_of_the_record(self, copy, once, every):
         once(run_check, "here", "validate")
         once(run_check.backbone, "fetch")
@@ -397,7 +397,6 @@ def other_adapter(folder: Path) -> None:
 class TestTampered:
     @pytest.mark.one_in(3, "exhaustive")
     @pytest.mark.slow
-    @pytest.mark.one_in(5, "slow")
     @pytest.mark.parametrize("name", ROW_6)
     def test_it_is_found(self, copy, name):
         ROW_6[name](copy)
@@ -457,7 +456,7 @@ class TestHonest:
             ["peft=full", "budget.test=false", "trainer.accumulate=2", "task.class_weights=balanced"],
             ["budget.max_steps=13", "budget.validate_every=0.7", "task.selection.metric=loss", "logger=[]"],
             *(
-                pytest.param(overrides, marks=pytest.mark.slow)
+                overrides
                 for overrides in (
                     ["peft=head", "data.batch_tokens=96"],
                     ["peft=head", "model.dropout=0", "model.attention_dropout=0"],  # from kept activations

@@ -36,7 +36,7 @@ def train(tiny_run, data_for, language_model):
     return make
 
 
-@pytest.mark.parametrize("task", ["audio_classification", pytest.param("speech_recognition", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["audio_classification", "speech_recognition"])
 def test_a_run_and_how_it_is_used(train, task, tiny_recordings, capsys):
     record = train("peft=lora", "budget.max_steps=3", task=task)
     counts = record["data"]["splits"]["train"]

@@ -28,12 +28,10 @@ def scores(record):
     "options",
     [
         ["peft=lora", "data.max_tokens=12"],  # sentences in several rows
-        pytest.param(["peft=prefix_tuning", "model.attention=sdpa", "trainer.accumulate=2"], marks=pytest.mark.slow),
-        pytest.param(
-            ["peft=lora", "augment=[delete]", "augment.delete.share=1", "data.max_tokens=64"], marks=pytest.mark.slow
-        ),
-        pytest.param(["peft=head", "trainer.cache_activations=true"], marks=pytest.mark.slow),
-        pytest.param(["peft=lora", "data.batch_tokens=100", "trainer.devices=2"], marks=pytest.mark.slow),
+        ["peft=prefix_tuning", "model.attention=sdpa", "trainer.accumulate=2"],
+        ["peft=lora", "augment=[delete]", "augment.delete.share=1", "data.max_tokens=64"],
+        ["peft=head", "trainer.cache_activations=true"],
+        ["peft=lora", "data.batch_tokens=100", "trainer.devices=2"],
     ],
     ids=["rows", "parts", "augmented", "cached", "ranks"],
 )

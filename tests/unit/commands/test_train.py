@@ -31,7 +31,6 @@ def peftlab(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -51,9 +51,7 @@ def test_there_are_options_to_test():
 
 @pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name if name in TASKS else pytest.param(name, marks=pytest.mark.slow) for name in sorted(NAMED)]
-)
+@pytest.mark.parametrize("name", sorted(NAMED))
 def test_its_files_are_found_and_its_columns_read(name, tmp_path, monkeypatch):
     option = NAMED[name]
     for size, split in ((200, "train"), (30, "validation"), (40, "test")):

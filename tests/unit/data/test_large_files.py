@@ -102,7 +102,6 @@ def assert_same(one: DataModule, other: DataModule):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "options",
     [
@@ -129,7 +128,6 @@ def test_the_same_data(loaded, options):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 def test_the_same_data_in_tables(loaded, folder):
     """What is read from a large Parquet file is what JSON lines of the same rows give."""
     path = folder.parent / "tables"

@@ -89,7 +89,6 @@ ORACLE = [
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", ORACLE)
 def test_what_another_program_finds_is_masked(name):
     settings = pytest.importorskip("detect_secrets.core.plugins.util")

@@ -75,7 +75,6 @@ def test_ranks_fall_to_the_budget_and_stay_there(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("stop", [1, 8, 17])
 def test_it_goes_on_from_what_a_checkpoint_holds(stop, tuned, whole):
     begun, context = tuned()

@@ -50,7 +50,6 @@ DAMAGE = {
 }
 
 
-@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_record_is_left_out_by_name(damage, tmp_path):
     folder = planned(examples=6).write(tmp_path / "sweep")
@@ -64,7 +63,6 @@ def test_a_damaged_record_is_left_out_by_name(damage, tmp_path):
     assert run.name in page
 
 
-@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_beside_a_record_is_named(damage, tmp_path):
     sweep = planned("classification", examples=6)

@@ -51,7 +51,6 @@ def test_lists_that_were_tuned_are_shown(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "names", [("größe", "方法"), ("方", "法"), ("x" * 200, "x" * 199)], ids=["letters", "short", "long"]
 )
@@ -130,7 +129,6 @@ def test_groups_whose_values_look_alike_stay_apart(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("name", "documents"),
     [

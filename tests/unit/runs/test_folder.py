@@ -145,7 +145,6 @@ def test_a_configuration_that_was_edited_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("existing", ["auto", "resume", "skip"])
 def test_a_run_that_another_process_is_writing_is_left_to_it(existing):
     folder = begin()
@@ -204,7 +203,6 @@ def at_once(work: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, proc
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(
     "asked",

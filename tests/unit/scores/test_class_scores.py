@@ -22,7 +22,6 @@ def answers(seed: int, number: int = 300, classes=LABELS) -> list[dict[str, str]
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("classes", [LABELS, LABELS[:2]], ids=["four", "two"])
 def test_scores_equal_scikit_learn(classes):
     scorer, order = ClassScores(classes), sorted(classes)

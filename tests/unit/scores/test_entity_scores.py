@@ -25,7 +25,6 @@ def answers(predicted: list[list[str]], gold: list[list[str]]) -> list[dict[str,
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("repair", ["conlleval", "discard"])
 def test_scores_equal_seqeval(repair) -> None:
     strictness = {} if repair == "conlleval" else {"mode": "strict", "scheme": IOB2}

@@ -89,7 +89,6 @@ def test_the_name_depends_on_whatever_may_change_a_bit(cache, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize("damage", ["empty", "cut", "shorter", "zeroed", "renamed"])
 def test_a_damaged_file_is_made_anew(cache, damage):
     states = cache().recall("validation").states.clone()

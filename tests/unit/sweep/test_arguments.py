@@ -139,7 +139,6 @@ def test_an_option_below_a_swept_group_is_for_the_cells_alone(typed, laid_aside,
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "key", "values"),
     [
@@ -188,7 +187,6 @@ class Lookers:
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "lacking", "key"),
     [
@@ -267,7 +265,6 @@ def test_many_names_are_cut():
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "found"),
     [

@@ -137,7 +137,7 @@ class TestEverySampler:
 
     @pytest.mark.one_in(3, "exhaustive")
     @pytest.mark.slow
-    @pytest.mark.parametrize("search", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("search", ["tpe", "cmaes", "gp"])
     def test_what_learns_does_better_than_chance(self, search):
         def mean_of_last(search):
             plan = plan_of(LR, "b=interval(-50.0,50.0)", search=search, budget={"trials": 40})

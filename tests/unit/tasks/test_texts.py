@@ -66,7 +66,6 @@ def test_of_a_pair_the_longer_text_is_truncated_first(tokenizer):
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_what_is_cut_is_what_the_tokenizer_would_cut(tokenizer, monkeypatch, side):
     monkeypatch.setattr(tokenizer, "truncation_side", side)

@@ -168,7 +168,6 @@ print("heavy:", sorted({"torch", "lightning", "transformers", "peft", "pydantic"
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
 def test_nothing_heavy_is_imported_to_answer(arguments):
     """In a process of its own, since here everything has been imported already."""

@@ -180,7 +180,6 @@ def lora():
 
 
 @pytest.mark.slow
-@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize(("precision", "checkpointed"), [(torch.float32, False), (torch.bfloat16, True)])
 def test_nothing_of_a_refused_attempt_is_alive_in_the_next(monkeypatch, lora, precision, checkpointed):
     """Wherever it is refused, while its operations are counted, and before any garbage is collected."""
