@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,14 @@ def code_state(root: Path = _SOURCE_ROOT) -> dict[str, Any]:
 
 
 def installed_packages() -> list[str]:
-    """Return the installed packages as `name==version`, with normalised names, sorted and without duplicates."""
+    """Return the installed packages as `name==version`, with normalised names, sorted and without duplicates.
+
+    Libraries' private copies are left out: setuptools, once something has imported it, puts its own on the path, and
+    the same environment would read as another one.
+    """
     versions: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
+    path = [entry for entry in sys.path if Path(entry).name != "_vendor"]
+    for distribution in importlib.metadata.distributions(path=path):
         # not `distribution.metadata`: it also parses the description, which takes ten times as long
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
         headers = dict(re.findall(r"^(Name|Version): *(.*\S)", text.partition("\n\n")[0], re.MULTILINE))

@@ -690,11 +690,13 @@ class TestEnvironment:
             ("first", "Some.Package_X", "1.0"),
             ("second", "some-package-x", "2.0"),
             ("second", "another", "3.0"),
+            ("second/setuptools/_vendor", "copied", "4.0"),
         ]:
             metadata = tmp_path / folder / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
             metadata.parent.mkdir(parents=True)
             metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
+        path = [str(tmp_path / folder) for folder in ("first", "second", "second/setuptools/_vendor")]
+        monkeypatch.setattr(sys, "path", path)
         assert environment.installed_packages() == ["another==3.0", "some-package-x==1.0"]
         assert environment.packages_text() == "another==3.0\nsome-package-x==1.0\n"
 
