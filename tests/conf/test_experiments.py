@@ -48,7 +48,8 @@ def test_it_sets_no_key_of_a_method(name):
     assert not [key for key in yaml.safe_load(text_of(name)) if key.split(".")[0] == "peft"]
 
 
-@pytest.mark.one_in(4, "slow")
+@pytest.mark.one_in(2, "exhaustive")
+@pytest.mark.one_in(8, "slow")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_composes_under_its_own_name_and_the_command_line_wins_over_it(compose_config, name):
     given = [f"+experiment={name}", *missing(name)]
@@ -59,7 +60,7 @@ def test_it_composes_under_its_own_name_and_the_command_line_wins_over_it(compos
     assert compose_config(*given, "peft=head").peft.name == "head"
 
 
-@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.one_in(6, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_runs_two_steps(compose_config, tiny_run, data_for, language_model, name):

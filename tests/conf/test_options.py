@@ -129,6 +129,7 @@ def test_there_are_options_to_test():
     assert {"peft", "model", "data", *LISTS} <= {group for group, _ in OPTIONS}
 
 
+@pytest.mark.one_in(4, "exhaustive")
 @pytest.mark.one_in(12, "slow")
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: " ".join(f"{g}={o}" for g, o in choice))
 def test_every_option_composes_and_validates(compose_config, choice):
@@ -181,6 +182,7 @@ def test_every_target_is_a_class_that_a_configuration_may_name():
             assert is_pydantic_dataclass(cls) or issubclass(cls, KINDS), file
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("group", sorted({group for group, _ in OPTIONS}))
 def test_the_keys_are_those_of_the_class(group):
     """A key too few cannot be overridden, since the composed configuration takes no new ones; one too many fails."""

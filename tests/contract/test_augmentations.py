@@ -204,6 +204,7 @@ def test_what_it_changes_is_counted(option, augmenter):
     assert made.counts[option]["words"] >= changed
 
 
+@pytest.mark.one_in(4, "slow")
 def test_entities_keep_their_words_and_types(option, augmenter):
     """But for those that mention replacement puts in their place, by design of the same type."""
     made, examples = augmenter(option)

@@ -119,6 +119,7 @@ def test_the_pretrained_head_is_taken_and_nothing_is_new(family, folder, writing
     assert positions(loaded.model) == POSITIONS.get(family, 256)
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fused_attention_gives_the_same(family, folder, writing):
     path = folder(family)

@@ -150,7 +150,7 @@ def test_the_head_alone_cannot(spec, task):
     assert 0.3 * first < last < first
 
 
-@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.one_in(6, "exhaustive")
 @pytest.mark.parametrize(("name", "task"), ON_TASKS)
 def test_every_other_method_does(name, task, spec):
     assert learnt(spec(f"peft={name}").peft, task)[-1] < SHARE * head_alone(spec, task)[-1]

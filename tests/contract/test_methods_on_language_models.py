@@ -222,7 +222,7 @@ def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, bac
         torch.testing.assert_close(logits(method.merge(model), kind), out, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.one_in(5, "exhaustive")
+@pytest.mark.one_in(10, "exhaustive")
 @each(tiers(PAIRS, default={("prefix_tuning", "llama"), ("prompt_tuning", "t5")}))
 def test_it_trains_alike_with_activations_computed_again_and_in_bf16(name, kind, tuned, backbone):
     checkpointing = backbone(kind)

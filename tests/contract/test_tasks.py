@@ -236,6 +236,7 @@ def test_weights_are_known_without_a_batch(case):
         assert case.task.weights(case.examples, encoded, indices).tolist() == batch.weights.tolist()
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"class_weights": True}, {"max_tokens": 6}])
@@ -496,6 +497,7 @@ def test_one_model_and_equal_ones_mixed_are_the_model_bit_for_bit(case, max_toke
             assert case.task.answers(outputs, batch, model, final=True) == alone
 
 
+@pytest.mark.one_in(4, "slow")
 @torch.no_grad()
 def test_the_outputs_of_several_models_are_those_of_their_mean_probabilities(case):
     batch, weights = case.batch(range(6)), (0.2, 0.5, 0.3)

@@ -72,6 +72,7 @@ def test_the_loss_is_that_of_trl(language_model, tmp_path):
     assert own == pytest.approx([theirs, theirs], abs=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_packed_rows_of_a_real_model_have_the_logits_of_rows_of_their_own(attention, tmp_path, monkeypatch):

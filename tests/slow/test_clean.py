@@ -25,6 +25,7 @@ def peftlab(capsys):
     return execute
 
 
+@pytest.mark.exhaustive
 def test_what_runs_on_the_folds_list_is_dropped(peftlab, compose_config, tiny_overrides):
     learning = ["optimizer.lr=1e-2", "budget.max_steps=40", "callbacks=[]", "task.top_k=2"]
     chosen = [*tiny_overrides, *learning]

@@ -121,7 +121,7 @@ def test_there_are_no_commands_elsewhere():
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.one_in(5, "exhaustive")
+@pytest.mark.one_in(10, "exhaustive")
 @pytest.mark.parametrize("line", [line for line in LINES if not re.match("peftlab (?!train)", line)])
 def test_every_command_runs(command, tiny_run, data_for, language_model, monkeypatch, line):
     words = shlex.split(line)
@@ -188,6 +188,7 @@ def test_every_command_runs(command, tiny_run, data_for, language_model, monkeyp
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("block", [block for block in PYTHON if block not in CLASSES])
 def test_the_python_runs(command, tiny_overrides, made_once, block):

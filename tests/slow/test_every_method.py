@@ -97,6 +97,7 @@ def test_no_library_warns_of_what_is_as_it_should_be(runs_of, group):
         assert json.loads((runs_of(group) / "one" / method / "warnings.json").read_text()) == [], method
 
 
+@pytest.mark.exhaustive
 @each_group
 def test_a_new_process_gives_the_same_logits(runs_of, group):
     for method, (expected, found) in logits_here_and_elsewhere(runs_of(group) / "one", GROUPS[group]).items():

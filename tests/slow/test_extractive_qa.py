@@ -40,6 +40,7 @@ def answers(record):
     return [json.loads(line) for line in (record.folder / "predictions" / "test.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.exhaustive
 def test_windows_are_divided_padded_and_cached_to_the_same_result(trained):
     plain = {
         peft: trained(f"plain_{peft}", f"peft={peft}", "trainer.cache_activations=false") for peft in ("lora", "head")

@@ -39,6 +39,7 @@ def test_a_cross_validation_is_scored_as_a_whole(report_of):
     assert "## Cross-validation" in text
 
 
+@pytest.mark.exhaustive
 def test_samples_make_a_learning_curve(report_of):
     numbers, text = report_of("budget.train_examples=12", "budget.train_examples=24", "budget.train_examples=0.9")
     assert "## By number of training examples" in text

@@ -101,6 +101,7 @@ main()
 '''
 
 
+@pytest.mark.exhaustive
 def test_an_installation_without_extras_has_all_methods(tiny_model, tmp_path):
     command = [sys.executable, "-c", BARE, "methods", "--json", "--model", str(tiny_model)]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

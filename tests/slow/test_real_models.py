@@ -47,6 +47,7 @@ def cosines(option: str, texts: list[str], others: list[str]) -> torch.Tensor:
     return pooled(texts) @ pooled(others).T
 
 
+@pytest.mark.exhaustive
 def test_sentences_are_nearest_to_their_translations():
     english = ["The weather is nice today.", "The central bank raised interest rates.", "She bought a bicycle."]
     chinese = ["今天天气很好。", "中央银行提高了利率。", "她买了一辆自行车。"]

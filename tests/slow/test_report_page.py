@@ -171,6 +171,7 @@ def test_pictures_can_be_looked_at(page, file):
         assert picture.stat().st_size > 50_000
 
 
+@pytest.mark.exhaustive
 def test_drawing_needs_no_pyplot_and_a_page_no_drawing():
     code = (
         "import sys, peftlab.report.html, peftlab.report.drawing.drawn as drawn\n"

@@ -310,6 +310,7 @@ def test_hydras_own_sweeper_runs_through_the_launcher_too(sweep):
     }
 
 
+@pytest.mark.exhaustive
 def test_the_fork_server_has_done_nothing_that_a_child_would_miss():
     """What hangs the children is a parallel operation before the fork; what keeps them from GPUs, a look at CUDA."""
     code = (

@@ -37,6 +37,7 @@ def run_id(finished):
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_the_table(self, peftlab, run_id, finished):
         code, out, err = peftlab("runs")
         head, row = out.splitlines()
@@ -614,7 +615,7 @@ LACKING = {
 
 # `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
 # `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
-@pytest.mark.one_in(3, "exhaustive")
+@pytest.mark.one_in(5, "exhaustive")
 @pytest.mark.one_in(15, "slow")
 @pytest.mark.parametrize(
     "line",

@@ -57,6 +57,7 @@ def changed(folder: Path, edit) -> list[str]:
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_the_decisions_are_those_of_the_validation_split(self, finished_sets):
         run = load(finished_sets.folder)
         learnt = of_section(finished_sets)["learnt"]
@@ -178,7 +179,7 @@ class TestCheck:
         assert "decisions" in check(RunFolder(RunRecord.load(copy))).unverified
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_ranks_decide_alike_and_a_repetition_too(run_tiny, multilabel):
     one = run_tiny(*multilabel, *LEARNING, "run_dir=one")
     two = run_tiny(

@@ -31,7 +31,7 @@ def name(request) -> str:
     return request.param
 
 
-@pytest.mark.one_in(4, "exhaustive")
+@pytest.mark.one_in(8, "exhaustive")
 def test_every_task_is_compared(name, run_tiny, data_for, language_model):
     task = locate(plain_yaml.load((conf_dir() / "task" / f"{name}.yaml").read_text())["_target_"])
     options = [f"task={name}", *data_for(task), *OPTIONS.get(name, []), "budget.max_steps=3"]

@@ -119,6 +119,7 @@ def test_labels_in_another_order_are_matched_and_others_are_refused(members, run
         check_members([members[0], fewer])
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_go_together_are_refused_by_name(members, finished_writer):
     with pytest.raises(UserError, match=r"does not go with .*: the pretrained weights differ"):
         check_members([members[0], load(finished_writer.folder)])

@@ -100,6 +100,7 @@ def test_runs_of_other_seeds_are_explained_alike(peftlab, run_tiny, capsys):
     assert "above random" in out.splitlines()[-4]
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

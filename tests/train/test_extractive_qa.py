@@ -30,6 +30,7 @@ def kept(split="test"):
     return [json.loads(line) for line in Path("run/predictions", f"{split}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run(trained, tiny_questions):
     run = trained("trainer.accumulate=2")
     test = SquadJson().read({"test": tiny_questions / "test.json"})["test"]

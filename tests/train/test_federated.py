@@ -142,6 +142,7 @@ CLIENTS = ["privacy=dp", "privacy.unit=client", "federated.fraction=0.6"]
 CLIENTS += ["privacy.epsilon=null", "privacy.noise_multiplier=0.6"]
 
 
+@pytest.mark.exhaustive
 def test_a_private_federation_promises_something_to_each_client(federated):
     """A client has no part in A, so that the mean of what clients send is that of their changes."""
     pytest.importorskip("opacus")

@@ -190,6 +190,7 @@ class TestPredict:
 
 
 class TestExport:
+    @pytest.mark.slow
     @pytest.mark.parametrize("peft", [pytest.param("full", marks=pytest.mark.slow), "lora"])
     def test_transformers_reads_an_equal_model(self, run_tiny, tiny_data, peft):
         run_tiny(f"peft={peft}", "budget.max_steps=12", "run_dir=run")

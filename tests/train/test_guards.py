@@ -222,6 +222,7 @@ def test_of_a_step_that_fp16_skips_nobody_takes_notice(run_tiny, fp16, monkeypat
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "accumulate"), [pytest.param("forward", 1, marks=pytest.mark.slow), ("backward", 2)])
 def test_a_batch_in_pieces_makes_the_same_steps(run_tiny, small_memory, where, accumulate):
     whole = run_tiny(*SAME_STEPS)

@@ -31,6 +31,7 @@ def train(tiny_run, tiny_pictures, language_model):
     return make
 
 
+@pytest.mark.slow
 def test_a_run_and_how_it_is_used(train, tiny_pictures, capsys):
     record = train("peft=lora", "task.size=24", "task.label_smoothing=0.1", "budget.max_steps=3", *CHANGED)
     assert record["data"]["labels"] == ["green", "red"]
@@ -121,7 +122,7 @@ def test_changes_are_the_same_whatever_divides_or_interrupts_the_training(train,
     check_members([peftlab.load("run"), peftlab.load("other")])  # an ensemble may have seen pictures changed otherwise
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_family_is_exported_as_it_has_seen_pictures(train, tiny_pictures):
     from transformers import AutoImageProcessor
 

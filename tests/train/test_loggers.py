@@ -98,6 +98,7 @@ def test_wandb_holds_every_row_the_tables_and_the_artifact(tracked, read_wandb):
     assert event["id"] == run.run_id
 
 
+@pytest.mark.slow
 def test_the_last_line_says_how_to_send_it(tracked):
     _, folder = tracked
     last = (folder / "log.txt").read_text().splitlines()[-1]

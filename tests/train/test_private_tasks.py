@@ -25,7 +25,7 @@ OPTIONS = {
 MODELS = {"causal_lm": "llama", "dpo": "llama", "prompt": "llama", "seq2seq": "t5"}
 
 
-@pytest.mark.one_in(5, "exhaustive")
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", OPTIONS)
 def test_gradients_of_single_examples_are_found_in_one_pass(name, run_tiny, data_for, language_model):
     task = locate(plain_yaml.load((conf_dir() / "task" / f"{name}.yaml").read_text())["_target_"])

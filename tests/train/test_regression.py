@@ -29,6 +29,7 @@ def finished_numbers(run_once, numbers):
     return run_once("finished_numbers", *numbers, *LEARNING)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_scale_is_that_of_the_training_split(finished_numbers):
     task = read_config(finished_numbers.folder)["task"]
     assert finished_numbers.score("test", "pearson") > 0.7

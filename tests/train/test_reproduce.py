@@ -84,6 +84,7 @@ class TestReproduce:
         yield threads
         torch.set_num_threads(threads)
 
+    @pytest.mark.slow
     def test_the_same_bits_with_the_threads_of_the_run(self, copy, finished, more_threads):
         before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
         verdict = reproduce("original")

@@ -68,6 +68,7 @@ def test_a_run_alone_in_a_batch_answers_bit_for_bit(models, runs):
         assert models.answers([models.read(name, one)]) == own.predict([one])
 
 
+@pytest.mark.slow
 def test_a_bad_input_is_refused_alone(models):
     with pytest.raises(DataError, match="choices"):
         models.read("choices", {"question": "where?"})

@@ -117,6 +117,7 @@ def test_an_exported_whisper_writes_the_same(train, tiny_transcripts):
     assert written == answer["written"]
 
 
+@pytest.mark.exhaustive
 def test_a_report_resamples_speakers(train, capsys):
     for seed in (0, 1):
         train("peft=lora", "budget.max_steps=3", f"seed={seed}", run_dir=f"lora{seed}")

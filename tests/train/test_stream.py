@@ -88,6 +88,7 @@ def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path)
     assert walk.matrix.values[1, 0] != walk.matrix.values[0, 0]
 
 
+@pytest.mark.exhaustive
 def test_domains_share_a_head_and_can_be_merged(domains, tmp_path):
     more = [
         "stream.controls=[joint,separate]",

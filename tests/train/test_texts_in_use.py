@@ -83,6 +83,7 @@ def test_a_decoder(run, peftlab, language_model):
         torch.testing.assert_close(adapted(**inputs).logits, loaded.model(**inputs).logits)
 
 
+@pytest.mark.exhaustive
 def test_an_encoder_decoder(run, peftlab):
     loaded = run("t5", "seq2seq", ("source", "target"), "peft=full", "task.prefix='answer: '")
     (answer,) = loaded.predict([{"source": ROWS[0][0]}])

@@ -128,6 +128,7 @@ class TestPretrainedHeads:
 
         return make
 
+    @pytest.mark.one_in(3, "slow")
     @pytest.mark.parametrize(
         ("stored", "labels", "rows", "notes"),
         [

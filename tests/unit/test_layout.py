@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import peftlab
 
 ROOT = Path(peftlab.__path__[0])
@@ -18,6 +20,7 @@ def test_no_module_is_too_long():
     assert {name: count for name, count in lines.items() if count > LONGEST_MODULE} == {}
 
 
+@pytest.mark.slow
 def test_no_class_is_too_long():
     long = {}
     for file in MODULES:

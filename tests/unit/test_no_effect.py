@@ -72,6 +72,7 @@ def test_an_epoch_of_one_batch(told):
 WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("overrides", "start"),
     [
@@ -132,6 +133,7 @@ OF_TASKS = {
 }
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("task", OF_TASKS)
 def test_options_of_a_task_that_need_another_one(told, task):
     data = {"qa": "questions", "regression": "numbers"}

@@ -125,6 +125,7 @@ def test_no_other_module_uses_privates_of_a_library():
     assert {file: names for file, names in found.items() if names} == {}
 
 
+@pytest.mark.slow
 def test_a_private_is_found():
     own = own_names()
     for line in (

@@ -86,7 +86,7 @@ def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_nothing_is_imported_from_the_current_folder_but_what_is_allowed(tmp_path, tiny_overrides):
     write_modules(tmp_path)
     refused = ended(*tiny_overrides, *OWN, "run_dir=run")

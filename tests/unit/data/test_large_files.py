@@ -101,6 +101,7 @@ def assert_same(one: DataModule, other: DataModule):
     assert (first.targets["labels"] == same.targets["labels"]).all()
 
 
+@pytest.mark.one_in(4, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",

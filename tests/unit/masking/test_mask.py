@@ -447,6 +447,7 @@ LONG += [
 ]
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("part", LONG)
 def test_the_time_that_masking_takes_grows_with_the_length(part, monkeypatch):
     """What grows with its square would not come to an end here."""

@@ -58,6 +58,7 @@ def test_no_more_false_alarms_than_are_allowed(charts):
     assert all(chart.calibration.rate <= 2 for chart in each)
 
 
+@pytest.mark.exhaustive
 def test_a_shift_is_found_soon(charts):
     settings, each = charts
     random = np.random.default_rng(2)

@@ -36,6 +36,7 @@ def sweep(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_the_sections_figures_and_numbers(sweep):
     analysis, document = reported(sweep, price_per_device_hour=2.0, baseline="lora")
     names = [section.title for section in document.sections]

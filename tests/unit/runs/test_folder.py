@@ -202,6 +202,7 @@ def at_once(work: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, proc
     return told
 
 
+@pytest.mark.one_in(4, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(

@@ -263,6 +263,7 @@ def test_a_signal_ends_the_running_trials_and_starts_no_more(control):
     assert controller.plan.outcomes == {}
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize("reuse", ["always", "same_code"])
 @pytest.mark.parametrize("status", ["interrupted", "failed", "pruned"])
 def test_what_other_code_has_begun_goes_on_only_where_that_is_wanted(control, reuse, status):

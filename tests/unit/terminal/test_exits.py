@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("composed_quickly")
 METHODS = ", ".join(sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml")))
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("arguments", "parts"),

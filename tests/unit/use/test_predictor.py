@@ -177,7 +177,7 @@ def test_neither_lightning_nor_a_run_is_needed():
     assert HEAVY & needed_by("peftlab.one_run") >= {"lightning", "hydra", "peftlab.config"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_neither_lightning_nor_a_run_is_imported():
     """In a process of its own, as the command and a server use it."""
     code = f"import sys, peftlab.use.finished, peftlab.use.predictor; print(sorted({HEAVY} & set(sys.modules)))"

@@ -27,7 +27,9 @@ def findings_in(folder: Path, *by: str) -> list[Finding]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("some", [slice(None, None, 3), slice(None)], ids=["a third", "all"])
+@pytest.mark.parametrize(
+    "some", [slice(None, None, 3), pytest.param(slice(None), marks=pytest.mark.exhaustive)], ids=["a third", "all"]
+)
 def test_no_check_accuses_a_sound_sweep(tmp_path, some):
     sweeps = list(sound_sweeps())
     assert len(sweeps) == 20

@@ -42,7 +42,7 @@ def test_they_hold_as_often_as_they_say(kind):
         ("dkw", "dkw", 1e-9),
         # opda simulates the level of the intervals, to about a twentieth of what is left to 1; ours is exact
         pytest.param("highest_density", "ld_highest_density", 0.004, marks=pytest.mark.slow),
-        pytest.param("equal_tailed", "ld_equal_tailed", 0.004, marks=pytest.mark.slow),
+        pytest.param("equal_tailed", "ld_equal_tailed", 0.004, marks=pytest.mark.exhaustive),
     ],
 )
 def test_bands_as_opda_has_them(kind, method, tolerance):
