@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The study of this folder; run it again to resume, elsewhere too, for the records of what is done lie beside this file:
 #   experiments/regularisation_axis/run.sh screen|final|keep [lora|full] [ARMS] [key=value ...]
-# Without ARMS: none, and every option of conf/regularizer/. TRIALS_AT_ONCE=N: how many runs share the machine (2).
+# Without ARMS: none, and every option of conf/regularizer/ that needs neither another run nor groups of texts. TRIALS_AT_ONCE=N: how many runs share the machine (2).
 # keep: trains nothing, writes records.tar.xz and results.md from the runs that there are.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,7 +11,11 @@ sweeps=sweeps/regularisation_axis
 phase=${1:?screen, final or keep}; shift
 methods=lora,full
 case ${1:-} in lora | full) methods=$1; shift ;; esac
-arms="[]$(for file in conf/regularizer/*.yaml; do printf ',[%s]' "$(basename "$file" .yaml)"; done)"
+arms="[]"
+for file in conf/regularizer/*.yaml; do
+  name=$(basename "$file" .yaml)
+  case $name in der | distil | ewc | group_dro | lwf | reweight) ;; *) arms="$arms,[$name]" ;; esac
+done
 case ${1:-} in \[*) arms=$1; shift ;; esac
 seeds=0,1
 if [ "$phase" = final ]; then seeds=0,1,2,3,4; fi

@@ -82,6 +82,18 @@ def test_the_command_shows_members_gain_and_cost(members, peftlab):
 
 
 @pytest.mark.slow
+def test_a_member_that_was_tested_on_less_leaves_the_difference_to_the_best(members, run_once, peftlab):
+    options = ["peft=head", "budget.max_steps=2", "budget.eval_examples=6", "seed=1"]
+    less = run_once("member-of-few-examples", *options)
+    code, out, _ = peftlab("ensemble", str(members[0].folder.path), str(less.folder))
+    assert code == 0
+    (compared,) = [line for line in out.splitlines() if line.startswith("average over")]
+    assert compared.startswith("average over the best by validation: ")
+    assert " over examples, p " in compared
+    assert "not compared with the mean: their groups of test examples differ" in out
+
+
+@pytest.mark.slow
 def test_members_run_in_one_pass_as_in_several_and_share_frozen_weights(members):
     run = average([members[0]] * 2 + [members[1]], temperature=1.0)
     model = run.model

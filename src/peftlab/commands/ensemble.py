@@ -118,7 +118,8 @@ def _print(run: Any, how: str, comparison: Any) -> None:
             p = "" if gain.p is None else f", p {gain.p:.2g}"
             print(f"{how} over {what}: {gain.value:+.4f}{limits}{p}")
     if comparison.uncompared:
-        print(f"no interval: {comparison.uncompared}")
+        missing = "the mean" if comparison.over_best else "the best by validation, nor with the mean"
+        print(f"not compared with {missing}: {comparison.uncompared}")
     if comparison.weights and len(set(comparison.weights)) > 1:
         print(f"weights: {', '.join(f'{weight:.3f}' for weight in comparison.weights)}")
     if comparison.temperature != 1:

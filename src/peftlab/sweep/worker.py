@@ -227,6 +227,7 @@ class _Looker:
         from peftlab.data.sampling import BY_KEYS
         from peftlab.one_run import build, read, settle
         from peftlab.packing.joinable import alike, is_joinable, never_joined
+        from peftlab.regularizing import prepared_regularizers
         from peftlab.storage.digests import canonical_json, sha256_of
 
         resolved, spec = settle(OmegaConf.create(config))
@@ -235,20 +236,26 @@ class _Looker:
         drawn = isinstance((resolved.get("out_of_scope") or {}).get("held_out"), int)
         seed = resolved["seed"] if budget["overfit_batches"] or drawn else None
         of_the_data = ("model", "data", "task", "augment", "semi", "out_of_scope", "allow")
-        about_data = canonical_json([*(resolved.get(key) for key in of_the_data), budget, seed])
-        of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
-        about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])
-        if about_data in self._sources and about_model in self._built:
-            identity = self._sources[about_data].complete(resolved)
+        # how texts without labels are joined, and how much noise keeps a promise, depends on the number of steps
+        by_steps = [resolved.get(key) for key in ("semi", "privacy", "federated")]
+        steps = [*by_steps, resolved["budget"], resolved["trainer"]] if any(by_steps) else None
+        about_data = canonical_json([*(resolved.get(key) for key in of_the_data), budget, seed, steps])
+        about_sources = canonical_json([about_data, resolved.get("regularizer")])
+        of_the_model = ("peft", "trainer", "callbacks", "adapter")
+        about_model = canonical_json([about_sources, *(resolved.get(key) for key in of_the_model)])
+        if about_sources in self._sources and about_model in self._built:
+            identity = self._sources[about_sources].complete(resolved)
         else:
             if self._ready is None or self._ready[0] != about_data:
                 self._ready = (about_data, read(resolved, spec))
             ready = self._ready[1]
-            identity = ready.sources.complete(resolved)
             spec = replace(spec, task=ready.spec.task)  # with the labels from the data
-            tuner = build(replace(ready, config=resolved, spec=spec, identity=identity))
+            regularizers = prepared_regularizers(spec, ready.data, ready.pretrained.weights_sha256)
+            sources = replace(ready.sources, regularizer=regularizers)
+            identity = sources.complete(resolved)
+            tuner = build(replace(ready, config=resolved, spec=spec, sources=sources, identity=identity))
             self._built[about_model] = is_joinable(tuner.model)
-            self._sources[about_data] = ready.sources
+            self._sources[about_sources] = sources
         metric = spec.task.selection.metric
         joined = self._built[about_model] and never_joined(spec) is None
         pack = sha256_of(alike(resolved)) if joined else None

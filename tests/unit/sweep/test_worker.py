@@ -24,6 +24,9 @@ CELLS = [
 ]
 
 
+PRIVATE = ["privacy=dp", "data.labels=[LOC,ORG,PER]"]
+
+
 @pytest.fixture
 def plain(compose_config, tiny_overrides):
     return lambda *overrides: OmegaConf.to_container(compose_config(*tiny_overrides, *overrides), resolve=True)
@@ -44,6 +47,23 @@ def test_each_has_the_identity_of_a_run_of_its_own(plain, monkeypatch):
     for tuner in built:  # O, and B and I of each
         assert tuner.task.declared_labels == ["LOC", "ORG", "PER"]
         assert tuner.model.config.num_labels == 7
+
+
+def test_what_a_regularizer_or_privacy_settles_is_that_of_its_own_cell(plain, compose_config, tiny_overrides, tmp_path):
+    teacher = one_run.run(compose_config(*tiny_overrides, "budget.max_steps=1", f"run_dir={tmp_path / 'teacher'}"))
+    looker, identities = _Looker(), set()
+    cells = [
+        [],
+        ["regularizer=[distil]", f"regularizer.distil.teacher={teacher.folder}"],
+        [*PRIVATE, "budget.max_steps=5"],
+        [*PRIVATE, "budget.max_steps=5", "privacy.epsilon=4"],
+        [*PRIVATE, "budget.max_steps=9"],
+    ]
+    for overrides in [*cells, *cells]:
+        alone = one_run.read(*one_run.settle(OmegaConf.create(plain(*overrides))))
+        identities.add(looker.fact(plain(*overrides)).sha256)
+        assert alone.identity["sha256"] in identities, overrides
+    assert len(identities) == len(cells)
 
 
 def test_trials_that_may_be_computed_together_are_told_from_others(plain):

@@ -207,7 +207,7 @@ class _Made:
             self.beside = (step, run)
         self.ladder.rungs.append(rung)
         self.write()
-        log.info("%s: %s of the test split %s, %s", step, self.ladder.metric, rung.score, rung.verdict)
+        log.info("%s: %s of the test split %s, %s", step, self.ladder.metric, _number(rung.score, ".4f"), rung.verdict)
         return rung
 
     def _measured(self, run: FinishedRun) -> dict[str, Any]:

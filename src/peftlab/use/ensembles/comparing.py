@@ -74,7 +74,7 @@ class Comparison:
     units: str | None
     """What is drawn for the intervals: ``groups`` of test examples, or ``examples``."""
     uncompared: str | None
-    """Why there are no intervals; None: there are."""
+    """Why there is no difference to the best, or none to the mean; None: there are both."""
     temperature: float
     weights: list[float] | None
     """Of the members; None: their answers are not averaged."""
@@ -102,8 +102,8 @@ def compare(run: FinishedRun, members: Sequence[FinishedRun]) -> Comparison:
     try:
         paired = against(best, run)
         found = paired.difference
-        over_best = Gain(found.value, found.low, found.high, paired.tests[0].p)
-        over_mean, units = _over_mean(run, members, metric), paired.units
+        over_best, units = Gain(found.value, found.low, found.high, paired.tests[0].p), paired.units
+        over_mean = _over_mean(run, members, metric)
     except (UserError, ValueError) as error:
         uncompared = str(error)
     options = run.config["peft"]
