@@ -122,7 +122,7 @@ class TestEveryEntry:
         return once_
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.exhaustive)])
+    @pytest.mark.parametrize("every", [7, 1])
     def test_of_the_record(self, copy, once, every):
         once(run_check, "here", "validate")
         once(run_check.backbone, "fetch")

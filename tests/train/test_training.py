@@ -111,7 +111,6 @@ def test_callbacks_and_loggers_that_only_show_change_nothing(run_tiny, short):
     assert not (other.folder / "metrics.csv").exists()
 
 
-@pytest.mark.slow
 def test_dropout_acts_in_training_and_in_no_evaluation(run_tiny):
     options = ["budget.max_steps=1", "budget.validate_every=1", "optimizer.lr=1e-9"]
     without, dropped = (
