@@ -2,7 +2,7 @@
 # The study of this folder; run it again to resume, elsewhere too, for the records of what is done lie beside this file:
 #   experiments/regularisation_axis/run.sh screen|final|keep [lora|full] [ARMS] [key=value ...]
 # Without ARMS: none, and every option of conf/regularizer/ that needs neither another run nor groups of texts. TRIALS_AT_ONCE=N: how many runs share the machine (2).
-# keep: trains nothing, writes records.tar.xz and results.md from the runs that there are.
+# keep: trains nothing, writes records.tar.xz, results.md and the report from the runs that there are.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -29,6 +29,11 @@ keep() {
     tar --create --xz --file "$here/records.tar.xz.new" --directory "$sweeps" --files-from - --mtime @0 --owner 0 --group 0
   mv "$here/records.tar.xz.new" "$here/records.tar.xz"
   .venv/bin/python "$here/table.py"
+  local records
+  records=$(mktemp -d)
+  tar --extract --file "$here/records.tar.xz" --directory "$records"
+  .venv/bin/python -m peftlab report "$records" --by regularizer,peft --out "$here/report"
+  rm -r "$records"
 }
 
 if [ -e "$here/records.tar.xz" ]; then
