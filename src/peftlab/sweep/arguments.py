@@ -84,6 +84,25 @@ def sweeps_all_groups(arguments: Sequence[str]) -> bool:
     return any(group.startswith("+") for group in _swept_groups(arguments))
 
 
+def key_of(override: Override) -> str:
+    """Return the key of an override, with its package, as several packages may have a choice from one group."""
+    return override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
+
+
+def refuse_what_each_run_is_given(arguments: Sequence[str]) -> None:
+    """Refuse overrides that a sweep sets for each of its runs: it would leave them without effect.
+
+    Raises:
+        ConfigError: there is one; names the setting of the sweep in its place.
+    """
+    for text in arguments:
+        key, _, value = text.lstrip("+").partition("=")
+        if key == "existing" and value != "auto":
+            raise ConfigError(f"{text}: of a sweep, finished runs are kept or repeated by sweep.reuse, as with =never")
+        if key == "run_dir" and value != "null":
+            raise ConfigError(f"{text}: each run of a sweep has a folder in that of the sweep, sweep_dir={value}")
+
+
 def _options_first(arguments: Sequence[str]) -> list[str]:
     options: list[str] = []
     overrides: list[str] = []

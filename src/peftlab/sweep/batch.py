@@ -141,7 +141,7 @@ class Batch(Trials):
         except Exception as error:
             message = f"the launcher has failed: {type(error).__name__}: {error}"
             for cell, row in jobs:
-                row.attempts = self.retries + 1  # not the trial's fault: no retry
+                self._deaths[row.run_id] = self.retries  # not the trial's fault: no retry
                 self._over(cell, row, message)
             log.error("%s", message, exc_info=True)  # it may be anyone's mistake
             raise RunError(f"{message}; the trials it has started may go on without it") from error
@@ -184,7 +184,7 @@ class Batch(Trials):
         """Return the overrides that compose a trial."""
         folder = str(self.ledger.folder.absolute()).replace("'", "\\'")
         of_the_run = [f"sweep_dir='{folder}'", "run_dir=null", "existing=auto"]
-        return [*cell.overrides, *of_the_run, f"hydra.job.name={cell.run_id}"]
+        return [*cell.overrides, *of_the_run, f"hydra.job.name='{cell.run_id}'"]  # 1e5 is no number
 
     def _over(self, cell: Cell, row: Trial, how: str | None) -> None:
         """Process a trial that the launcher reports as over; `how` describes a failure."""
@@ -198,7 +198,7 @@ class Batch(Trials):
         elif how == INTERRUPTED or status == "interrupted":
             self._read(cell, row)
             row.state = "interrupted"
-        elif status != "failed" and row.attempts <= self.retries:
+        elif status != "failed" and self._is_tried_again(row):
             log.warning("%s: %s; it is tried again", row.run_id, how)
             self._start(cell, row, "auto")
         else:

@@ -34,6 +34,9 @@ class _Running:
     trial: TrialProcess
     counted_until: float
     """The time of the clock up to which its seconds are counted."""
+    existing: str
+    before: list[object] | None
+    """The history of its record when it was started; None: there was none."""
 
 
 class _Waiting(NamedTuple):
@@ -124,8 +127,10 @@ class Controller(Trials):
 
     def _launch(self, pack: Sequence[_Waiting]) -> None:
         """Start the trials of a pack in one process."""
-        slot, orders = self._free.pop(0), []
+        slot, orders, before = self._free.pop(0), [], []
         for one in pack:
+            earlier = self.ledger.record(one.cell)
+            before.append(None if earlier is None else earlier.data["history"])
             self._waiting.remove(one)
             of_the_run = {"sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": one.existing}
             config, output = slot.within(one.cell.config) | of_the_run, self.ledger.output(one.cell.run_id)
@@ -136,10 +141,10 @@ class Controller(Trials):
             if len(orders) == 1
             else PackedTrial.start_together(self.context, orders)
         )
-        for (cell, row, _), trial in zip(pack, trials, strict=True):
+        for (cell, row, existing), trial, history in zip(pack, trials, before, strict=True):
             row.attempts += 1
             row.state, row.error, row.devices, row.other_code = "running", None, slot.share, False
-            self.running.append(_Running(cell, row, slot, trial, time.monotonic()))
+            self.running.append(_Running(cell, row, slot, trial, time.monotonic(), existing, history))
         self._write(now=True)
 
     def _listen(self) -> None:
@@ -168,15 +173,18 @@ class Controller(Trials):
 
     def _ended(self, one: _Running) -> None:
         cell, row = one.cell, one.row
-        record = self.ledger.record(cell)
+        record, existing = self.ledger.record(cell), "auto"
+        untouched = record is not None and record.data["history"] == one.before
+        if record is not None and untouched and (record.data["status"] != "completed" or one.existing != "auto"):
+            record, existing = None, one.existing  # what an earlier attempt has written says nothing of this one
         status = record.data["status"] if record else None
         if record is not None and status in ("completed", "pruned"):
             self._settle(cell, row, record)
         elif one.trial.asked_to_end and (record is None or status in ("running", "interrupted")):
             row.state = "interrupted"
-        elif status != "failed" and row.attempts <= self.retries:
+        elif status != "failed" and self._is_tried_again(row):
             log.warning("%s: %s; it is tried again", row.run_id, one.trial.how)
-            self._start(cell, row, "auto")
+            self._start(cell, row, existing)
         else:
             self._failed(cell, row, one.trial.how, record)
         self._write(now=True)

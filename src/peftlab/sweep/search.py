@@ -294,6 +294,8 @@ def _check(
         )
     if budget.trials is not None and budget.trials < len(seeds):
         raise ConfigError(f"sweep.budget.trials = {budget.trials}: a point takes {len(seeds)}, one with each seed")
+    if spec.prune == "none" and budget.full_runs is not None and budget.full_runs < len(seeds):
+        raise ConfigError(f"sweep.budget.full_runs = {budget.full_runs:g}: a point takes {len(seeds)}")
 
 
 def _pruner(spec: SweepSpec, budget: SweepBudgetSpec) -> Pruner:

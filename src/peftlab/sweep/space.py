@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.sweep.arguments import as_typed
+from peftlab.sweep.arguments import as_typed, key_of
 from peftlab.sweep.plan import Proposal
 from peftlab.sweep.spec import SweepSpec
 
@@ -325,7 +325,7 @@ class _Reader:
 
     def key_of(self, argument: str) -> str:
         """Return the key of a command-line argument."""
-        return str(self._parsed(argument, argument).key_or_group)
+        return key_of(self._parsed(argument, argument))
 
     def sweeps(self, argument: str) -> bool:
         """Return whether a command-line argument has several values."""
@@ -334,7 +334,7 @@ class _Reader:
     def takes(self, argument: str) -> bool:
         """Read a command-line argument; return whether it is a dimension or a list of seeds."""
         override = self._parsed(argument, argument)
-        key = override.key_or_group
+        key = key_of(override)
         self._typed.add(key)
         if not override.is_sweep_override():
             if key == METHOD and not override.is_delete():
@@ -350,7 +350,7 @@ class _Reader:
     def add(self, key: str, text: str, where: str, to: dict[str, Dimension]) -> None:
         """Read the configuration entry at `where`, unless the command line has its key."""
         override = self._parsed(f"{key}={text}", f"{where}={text}")
-        bare = override.key_or_group
+        bare = key_of(override)
         if bare == SEED:
             raise ConfigError(f"{where}: the seed is not searched over. {_LIST_SEEDS}")
         self._refuse_what_is_of_the_sweep(bare, where)

@@ -72,6 +72,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
         check_plan(spec, config.hydra.runtime.choices["hydra/launcher"])
     # a swept experiment may choose the method, too
     method = None if arguments.sweeps_all_groups(overrides) else config.hydra.runtime.choices.get(METHOD)
+    arguments.refuse_what_each_run_is_given(overrides)
     space = Space.parse(overrides, spec, context.config_loader, method)
     compose = Composer(context, config)
     check_section(space, compose, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -38,6 +39,8 @@ class Trials(ABC):
     delayed: list[Cell] = field(default_factory=list, init=False)
     """Trials that a process of an earlier command is still writing."""
     _rows: dict[str, Trial] = field(default_factory=dict, init=False)
+    _deaths: Counter[str] = field(default_factory=Counter, init=False)
+    """By run id. Attempts are others: a trial that a search promotes starts anew, too."""
     _written: float = field(default=0.0, init=False)
     _refused: bool = field(default=False, init=False)
     """Whether the last write of the board failed."""
@@ -127,6 +130,11 @@ class Trials(ABC):
         else:
             row.seconds = seconds_on_device(record) if record is not None else 0.0
             self._start(cell, row, "auto")
+
+    def _is_tried_again(self, row: Trial) -> bool:
+        """Count the death of a trial; return whether it is started once more."""
+        self._deaths[row.run_id] += 1
+        return self._deaths[row.run_id] <= self.retries
 
     def _failed(self, cell: Cell, row: Trial, how: str, record: RunRecord | None) -> None:
         """Report a failed trial; `how` is the reason if its record has none."""

@@ -231,10 +231,10 @@ class _Looker:
         from peftlab.storage.digests import canonical_json, sha256_of
 
         resolved, spec = settle(OmegaConf.create(config))
-        budget = {key: resolved["budget"].get(key) for key in BY_KEYS}
-        # the seed affects the data only if overfit_batches draws a subset, or labels are drawn that are held out
-        drawn = isinstance((resolved.get("out_of_scope") or {}).get("held_out"), int)
-        seed = resolved["seed"] if budget["overfit_batches"] or drawn else None
+        budget = {key: resolved["budget"].get(key) for key in (*BY_KEYS, "test")}
+        # the seed affects the data only if a part is drawn: examples, labels to hold out, clients, demonstrations
+        drawn = isinstance((resolved.get("out_of_scope") or {}).get("held_out"), int) or resolved.get("federated")
+        seed = resolved["seed"] if budget["overfit_batches"] or drawn or spec.task.reading_options else None
         of_the_data = ("model", "data", "task", "augment", "semi", "out_of_scope", "allow")
         # how texts without labels are joined, and how much noise keeps a promise, depends on the number of steps
         by_steps = [resolved.get(key) for key in ("semi", "privacy", "federated")]
@@ -249,7 +249,7 @@ class _Looker:
             if self._ready is None or self._ready[0] != about_data:
                 self._ready = (about_data, read(resolved, spec))
             ready = self._ready[1]
-            spec = replace(spec, task=ready.spec.task)  # with the labels from the data
+            spec = replace(spec, task=ready.spec.task, semi=ready.spec.semi)  # as the data has settled them
             regularizers = prepared_regularizers(spec, ready.data, ready.pretrained.weights_sha256)
             sources = replace(ready.sources, regularizer=regularizers)
             identity = sources.complete(resolved)

@@ -22,7 +22,7 @@ from peftlab.composing.compose import conf_dir, explain_composition
 from peftlab.composing.composer import Composer
 from peftlab.composing.hydra_gate import composing_only
 from peftlab.errors import ConfigError, UserError
-from peftlab.sweep.arguments import as_typed, command, for_hydra
+from peftlab.sweep.arguments import as_typed, command, for_hydra, refuse_what_each_run_is_given
 from peftlab.sweep.cells import Cells
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Cell
@@ -331,3 +331,11 @@ def test_scores_that_are_not_the_same_are_not_compared(caplog, monkeypatch):
 )
 def test_the_configuration_of_a_sweep_that_is_shown_is_that_of_its_first_trial(typed, given):
     assert for_hydra(["--cfg", "job", "-m", *typed], {}) == ["--cfg", "job", *given]
+
+
+def test_what_a_sweep_sets_for_each_run_is_refused_and_its_own_setting_named():
+    refuse_what_each_run_is_given(["existing=auto", "+run_dir=null", "peft.existing=rerun"])
+    with pytest.raises(ConfigError, match=r"existing=rerun: .* sweep\.reuse"):
+        refuse_what_each_run_is_given(["seed=0,1", "existing=rerun"])
+    with pytest.raises(ConfigError, match=r"run_dir=mine: .* sweep_dir=mine"):
+        refuse_what_each_run_is_given(["run_dir=mine"])

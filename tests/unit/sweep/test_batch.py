@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -146,7 +147,13 @@ def test_the_folder_of_the_trial_and_its_name_are_added_in_hydras_grammar(contro
     assert str(values["sweep_dir"]).strip("'") in (str(batch.ledger.folder), str(batch.ledger.folder).strip("'"))
     assert values["existing"] == "auto"
     assert values["run_dir"] is None
-    assert values["hydra.job.name"] == cell("lr=1").run_id
+    assert str(values["hydra.job.name"]) == cell("lr=1").run_id
+
+
+def test_a_run_id_that_looks_like_a_number_names_its_job(control):
+    of = replace(cell("lr=1"), sha256="1234567890e1" + "0" * 52)
+    (override,) = OverridesParser.create().parse_overrides(control(lambda of: None)._overrides(of)[-1:])
+    assert str(override.value()) == "1234567890e1"
 
 
 def test_a_trial_that_dies_stops_no_other_and_its_record_says_so(control, tmp_path):

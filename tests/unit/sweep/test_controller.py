@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,10 @@ from peftlab.sweep.controller import Controller
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Ledger
 from peftlab.sweep.plan import Evaluation, Proposal
+from peftlab.sweep.search import SearchPlan
 from peftlab.sweep.slots import Slot
+from peftlab.sweep.space import Choice, Space
+from peftlab.sweep.spec import SweepBudgetSpec, SweepSpec
 from peftlab.terminal.signals import Signals
 
 SLOTS = [Slot((), 1, 0.5), Slot((), 1, 0.5)]
@@ -363,3 +367,69 @@ def test_a_past_trial_has_the_labels_that_the_plan_gives_it(control):
     controller.keep(controller.cell_of_record(record), record)
     assert [trial.labels for trial in controller.board.trials] == [{"phase": "final"}]
     assert controller.cell_of_record(begin(controller.ledger.folder, cell("lr=4"))) is None
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_dies_before_it_writes_its_record_is_not_judged_by_that_of_before(control, tmp_path, retries):
+    for proposal in GRID:
+        end(begin(tmp_path, cell(*proposal.overrides)), value=0.1)
+    asked = []
+
+    def script(process):
+        asked.append(process.order.config["existing"])
+        yield ("stepped", 0, 40)
+
+    controller = control(script, reuse="never", retries=retries)
+    controller.run()
+    assert set(states(controller).values()) == {"failed"}
+    assert asked == ["rerun"] * len(GRID) * (1 + retries)
+
+
+def asha() -> SearchPlan:
+    spec = SweepSpec(search="random", prune="asha", budget=SweepBudgetSpec(trials=3))
+    return SearchPlan(spec, Space((), (Choice("lr", ("1", "2", "3"), True),)), {"selection.value": "max"})
+
+
+def pruned_at_first(process):
+    """Be validated once, and end if that is wanted."""
+    score = float(process.order.overrides[0][-1]) / 10
+    record = record_of(process)
+    yield ("validated", 14, 40, score)
+    if process.answers == [False]:
+        record.event("validated", step=14, of=40, f1=score)
+        record.update(selection={"value": score}, cost={"wall_seconds": 2.0, "steps": 14})
+        record.finish("pruned")
+    else:
+        end(record)
+
+
+def test_a_promoted_trial_that_never_comes_to_go_on_fails_and_ends_the_search(control):
+    begun = set()
+
+    def script(process):
+        if process.order.output not in begun:
+            begun.add(process.order.output)
+            yield from pruned_at_first(process)
+
+    controller = control(script, asha(), slots=SLOTS[:1])
+    controller.run()
+    assert "failed" in states(controller).values()
+
+
+def test_a_promotion_uses_up_no_retry(control, tmp_path):
+    starts = Counter()
+
+    def script(process):
+        starts[process.order.output] += 1
+        if starts[process.order.output] == 1:
+            yield from pruned_at_first(process)
+            return
+        record = RunRecord.load(tmp_path / cell(*process.order.overrides).run_id)
+        record.resume(step=14)
+        if starts[process.order.output] > 2:  # it dies when it goes on for the first time
+            end(record)
+
+    controller = control(script, asha(), slots=SLOTS[:1], retries=1)
+    controller.run()
+    assert max(starts.values()) == 3
+    assert "failed" not in states(controller).values()

@@ -485,3 +485,10 @@ class TestRecall:
     def test_cmaes_wants_numbers(self):
         with pytest.raises(ConfigError, match=r"cmaes.*numbers.*tpe"):
             plan_of("a=x,y", search="cmaes")
+
+
+def test_a_budget_below_one_point_is_refused():
+    space = Space.parse(["optimizer.lr=1,2,3", "seed=0,1,2"], SweepSpec())
+    budget = SweepBudgetSpec(full_runs=2)
+    with pytest.raises(ConfigError, match=r"sweep\.budget\.full_runs = 2: a point takes 3"):
+        SearchPlan(SweepSpec(search="random", budget=budget), space, {"selection.value": "max"})

@@ -333,3 +333,20 @@ class TestParamsOf:
 def test_what_takes_a_key_away_stays_beside_what_puts_it_back():
     arguments = ["~callbacks.progress", "+callbacks.progress={a: 1}", "lr=1", "lr=2"]
     assert Space.parse(arguments, SweepSpec()).fixed == ("~callbacks.progress", "+callbacks.progress={a: 1}", "lr=2")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["peft=combined", "peft@peft.first=houlsby", "peft@peft.second=lora"],
+        ["semi=fixmatch", "augment=swap", "augment@semi.strong.swap=typo", "+augment@semi.weak.typo=typo"],
+    ],
+    ids=" ".join,
+)
+def test_choices_from_one_group_for_several_packages_are_all_kept(arguments):
+    assert Space.parse([*arguments, "seed=0,1"], SweepSpec()).fixed == tuple(arguments)
+
+
+def test_such_choices_may_be_swept_each():
+    space = Space.parse(["peft=combined", "peft@peft.first=houlsby,lora", "peft@peft.second=bitfit,ia3"], SweepSpec())
+    assert [one.key for one in space.dimensions] == ["peft@peft.first", "peft@peft.second"]

@@ -66,6 +66,37 @@ def test_what_a_regularizer_or_privacy_settles_is_that_of_its_own_cell(plain, co
     assert len(identities) == len(cells)
 
 
+def test_data_that_is_settled_anew_for_each_cell(compose_config, tiny_run, tiny_texts, language_model, tmp_path):
+    """Demonstrations are drawn by the seed; what strong augmentations have read is that of every method."""
+    words = {word.lower() for line in (tiny_texts / "train.csv").read_text().splitlines() for word in line.split()}
+    senses = [f"{word}%1:00:00:: {n:08d} 1 9\nother%1:00:00:: {n:08d} 1 9\n" for n, word in enumerate(sorted(words))]
+    (tmp_path / "index.sense").write_text("".join(senses))
+    texts = [*tiny_run, "data=csv", f"data.path={tiny_texts}", "budget.eval_examples=null", "budget.max_steps=6"]
+    prompt = [*texts, "task=prompt", f"model.path={language_model('llama')}", "model.dropout=null", "peft=lora"]
+    prompt += ["model.head_dropout=null", r'task.template="{text} :{answer}"', "task.demonstrations=2"]
+    prompt += ["task.label_words={compare: a, hire: b, move: c, nothing: d, report: e}"]
+    semi = [*texts, "task=classification", "budget.train_examples=12", "data.batch_size=4", "data.max_tokens=64"]
+    semi += ["semi=fixmatch", "semi.mu=2"]
+    looker = _Looker()
+    for overrides in [
+        *([*prompt, f"seed={seed}"] for seed in (0, 1, 2)),
+        *([*semi, *method] for method in (["peft=lora"], ["peft=head"], ["peft=lora", "peft.r=4"])),
+    ]:
+        config = compose_config(*overrides)
+        if config.semi is not None:
+            config.semi.strong.synonym.wordnet = {"_target_": "peftlab.sources.FilesSource", "path": str(tmp_path)}
+        cell = OmegaConf.to_container(config, resolve=True)
+        alone = one_run.read(*one_run.settle(OmegaConf.create(cell)))
+        assert looker.fact(cell).sha256 == alone.identity["sha256"], overrides
+
+
+def test_a_fold_without_a_test_is_refused_though_it_was_read_with_one(plain):
+    looker = _Looker()
+    looker.fact(plain("data.fold='1/3'"))
+    with pytest.raises(UserError):
+        looker.fact(plain("data.fold='1/3'", "budget.test=false"))
+
+
 def test_trials_that_may_be_computed_together_are_told_from_others(plain):
     looker = _Looker()
     packs = [looker.fact(plain(*overrides)).pack for overrides in (["seed=1"], ["seed=2", "peft.r=4"], ["peft=ia3"])]
