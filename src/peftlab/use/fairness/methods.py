@@ -82,11 +82,11 @@ def methods(runs: Sequence[Run], settings: Settings, baseline: str | None = None
         comparison.baseline.name if comparison.baseline and comparison.baseline.name in parts else next(iter(parts))
     )
     rows = [row for of_metric in _metrics(parts, settings) for row in _compared(of_metric, against)]
-    return Methods(against, tuple(_judged(rows, 1 - settings.level)), (*notes, *faults))
+    return Methods(against, tuple(_judged(rows, 1 - settings.level)), (*notes, *faults, *_lacking(parts)))
 
 
-Parts = dict[str, dict[int, list[Divided]]]
-"""By method and seed."""
+Parts = dict[str, dict[int, dict[tuple[str, str], tuple[Divided, Measure]]]]
+"""By method and seed, what is measured of a run, by the names of attribute and metric."""
 
 
 def _parts(comparison: Comparison, settings: Settings, allow: Sequence[str]) -> tuple[Parts, list[str]]:
@@ -109,7 +109,9 @@ def _parts(comparison: Comparison, settings: Settings, allow: Sequence[str]) -> 
                 faults.append(f"{run.id}: {error}")
                 continue
             first = examples
-            parts.setdefault(group.name, {})[seed] = made
+            parts.setdefault(group.name, {})[seed] = {
+                (part.attribute.name, measure.name): (part, measure) for part in made for measure in part.measures
+            }
     return parts, faults
 
 
@@ -125,26 +127,45 @@ class _OfMetric:
 
 
 def _metrics(parts: Parts, settings: Settings) -> Iterator[_OfMetric]:
-    some = next(iter(next(iter(parts.values())).values()))
-    for place, part in enumerate(some):
+    """Yield what all runs have: which metrics that is depends on the answers of each."""
+    some, *others = _runs(parts)
+    for key, (part, measure) in some.items():
+        if not all(key in other for other in others):
+            continue
         groups, names, _ = part.attribute.divided(settings.min_group)
-        for number, measure in enumerate(part.measures):
-            of_runs = {
-                method: {seed: own[place].measures[number] for seed, own in by_seed.items()}
-                for method, by_seed in parts.items()
-            }
-            every = [one for by_seed in of_runs.values() for one in by_seed.values()]
-            sizes = np.min([one.sizes(groups, len(names)) for one in every], axis=0)
-            large = np.flatnonzero(sizes >= settings.min_group)
-            if len(large) < 2:
-                continue
-            means = np.mean([one.at(groups[None], len(names))[0][0] for one in every], axis=0)
-            high, low = large[means[large].argmax()], large[means[large].argmin()]
-            values = {
-                method: _measured(method, by_seed, groups, len(names), (int(high), int(low)), part.clusters)
-                for method, by_seed in of_runs.items()
-            }
-            yield _OfMetric(part.attribute.name, measure.name, (names[high], names[low]), values)
+        of_runs = {method: {seed: own[key][1] for seed, own in by_seed.items()} for method, by_seed in parts.items()}
+        every = [one for by_seed in of_runs.values() for one in by_seed.values()]
+        sizes = np.min([one.sizes(groups, len(names)) for one in every], axis=0)
+        large = np.flatnonzero(sizes >= settings.min_group)
+        if len(large) < 2:
+            continue
+        means = np.mean([one.at(groups[None], len(names))[0][0] for one in every], axis=0)
+        high, low = large[means[large].argmax()], large[means[large].argmin()]
+        values = {
+            method: _measured(method, by_seed, groups, len(names), (int(high), int(low)), part.clusters)
+            for method, by_seed in of_runs.items()
+        }
+        yield _OfMetric(part.attribute.name, measure.name, (names[high], names[low]), values)
+
+
+def _lacking(parts: Parts) -> Iterator[str]:
+    """Yield which metrics only some runs have, and a run that lacks each."""
+    for attribute, metric in dict.fromkeys(key for own in _runs(parts) for key in own):
+        lacking = [
+            f"{method}, seed {seed}"
+            for method, by_seed in parts.items()
+            for seed, own in by_seed.items()
+            if (attribute, metric) not in own
+        ]
+        if lacking:
+            yield (
+                f"{attribute}, {metric}: {len(lacking)} of {len(_runs(parts))} runs lack it, {lacking[0]} for one: not "
+                "all of their answers have the probability that it takes"
+            )
+
+
+def _runs(parts: Parts) -> list[dict[tuple[str, str], tuple[Divided, Measure]]]:
+    return [own for by_seed in parts.values() for own in by_seed.values()]
 
 
 def _measured(
