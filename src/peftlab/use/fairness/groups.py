@@ -28,8 +28,8 @@ class Attribute:
 
     name: str
     """As the user wrote it, such as ``terms=gender``; of several, ``terms=gender & column=place``."""
-    values: tuple[str, ...]
-    """The group of each row; `NONE` for none."""
+    values: tuple[str | None, ...]
+    """The group of each row; None for none, as a column may have any word."""
 
     def divided(self, fewest: int) -> tuple[np.ndarray, list[str], dict[str, int]]:
         """Return the number of each row's group, -1 for none, the groups' names, and the small groups with their sizes.
@@ -39,12 +39,13 @@ class Attribute:
         Args:
             fewest: groups with fewer rows are small: they have no number.
         """
-        sizes = Counter(self.values)
-        names = sorted(name for name, size in sizes.items() if size >= fewest and name != NONE)
-        if len(names) == 1 and sizes[NONE] >= fewest:
+        sizes = Counter(value for value in self.values if value is not None)
+        names = sorted(name for name, size in sizes.items() if size >= fewest)
+        small = {name: size for name, size in sorted(sizes.items()) if size < fewest}
+        places: dict[str | None, int] = {name: place for place, name in enumerate(names)}
+        if len(names) == 1 and self.values.count(None) >= fewest:
+            places[None] = len(names)
             names.append(NONE)
-        places = {name: place for place, name in enumerate(names)}
-        small = {name: size for name, size in sorted(sizes.items()) if size < fewest and name != NONE}
         return np.array([places.get(value, -1) for value in self.values]), names, small
 
 
@@ -70,7 +71,8 @@ def of_terms(spec: str, theme: str, inputs: Iterable[Any]) -> Attribute:
         DataError: there is no such theme or file, or it is malformed.
     """
     terms = identities(theme)
-    return Attribute(spec, tuple(terms.label(words_of(one)) for one in inputs))
+    labels = (terms.label(words_of(one)) for one in inputs)
+    return Attribute(spec, tuple(None if label == NONE else label for label in labels))
 
 
 def of_column(
@@ -101,7 +103,7 @@ def of_column(
 def crossed(attributes: Sequence[Attribute]) -> Attribute:
     """Return the intersections of the groups of several attributes; rows without one of them are of no group."""
     rows = zip(*(attribute.values for attribute in attributes), strict=True)
-    values = tuple(NONE if NONE in row else " & ".join(row) for row in rows)
+    values = tuple(None if None in row else " & ".join(map(str, row)) for row in rows)
     return Attribute(" & ".join(attribute.name for attribute in attributes), values)
 
 
@@ -139,15 +141,27 @@ def _of_file(column: str, file: Path, ids: Sequence[str]) -> dict[str, str]:
     from peftlab.data.rows import cells
     from peftlab.data.rows.row_files import container_of
 
-    def make(row: Mapping[str, Any], position: int, place: Any) -> tuple[str | None, str]:
-        return str(row["id"]) if "id" in row else None, cells.name(row, column, "group", place)
+    def make(row: Mapping[str, Any], position: int, place: Any) -> tuple[str | None, str, str]:
+        id = row.get("id")
+        return None if id in (None, "") else str(id), cells.name(row, column, "group", place), str(place)
 
     rows = container_of(file).examples(file, (column, "id"), make, 2**62)
-    if all(id is not None for id, _ in rows):
-        return {str(id): value for id, value in rows}
+    if any(id is not None for id, *_ in rows):
+        return _by_id(rows)
     if len(rows) != len(ids):
         raise DataError(
             f"{file}: {len(rows):,} rows for {len(ids):,} examples. Give each row the id of its example, as "
             "predictions/*.jsonl has it, in a column called id"
         )
-    return {id: value for id, (_, value) in zip(ids, rows, strict=True)}
+    return {id: value for id, (_, value, _) in zip(ids, rows, strict=True)}
+
+
+def _by_id(rows: Iterable[tuple[str | None, str, str]]) -> dict[str, str]:
+    """Return the values of rows of an id, a value and a place, some of which have an id."""
+    values: dict[str, str] = {}
+    for id, value, place in rows:
+        if id is None:
+            raise DataError(f"{place}: has no id, and other rows have. Give each row the id of its example, or none")
+        if values.setdefault(id, value) != value:
+            raise DataError(f"{place}: {id} is '{value}', and '{values[id]}' in a row above. Remove one of them")
+    return values

@@ -20,12 +20,12 @@ def terms(tmp_path):
 
 def test_what_a_text_says_whatever_its_form(terms):
     inputs = ["She said", ["the", "monk"], [["He", "and"], "the nun"], {"text": "sheep", "pair": "hero"}, "NUN-like"]
-    assert of_terms("terms=who", terms, inputs).values == ("female", "male", "female+male", "none", "female")
+    assert of_terms("terms=who", terms, inputs).values == ("female", "male", "female+male", None, "female")
     assert [*words_of({"a": ["one two", {"b": "three"}], "n": 3})] == ["one", "two", "three"]
 
 
 def test_small_groups_and_the_background():
-    values = ("f",) * 3 + ("m",) * 2 + ("x",) + ("none",) * 4
+    values = ("f",) * 3 + ("m",) * 2 + ("x",) + (None,) * 4
     numbers, names, small = Attribute("a", values).divided(2)
     assert (names, small) == (["f", "m"], {"x": 1})
     assert numbers.tolist() == [0, 0, 0, 1, 1, -1, -1, -1, -1, -1]
@@ -33,9 +33,17 @@ def test_small_groups_and_the_background():
     assert Attribute("a", values).divided(3)[1] == ["f", "none"]
 
 
+def test_who_is_called_none_in_a_column_is_a_group():
+    column = Attribute("column=religion", ("none",) * 3 + ("some",) * 2)
+    assert column.divided(2)[1:] == (["none", "some"], {})
+    assert column.divided(3)[1:] == (["none"], {"some": 2})
+    both = crossed([Attribute("terms=a", ("f", "m", "f", None, "f")), column])
+    assert both.values == ("f & none", "m & none", "f & none", None, "f & some")
+
+
 def test_intersections():
-    both = crossed([Attribute("terms=a", ("f", "m", "none")), Attribute("column=b", ("x", "y", "x"))])
-    assert both == Attribute("terms=a & column=b", ("f & x", "m & y", "none"))
+    both = crossed([Attribute("terms=a", ("f", "m", None)), Attribute("column=b", ("x", "y", "x"))])
+    assert both == Attribute("terms=a & column=b", ("f & x", "m & y", None))
 
 
 @pytest.mark.parametrize("spec", ["gender", "columns=a", "terms=", "names=3"])
@@ -64,3 +72,20 @@ def test_a_column_of_a_file_by_id_or_in_order(tmp_path):
         of_column("column=age", "age", None, answers[:1], csv)
     with pytest.raises(DataError, match="there is no column 'sex'"):
         of_column("column=sex", "sex", None, answers, csv)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            '{"id": "test:1", "age": "old"}\n{"age": "young"}\n',
+            "who.jsonl:2: has no id, and other rows have. Give each",
+        ),
+        ('{"id": "a", "age": "old"}\n{"id": "a", "age": "new"}\n', "who.jsonl:2: a is 'new', and 'old' in a row above"),
+    ],
+)
+def test_rows_of_which_it_is_not_clear_whose_they_are(tmp_path, rows, message):
+    file = tmp_path / "who.jsonl"
+    file.write_text(rows)
+    with pytest.raises(DataError, match=message):
+        of_column("column=age", "age", None, [{"id": "test:0"}, {"id": "test:1"}], file)

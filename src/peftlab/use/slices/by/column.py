@@ -14,6 +14,6 @@ _MOST = 50
 def slices(subject: Subject, name: str) -> Iterator[Slice]:
     """Yield the examples of each value of the column `name`."""
     values = of_column(f"column={name}", name, subject.folder, subject.answers).values
-    if len(distinct := sorted(set(values))) > _MOST:
+    if len(distinct := sorted({value for value in values if value is not None})) > _MOST:
         raise UnsuitedError(f"it has {len(distinct):,} values, more than {_MOST}")
     yield from (subject.of_examples(value, [one == value for one in values]) for value in distinct)
