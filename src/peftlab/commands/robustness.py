@@ -121,7 +121,8 @@ def _print(result: Any) -> None:
     print(f"run: {result.run}")
     if result.outcomes:
         sample = "" if result.examples == result.of else f" of {result.of:,}"
-        print(f"{result.metric} of {result.examples:,}{sample} {result.split} examples ({result.scorer})")
+        grouped = ", drawn by group" if result.units == "groups" else ""
+        print(f"{result.metric} of {result.examples:,}{sample} {result.split} examples ({result.scorer}){grouped}")
         rows = [["perturbation", "changed", "clean", "perturbed", "drop", "95 %", "broken", "mended", "p", "seconds"]]
         for one in result.outcomes:
             drop = one.drop
@@ -132,7 +133,7 @@ def _print(result: Any) -> None:
                     cell(result.clean[result.metric]),
                     cell(one.scores[result.metric]),
                     f"{drop.value:+.4f}",
-                    f"{drop.low:+.4f} to {drop.high:+.4f}",
+                    "-" if drop.low is None else f"{drop.low:+.4f} to {drop.high:+.4f}",
                     f"{one.broken:,}",
                     f"{one.mended:,}",
                     "-" if one.p is None else f"{one.p:.2g}",

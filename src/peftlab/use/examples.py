@@ -50,3 +50,14 @@ def some(examples: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
         return list(examples)
     places = np.random.default_rng(seed).permutation(len(examples))[:limit]
     return [examples[place] for place in sorted(places)]
+
+
+def units_of(examples: Sequence[Any]) -> tuple[list[str], str]:
+    """Return what each example is drawn with, and their kind: its group, such as its document, or it alone.
+
+    It is ``groups`` where all examples have one, else ``examples``.
+    """
+    groups = [getattr(example, "group", None) for example in examples]
+    if None in groups:
+        return [str(example.id) for example in examples], "examples"
+    return [str(group) for group in groups], "groups"

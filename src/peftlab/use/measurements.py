@@ -20,9 +20,9 @@ def measurements(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the last measurement of robustness says."""
+    """Return what the last measurement of perturbations says; behaviour tests alone change no inputs."""
     try:
-        last = measured[-1]
+        last = [one for one in measured if one["outcomes"]][-1]
         drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
         return f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}"
     except (LookupError, TypeError, ValueError):

@@ -90,7 +90,8 @@ def test_a_measurement_of_robustness_without_all_numbers_is_shown(tmp_path):
     drop = {"value": float("nan"), "low": float("nan"), "high": float("inf")}
     outcome = {"perturbation": "typos", "scores": {"entity_f1": 0.5}, "broken": 1, "mended": 0, "p": None}
     outcomes = [outcome | {"drop": drop}, outcome | {"perturbation": "upper", "drop": drop | {"value": 0.1}}]
-    one = {"metric": "entity_f1", "examples": 20, "clean": {"entity_f1": float("nan")}, "outcomes": outcomes}
+    one = {"split": "test", "metric": "entity_f1", "examples": 20, "clean": {"entity_f1": float("nan")}}
+    one["outcomes"] = outcomes
     first, second, *_ = run_folders(folder)
     (first / "robustness.json").write_text(json.dumps([one]), encoding="utf-8")  # as earlier versions wrote it
     assert keep_beside(second, "robustness.json", one)

@@ -171,7 +171,8 @@ def test_what_was_measured_of_it_is_told(run):
     (run.record.folder / "reproduction.json").write_text('[{"verdict": "identical", "because": "all is the same"}]')
     (run.record.folder / "robustness.json").write_text(
         '[{"metric": "accuracy", "examples": 5, "split": "test", '
-        '"outcomes": [{"perturbation": "typo", "drop": {"value": 0.25}}]}]'
+        '"outcomes": [{"perturbation": "typo", "drop": {"value": 0.25}}]}, '
+        '{"metric": "accuracy", "examples": 5, "split": "test", "outcomes": []}]'  # of behaviour alone
     )
     (run.record.folder / "slices.json").write_text(
         '[{"metric": "entity_f1", "split": "test", "found": [{"slicer": "negation", "name": "negated", '

@@ -14,6 +14,8 @@ from peftlab.report.study import Run
 from peftlab.runs.folder import ROBUSTNESS
 
 _FORM: Form = {
+    "split": "text",
+    "units?": "text",
     "metric": "text",
     "examples": "count",
     "clean": {"*": "number?"},
@@ -30,6 +32,9 @@ _FORM: Form = {
 }
 """What is shown of a measurement."""
 
+Measured = tuple[Group, Run, dict[str, Any]]
+"""A method, its run, and what was measured of it."""
+
 
 def section(result: Result) -> Section | None:
     """Return the robustness of the tested runs; None if it was not measured."""
@@ -40,7 +45,7 @@ def section(result: Result) -> Section | None:
     blocks: list[Block] = [_table(measured, name)]
     series = []
     for group, run, one in measured:
-        if one["metric"] == result.comparison.metric and one["outcomes"]:
+        if one["metric"] == result.comparison.metric:
             several = sum(other.name == group.name for other, *_ in measured) > 1
             label = f"{group.name}, seed {run.seed}" if several else group.name
             slices = [
@@ -52,17 +57,29 @@ def section(result: Result) -> Section | None:
     if series:
         metric = result.comparison.metric
         data = {"x": axis(metric, f"change of {called(metric)}"), "series": series}
-        caption = "What each perturbation changes, with the interval of a paired bootstrap over examples."
+        caption = f"What each perturbation changes, with the interval of a {_bootstrap(measured)}."
         blocks.append(Figure(f"{name}-robustness-figure", "robustness", data, caption))
     return Section(f"{name}-robustness", "Robustness", tuple(blocks))
 
 
 def newest(run: Run) -> dict[str, Any] | None:
-    """Return the newest measurement of a run; None if there is none that can be read."""
-    return run.newest(ROBUSTNESS, _FORM)
+    """Return the newest measurement of perturbations on a run's test split; None if there is none that can be read."""
+    return run.newest(ROBUSTNESS, _FORM, lambda one: one["outcomes"] and one["split"] == "test")
 
 
-def _table(measured: list[tuple[Group, Run, dict[str, Any]]], name: str) -> Table:
+def _units(one: dict[str, Any]) -> str:
+    """Return what the interval of a measurement is over; earlier versions drew examples and do not say so."""
+    return "groups of examples" if one.get("units") == "groups" else "examples"
+
+
+def _bootstrap(measured: list[Measured]) -> str:
+    return f"paired bootstrap over {' or '.join(sorted({_units(one) for *_, one in measured}))}"
+
+
+def _table(measured: list[Measured], name: str) -> Table:
+    tested = "McNemar's test"
+    if any(one.get("units") == "groups" for *_, one in measured):
+        tested += ", or approximate randomisation where examples are grouped"
     columns = (
         Column("group"),
         Column("seed", True),
@@ -71,10 +88,10 @@ def _table(measured: list[tuple[Group, Run, dict[str, Any]]], name: str) -> Tabl
         Column("clean", True),
         Column("perturbed", True),
         Column("drop", True),
-        Column("interval", note="paired bootstrap over examples"),
+        Column("interval", note=_bootstrap(measured)),
         Column("broken", True),
         Column("mended", True),
-        Column("p", True, "McNemar's test, adjusted by Holm's method"),
+        Column("p", True, f"{tested}, adjusted by Holm's method"),
     )
     rows = []
     for group, run, one in measured:

@@ -13,6 +13,7 @@ from peftlab.report.statistics.measured import cluster_counts, score_of
 from peftlab.report.statistics.significance import approximate_randomisation, mcnemar_test
 from peftlab.scores.paired import counts_of
 from peftlab.scores.scorer import Scorer
+from peftlab.use.examples import units_of
 from peftlab.use.robustness.victim import Judged
 
 LISTED = 20
@@ -70,9 +71,7 @@ def flips(scorer: Scorer, metric: str, examples: Sequence[Any], pairs: Sequence[
         examples: the examples.
         pairs: for each, what both models have answered.
     """
-    groups = [getattr(example, "group", None) for example in examples]
-    grouped = None not in groups
-    names = [str(group) for group in groups] if grouped else [str(example.id) for example in examples]
+    names, units = units_of(examples)
     before, after = (
         cluster_counts(counts_of(scorer, [one.answer for one in of]), names) for of in zip(*pairs, strict=True)
     )
@@ -92,7 +91,7 @@ def flips(scorer: Scorer, metric: str, examples: Sequence[Any], pairs: Sequence[
         difference=interval.value,
         low=interval.low,
         high=interval.high,
-        units="groups" if grouped else "examples",
+        units=units,
         lost=kinds.count("lost"),
         won=kinds.count("won"),
         test=test.name,

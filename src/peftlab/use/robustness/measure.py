@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
+from peftlab.report.statistics.bootstrap import paired_bootstrap
+from peftlab.report.statistics.measured import cluster_counts, score_of
+from peftlab.report.statistics.significance import approximate_randomisation
 from peftlab.runs.folder import ROBUSTNESS, keep_beside
-from peftlab.scores.paired import Difference, counts_of, difference, holm, mcnemar
+from peftlab.scores.paired import counts_of, holm, mcnemar
 from peftlab.scores.scorer import Scorer
-from peftlab.use.examples import examples_of, some
+from peftlab.use.examples import examples_of, some, units_of
 from peftlab.use.robustness.behaviour import Behaviour, behaviours, read_suite, sentiments
 from peftlab.use.robustness.perturbations import Perturbation, Settings, chosen
 from peftlab.use.robustness.victim import Judged, Victim
@@ -26,6 +29,16 @@ log = logging.getLogger("peftlab")
 
 
 @dataclass(frozen=True)
+class Drop:
+    """The loss of a score, with its paired 95 % interval over the units of the measurement."""
+
+    value: float
+    low: float | None
+    """None: there is only one unit."""
+    high: float | None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What one perturbation does to the scores."""
 
@@ -34,15 +47,16 @@ class Outcome:
     """Examples that it changed."""
     scores: dict[str, float]
     """All scores of the perturbed examples."""
-    drop: Difference
+    drop: Drop
     """The loss of the score that the run was selected by, as perturbed minus clean where less is better; positive: the
-    model is worse on the perturbed examples. With a paired 95 % interval."""
+    model is worse on the perturbed examples."""
     broken: int
     """Examples answered rightly before and wrongly after."""
     mended: int
     """Examples answered wrongly before and rightly after."""
     p: float | None
-    """The p value of McNemar's test, adjusted for the number of slices (Holm). None for an attack, which chooses the
+    """The p value of McNemar's test; where several examples are of one group, and flip together, of approximate
+    randomisation of the score. It is adjusted for the number of slices (Holm). None for an attack, which chooses the
     worst answer: that it breaks more than it mends is no surprise."""
     queries: int
     """Examples that the model computed."""
@@ -63,11 +77,13 @@ class Robustness:
     """How many were perturbed."""
     of: int
     """How many the split has."""
+    units: str
+    """What is drawn and swapped: ``groups`` of examples, such as documents, or ``examples``."""
     metric: str
     """The score that the run was selected by, or the first one of its task where that was the loss."""
     scorer: str
     clean: dict[str, float]
-    """All scores of the examples as they are."""
+    """All scores of the examples as they are; empty if only behaviour was tested."""
     outcomes: list[Outcome]
     left_out: dict[str, str]
     """Perturbations that do not suit the run, with the reason."""
@@ -139,9 +155,10 @@ def robustness(
         split=split,
         examples=len(examples),
         of=len(everything),
+        units=units_of(examples)[1],
         metric=metric,
         scorer=scorer.name,
-        clean=scorer.scores(scorer.total(one.answer for one in clean)),
+        clean=scorer.scores(scorer.total(one.answer for one in clean)) if clean else {},
         outcomes=_adjusted(outcomes),
         left_out=left_out,
         behaviour=tests,
@@ -177,19 +194,28 @@ def _outcome(
     start = time.perf_counter()
     perturbed = perturbation.perturbed(victim, examples)
     seconds = time.perf_counter() - start
-    before, after = (counts_of(scorer, [one.answer for one in judged]) for judged in (clean, perturbed.judged))
+    names, _ = units_of(examples)
+    before, after = (
+        cluster_counts(counts_of(scorer, [one.answer for one in judged]), names) for judged in (clean, perturbed.judged)
+    )
+    score = score_of(scorer, metric)
     better = scorer.directions[metric]
     pairs = (before, after) if better == "max" else (after, before)
+    interval = paired_bootstrap(*pairs, score)
     flips = [(one.right, other.right) for one, other in zip(clean, perturbed.judged, strict=True)]
     broken, mended = flips.count((True, False)), flips.count((False, True))
+    p = None
+    if not perturbation.adversarial:
+        grouped = len(before) < len(examples)
+        p = approximate_randomisation(after, before, score).p if grouped else mcnemar(broken, mended)
     return Outcome(
         perturbation=name,
         changed=perturbed.changed,
         scores=scorer.scores(after.sum(axis=0)),
-        drop=difference(lambda total: scorer.scores(total)[metric], *pairs),
+        drop=Drop(interval.value, interval.low, interval.high),
         broken=broken,
         mended=mended,
-        p=None if perturbation.adversarial else mcnemar(broken, mended),
+        p=p,
         queries=victim.queries,
         passes=victim.passes,
         seconds=round(seconds, 3),
