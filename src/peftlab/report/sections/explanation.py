@@ -61,8 +61,8 @@ def section(result: Result) -> Section | None:
 
 
 def newest(run: Run) -> dict[str, Any] | None:
-    """Return the newest measurement of a run's explanations; None if there is none that can be read."""
-    return run.newest(EXPLANATION, _FORM)
+    """Return the newest measurement of explanations of a run's test split; None if there is none that can be read."""
+    return run.newest(EXPLANATION, _FORM, lambda one: one["split"] == "test")
 
 
 def _drawn(one: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -94,18 +94,17 @@ def _of_groups(measured: list[Measured], name: str) -> Iterator[Block]:
 
 
 def newest(run: Run) -> dict[str, Any] | None:
-    """Return the newest measurement of gaps of a run; None if there is none that can be read.
+    """Return the newest measurement of gaps on a run's test split; None if there is none that can be read.
 
-    For attributes that an earlier one on the same split had beside, those of that one are in it.
+    For attributes that an earlier one had beside, those of that one are in it.
     """
-    measured = run.readable(FAIRNESS, _FORM, lambda one: one["kind"] == "groups")
+    measured = run.readable(FAIRNESS, _FORM, lambda one: one["kind"] == "groups" and one["split"] == "test")
     if not measured:
         return None
     found, seen = list[dict[str, Any]](), set[str]()
     for one in measured:
-        if one["split"] == measured[0]["split"]:
-            found += [gap for gap in one["found"] if gap["attribute"] not in seen]
-            seen |= {gap["attribute"] for gap in one["found"]}
+        found += [gap for gap in one["found"] if gap["attribute"] not in seen]
+        seen |= {gap["attribute"] for gap in one["found"]}
     return {**measured[0], "found": found}
 
 

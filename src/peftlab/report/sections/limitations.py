@@ -69,9 +69,11 @@ def _of_all(analysis: Analysis) -> list[str]:
     if not any(reruns.newest(run) for run in analysis.runs):
         texts.append("No run has been trained again.")
     if not any(robustness.newest(run) for run in analysis.runs):
-        texts.append("Robustness to perturbed inputs was not measured (peftlab robustness).")
+        texts.append("Robustness to perturbed inputs was not measured on the test split (peftlab robustness).")
     if not any(fairness.newest(run) or fairness.newest_of_names(run) for run in analysis.runs):
-        texts.append("Whether groups of people fare alike with the models was not measured (peftlab fairness).")
+        texts.append(
+            "Whether groups of people fare alike with the models was not measured on the test split (peftlab fairness)."
+        )
     if not any(audit.newest(run) for run in analysis.runs):
         texts.append("What the models reveal of their training examples was not measured (peftlab audit).")
     return texts

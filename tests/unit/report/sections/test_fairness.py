@@ -41,11 +41,12 @@ def test_the_newest_of_groups_and_of_names_are_shown():
 
 def test_attributes_that_were_measured_before_are_shown_too():
     earlier = groups(0.5), groups(0.3, "terms=age"), groups(0.2, "terms=faith", "validation")
-    rows = shown(*earlier, groups(0.4))["ner-fairness-table"]
+    rows = shown(*earlier, groups(0.4), groups(0.6, split="validation"))["ner-fairness-table"]
     assert [(row[2].text, row[4].text) for row in rows] == [("terms=gender", "0.400"), ("terms=age", "0.300")]
 
 
 def test_names_alone_are_shown_and_what_cannot_be_read_is_not():
     assert [*shown(names(0.1))] == ["ner-names-table"]
     assert shown() is None
+    assert shown(groups(0.6, split="validation")) is None
     assert shown(names(0.1, gaps=[{}]), {"kind": "other"}) is None
