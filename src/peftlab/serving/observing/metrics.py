@@ -1,12 +1,14 @@
 """What a server counts, for Prometheus and for its own alerts; of all its processes together.
 
 Each process writes its numbers into files of one folder (prometheus-client's multiprocess mode), and any process adds
-them up. A counter of a process that has died stays in the sum, as it must never fall; a gauge goes with its process.
+them up. A counter of a process that has died stays in the sum, as it must never fall; a gauge goes with its process,
+or when it is set to `GONE`, as nothing can be taken out of these files.
 Labels come from a bounded set: a further model, caller or label counts as ``other``.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from peftlab.seams.prometheus import FOLDER, values_in_files
@@ -32,6 +35,9 @@ MOST_CALLERS, MOST_MODELS, MOST_LABELS = 100, 300, 200
 """The most values of a label: a process of the server counts all further ones as `OTHER`."""
 
 OTHER, NOBODY = "other", "none"
+
+GONE = math.nan
+"""The value of a gauge that is shown no more."""
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 _WAITS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -190,8 +196,21 @@ def _of_all() -> CollectorRegistry:
             with suppress(FileNotFoundError):  # another process has done it
                 mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    registry.register(_Present(MultiProcessCollector(None, path=str(folder))))  # type: ignore[no-untyped-call]
     return registry
+
+
+class _Present(Collector):
+    """What is not `GONE` of all that is collected."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._collector.collect():
+            metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
+            yield metric
 
 
 def _lives(process: int) -> bool:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Gauge
 
 from peftlab.serving.observing.alerting import Alerting, Message
-from peftlab.serving.observing.drift import FEWEST, Difference, Reference
+from peftlab.serving.observing.drift import FEWEST, Reference
+from peftlab.serving.observing.metrics import GONE
 from peftlab.serving.observing.window import Snapshot, Window
 
 if TYPE_CHECKING:
@@ -68,14 +69,16 @@ class Snapshots:
         old = [one for one in self._kept if newest.time - one.time >= seconds - 1e-6]
         return Window(old[-1] if old else self._kept[0], newest)
 
-    def window_of(self, enough: Callable[[Window], bool]) -> Window | None:
-        """Return the shortest window that is `enough`; the longest, if none is; None where there is none at all."""
-        newest = self._kept[-1]
-        for one in reversed(self._kept):
-            window = Window(one, newest)
-            if one is not newest and enough(window):
-                return window
-        return Window(self._kept[0], newest) if len(self._kept) > 1 else None
+    def window_of(self, enough: Callable[[Window], bool], since: float = float("-inf")) -> Window | None:
+        """Return the shortest window that is `enough`; the longest, if none is; None where there is none at all.
+
+        Args:
+            enough: says so of a window.
+            since: the time that no window begins before.
+        """
+        *earlier, newest = self._kept
+        windows = [Window(one, newest) for one in earlier if one.time >= since]
+        return next(filter(enough, reversed(windows)), windows[0] if windows else None)
 
 
 class Watch:
@@ -98,6 +101,10 @@ class Watch:
         self._collect, self._send, self._reference = collect, send, reference
         self._alerting = alerting or Alerting(())
         self._references: dict[str, Reference] = {}
+        self._begun: dict[str, tuple[str, float]] = {}
+        """By name of a model the identity of its run, and the time that it was first seen under this name."""
+        self._shown: set[tuple[Gauge, tuple[str, ...]]] = set()
+        """The gauges that are shown, each with its labels."""
         longest = max(self._alerting.longest_window, DRIFT_SECONDS if reference else 0.0)
         self._snapshots = Snapshots(longest)
         self._ending = threading.Event()
@@ -145,27 +152,49 @@ class Watch:
             self._ending.wait(max(1.0, EVERY - (time.monotonic() - begun)))
 
     def _measure_drift(self) -> bool:
-        """Set the gauges of drift, and return whether there are any."""
-        measured = False
-        for model, identity in _models(self._snapshots.newest):
+        """Set the gauges of drift, and return whether there are any, or were."""
+        values = dict(self._drifts())
+        for gauge, labels in self._shown | values.keys():
+            gauge.labels(*labels).set(values.get((gauge, labels), GONE))
+        any_changed = bool(self._shown or values)
+        self._shown = set(values)
+        return any_changed
+
+    def _drifts(self) -> Iterator[tuple[tuple[Gauge, tuple[str, ...]], float]]:
+        """Yield the gauges that there are inputs enough for, each with its labels, and their values."""
+        for model, identity, begun in self._models():
             if (reference := self._known(identity)) is None:
                 continue
-            window = self._snapshots.window_of(lambda window, model=model: _inputs(window, model) >= DRIFT_INPUTS)  # type: ignore[misc]
+            since = max(begun, self._snapshots.newest.time - DRIFT_SECONDS)
+            window = self._snapshots.window_of(
+                lambda window, model=model: _inputs(window, model) >= DRIFT_INPUTS,  # type: ignore[misc]
+                since,
+            )
             if window is None or (inputs := _inputs(window, model)) < FEWEST:
                 continue
             for difference in reference.differences(_counts(window, model), inputs):
-                self._show(model, difference)
-                measured = True
+                for measure in ("psi", "js"):
+                    of = (model, difference.of, measure)
+                    yield (self._drift, of), getattr(difference, measure)
+                    yield (self._limit, of), getattr(difference, f"{measure}_limit")
             labels = window.by("peftlab_answers_total", "label", model=model)
             for label, count in labels.items():
-                self._share.labels(model, label).set(count / max(1.0, sum(labels.values())))
-        return measured
+                yield (self._share, (model, label)), count / max(1.0, sum(labels.values()))
 
-    def _show(self, model: str, difference: Difference) -> None:
-        for measure in ("psi", "js"):
-            of = (model, difference.of, measure)
-            self._drift.labels(*of).set(getattr(difference, measure))
-            self._limit.labels(*of).set(getattr(difference, f"{measure}_limit"))
+    def _models(self) -> Iterator[tuple[str, str, float]]:
+        """Yield name and identity of each model in memory, and since when the name stands for it.
+
+        Counters go by name: of another run's answers under the same name none must count. While workers differ in what
+        the name stands for, it stands for none.
+        """
+        newest = self._snapshots.newest
+        for model, identities in _identities(newest).items():
+            if len(identities) > 1:
+                self._begun.pop(model, None)
+                continue
+            if self._begun.get(model, ("", 0.0))[0] != identities[0]:
+                self._begun[model] = (identities[0], newest.time)
+            yield model, *self._begun[model]
 
     def _known(self, identity: str) -> Reference | None:
         assert self._reference is not None
@@ -174,10 +203,14 @@ class Watch:
         return self._references.get(identity)
 
 
-def _models(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Return name and identity of each model in memory."""
-    infos = [dict(labels) for labels, loaded in snapshot.values.get("peftlab_model_info", {}).items() if loaded]
-    return sorted((info["model"], info["identity"]) for info in infos)
+def _identities(snapshot: Snapshot) -> dict[str, list[str]]:
+    """Return the identities of each model in memory by its name: several while one takes another's place."""
+    identities: dict[str, list[str]] = {}
+    for labels, loaded in snapshot.values.get("peftlab_model_info", {}).items():
+        if loaded:
+            info = dict(labels)
+            identities.setdefault(info["model"], []).append(info["identity"])
+    return identities
 
 
 def _inputs(window: Window, model: str) -> int:

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from peftlab.serving.events import Answered, Computed
@@ -92,6 +93,17 @@ def test_strangers_cannot_make_the_labels_many(monkeypatch):
         metrics.MOST_CALLERS + 2,
     ]  # with `OTHER`, and with nobody
     assert values["peftlab_answers_total", (OTHER, "ner")] == 50
+
+
+def test_a_gauge_that_is_gone_is_shown_no_more():
+    with metrics.shared():
+        gauge = Gauge("peftlab_x", "x", ["of"], registry=CollectorRegistry(), multiprocess_mode="livemostrecent")
+        gauge.labels("a").set(1)
+        gauge.labels("b").set(2)
+        gauge.labels("a").set(metrics.GONE)
+        assert samples(metrics.exposition()) == {("peftlab_x", ("b",)): 2}
+        gauge.labels("a").set(3)
+        assert samples(metrics.exposition())["peftlab_x", ("a",)] == 3
 
 
 WORKER = """
