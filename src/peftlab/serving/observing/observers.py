@@ -89,7 +89,7 @@ def observer_of(settings: Settings, models: Models) -> Observers:
     ranges = {}
     if settings.drift:
         for name in models.names:
-            if (found := reference(models, name)) is not None:
+            if (found := reference(models, name, settings.mask)) is not None:
                 ranges[name] = found.ranges
     others: list[Observer] = [RequestLog(settings.request_log, _mask() if settings.log_texts else None)]
     if settings.otlp is not None:

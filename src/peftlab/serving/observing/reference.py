@@ -1,8 +1,8 @@
 """The reference that drift is measured from: made once of a run's own validation split, and kept.
 
-It is kept in the cache, ``drift/IDENTITY.json``, by the identity of the run: a run's folder may be read only, and stays
-as the run left it. The validation split is taken, not the training split, because a model is surer of what it has been
-trained on than of anything else from the same source.
+It is kept in the cache, ``drift/IDENTITY-SETTINGS.json``, by the identity of the run and a digest of what the server
+masks and of the bins: a run's folder may be read only, and stays as the run left it. The validation split is taken, not
+the training split, because a model is surer of what it has been trained on than of anything else from the same source.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from filelock import FileLock
 from peftlab.errors import DataError, DiskError
 from peftlab.runs.folder import each_prediction
 from peftlab.serving.observing.drift import FEWEST, Reference, reference_of
-from peftlab.serving.observing.traits import Traits, traits
+from peftlab.serving.observing.traits import CONFIDENCES, LENGTHS, Traits, traits
 from peftlab.sources import cache_root
 from peftlab.storage.atomic import replacing
+from peftlab.storage.digests import sha256_of
 
 if TYPE_CHECKING:
+    from peftlab.personal_data.masker import Masker
     from peftlab.serving.models.models import ModelCard, Models, Query
 
 log = logging.getLogger("peftlab")
@@ -37,29 +39,36 @@ _RANGES = 10
 _AT_ONCE = 64
 
 
-def file_of(identity: str) -> Path:
-    """Return the file of the reference of the run with this identity."""
-    return cache_root() / "drift" / f"{identity}.json"
+def file_of(identity: str, mask: Masker | None = None) -> Path:
+    """Return the file of the reference of the run with this identity, on a server with this `mask`."""
+    masks = None if mask is None else [mask.kinds, mask.with_, mask.regions]  # surrogates of any key are alike in form
+    settings = sha256_of([masks, LENGTHS, CONFIDENCES])
+    return cache_root() / "drift" / f"{identity}-{settings[:12]}.json"
 
 
-def kept(identity: str) -> Reference | None:
+def kept(identity: str, mask: Masker | None = None) -> Reference | None:
     """Return the reference that is kept of a run; None if there is none, or none that can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Reference.from_json(json.loads(file_of(identity).read_text(encoding="utf-8")))
+        return Reference.from_json(json.loads(file_of(identity, mask).read_text(encoding="utf-8")))
     return None
 
 
-def reference(models: Models, name: str) -> Reference | None:
+def reference(models: Models, name: str, mask: Masker | None = None) -> Reference | None:
     """Return the reference of a model, and compute it first if it is not kept yet.
 
     If there is none, because the run has left too few predictions or none, this is logged.
+
+    Args:
+        models: the models of the server.
+        name: the name of one of them.
+        mask: what the server masks in all inputs, those of the reference too.
     """
     card = models.card(name)
-    file = file_of(card.identity)
+    file = file_of(card.identity, mask)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):  # of several workers one computes
-            if (earlier := kept(card.identity)) is not None:
+            if (earlier := kept(card.identity, mask)) is not None:
                 return earlier
             made = _computed(models, card)
             if made is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from peftlab.errors import ConfigError
@@ -41,7 +42,7 @@ def running(settings: Settings) -> Iterator[None]:
                 collected,
                 Alerting(alerts.rules) if alerts else None,
                 notices.send,
-                kept if settings.drift else None,
+                partial(kept, mask=settings.mask) if settings.drift else None,
             )
             watch.start()
             stack.callback(watch.stop)

@@ -69,6 +69,25 @@ def test_it_is_computed_once_and_holds_no_text(tmp_path):
     assert "text" not in file_of("ab12").read_text(encoding="utf-8")
 
 
+def mask(kinds=("email", "phone"), with_="tag", regions=("US", "DE")) -> SimpleNamespace:
+    """Return what of a masker decides what inputs look like."""
+    return SimpleNamespace(kinds=kinds, with_=with_, regions=regions)
+
+
+def test_each_way_to_mask_inputs_has_its_own(tmp_path, monkeypatch):
+    models = StandIn(run(tmp_path, ["a text"] * 100), says=label)
+    plain = reference(models, "m")
+    models.says = lambda one: {"predicted": "good", "probability": 0.9}  # as with other inputs
+    masked = reference(models, "m", mask())
+    assert models.computed == 200
+    assert (kept("ab12").bins, kept("ab12", mask()).bins) == (plain.bins, masked.bins)
+    assert plain.bins != masked.bins
+    ways = [mask(), mask(kinds=("email",)), mask(regions=("DE",)), mask(with_="refuse"), mask(with_="surrogate")]
+    assert len({file_of("ab12", one) for one in (None, *ways)}) == 6
+    monkeypatch.setattr(references, "LENGTHS", references.LENGTHS[1:])  # as another version of the package
+    assert kept("ab12") is None
+
+
 def test_inputs_that_predictions_keep_without_names_are_read(tmp_path):
     for names in (("question", "context"), ("text", "text_pair")):
         folder = run(tmp_path / names[0], [["a", "b"]] * 120)
