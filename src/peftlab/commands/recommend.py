@@ -57,7 +57,15 @@ def execute(options: argparse.Namespace) -> None:
     if options.json:
         counts = {"users": found.users, "rankings": found.rankings, "cold_rankings": found.cold_rankings}
         systems = [system.document() for system in found.systems]
-        print_json({"run": str(run.folder.path), **counts, "chance": found.chance, "systems": systems})
+        print_json(
+            {
+                "run": str(run.folder.path),
+                **counts,
+                "chance": found.chance,
+                "chosen_by": found.chosen_by,
+                "systems": systems,
+            }
+        )
     else:
         _print(found)
 
@@ -78,6 +86,8 @@ def _print(found: Any) -> None:
         print(table(rows))
         print(f"chance: hit@10 {found.chance[f'{kind}chance@10']:.4f}\n")
     print(f"95 % intervals by a bootstrap over {found.users:,} users; differences are paired by user")
+    if any(system.options for system in found.systems):
+        print(f"options are those with the best {found.chosen_by} on the validation split")
 
 
 def _named(system: Any) -> str:

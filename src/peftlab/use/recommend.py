@@ -64,13 +64,16 @@ class Comparison:
     cold_rankings: int
     chance: dict[str, float]
     """The hit@10 of a random ranking, for all items and for cold ones."""
+    chosen_by: str
+    """The score on the validation split that the baselines' options are chosen by."""
 
 
 def compare(run: FinishedRun, against: Sequence[str], resamples: int = 2000) -> Comparison:
     """Compare the test rankings that a run has kept with those of baselines, each over all unseen items.
 
     The baselines learn from the same training interactions, and choose their options by the metric that selected the
-    run's checkpoint on the same validation split.
+    run's checkpoint on the same validation split; by the first of the ranking's scores where that was the loss, which
+    they do not have.
 
     Args:
         run: a run of task=retrieval.
@@ -94,17 +97,19 @@ def compare(run: FinishedRun, against: Sequence[str], resamples: int = 2000) -> 
     if {*kept} != {one.id for one in test}:
         raise UserError(f"{file}: does not have the run's test examples")
     scorer, users = task.scorer, [one.user for one in test]
+    metric = task.selection.metric
+    metric = metric if metric in RankingScores.directions else next(iter(RankingScores.directions))
     own = cluster_counts(counts_of(scorer, [kept[one.id] for one in test]), users)
     systems = [System("this run", {}, _intervals(own, resamples))]
     for name in against:
-        options, recommender = _chosen(name, data, task.selection.metric)
+        options, recommender = _chosen(name, data, metric)
         theirs = cluster_counts(counts_of(scorer, _answers(recommender, test)), users)
         systems.append(System(name, options, _intervals(theirs, resamples), _ahead(own, theirs, resamples)))
     total = own.sum(0)
     details = scorer.details(total)
     chance = {name: value for name, value in details.items() if "chance" in name}
     cold = sum(one.is_cold for one in test)
-    return Comparison(systems, len(own), len(test) - cold, cold, chance)
+    return Comparison(systems, len(own), len(test) - cold, cold, chance, metric)
 
 
 def _chosen(name: str, data: DataModule, metric: str) -> tuple[dict[str, Any], Recommender]:
@@ -121,7 +126,7 @@ def _chosen(name: str, data: DataModule, metric: str) -> tuple[dict[str, Any], R
         if not choices:
             return options, recommender
         total = RankingScores().total(_answers(recommender, validation))
-        value = RankingScores().scores(total).get(metric, 0.0)
+        value = RankingScores().scores(total)[metric]
         if best is None or value > best[0]:
             best = value, options, recommender
     assert best is not None, "each option has values"
