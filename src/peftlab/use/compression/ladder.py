@@ -76,12 +76,15 @@ class Ladder:
         return next((rung for rung in self.rungs if rung.step == "merge"), self.rungs[0])
 
     def faster(self, rung: Rung) -> float:
-        """Return how many times less CPU time `rung` takes than `base`, both timed in turns."""
+        """Return how many times less CPU time `rung` takes than `base`.
+
+        Both were timed in turns; before the merged model, each took turns with the original.
+        """
         if rung is self.base:
             return 1.0
         own, beside = (_cpu(rung.measured[key]) for key in ("timing", "beside"))
         if own is not None and beside is not None:
-            return beside / own
+            return beside / own * (1.0 if rung.beside == self.base.step else self.faster(self.rungs[0]))
         own, beside = (_cpu(self.base.measured[key]) for key in ("timing", "beside"))  # the original, beside the base
         assert own is not None
         assert beside is not None
@@ -254,11 +257,13 @@ def about(ladder: Ladder) -> list[str]:
     """Return what the reader of the table has to know, in lines."""
     last = ladder.accepted.measured
     timed = f"{last['examples']:,} examples with {last['threads']} thread{'s' * (last['threads'] > 1)} on {last['isa']}"
+    before = "; those before it, with the original" if ladder.rungs.index(ladder.base) > 1 else ""
     return [
         f"{ladder.metric} on the test split. Intervals are paired with the original, over {ladder.clusters:,} "
         f"{ladder.units}; a rung is accepted if the upper end of its drop is at most {ladder.max_drop:g}.",
         f"Times are of forward passes, {timed}: CPU seconds for 1,000 examples, and p50 (p95) of a batch of 1 and of "
-        f"32. Faster and smaller are against the rung {ladder.base.step}, with which each was timed in turns.",
+        f"32. Faster and smaller are against the rung {ladder.base.step}, with which each was timed in turns"
+        f"{before}.",
         *ladder.notes,
         f"The last rung that is accepted: {ladder.accepted.step}, {ladder.accepted.run}",
     ]

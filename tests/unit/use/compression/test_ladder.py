@@ -7,7 +7,7 @@ import pytest
 from peftlab.use.compression.ladder import Ladder, Rung, about, markdown
 
 
-def rung(step, cpu, beside=None, weights=80, drop=0.001, high=0.004, verdict="accepted"):
+def rung(step, cpu, beside=None, weights=80, drop=0.001, high=0.004, verdict="accepted", turns="merge"):
     def timing(seconds):
         latency = {"p50": seconds, "p95": seconds}
         return seconds and {"cpu_seconds": seconds, "milliseconds": {"1": latency, "32": latency}}
@@ -15,7 +15,7 @@ def rung(step, cpu, beside=None, weights=80, drop=0.001, high=0.004, verdict="ac
     measured = {"timing": timing(cpu), "beside": timing(beside), "weight_bytes": weights, "memory_bytes": None}
     measured |= {"parameters": 20, "threads": 1, "isa": "AVX2", "examples": 128}
     ends = {"value": drop, "low": None if high is None else drop - (high - drop), "high": high}
-    return Rung(step, f"runs/{step}", "1f", 0.8, ends, 0.97, measured, beside and "merge", {}, verdict)
+    return Rung(step, f"runs/{step}", "1f", 0.8, ends, 0.97, measured, beside and turns, {}, verdict)
 
 
 def ladder(*rungs):
@@ -31,6 +31,15 @@ def test_times_are_against_the_merged_model_that_took_turns():
     assert made.faster(original) == pytest.approx(8 / 10)  # measured beside the merged one, not by itself
     assert made.faster(merged) == 1
     assert (made.smaller(half), made.smaller(original)) == (4, pytest.approx(80 / 88))
+
+
+def test_what_comes_before_the_merged_model_is_brought_to_its_times():
+    original, cut = rung("original", 12.0), rung("drop_layers=2", 6.0, 12.0, turns="original")
+    merged = rung("merge", 5.0, 12.5, turns="original")
+    made = ladder(original, cut, merged, rung("int8", 2.5, 5.0))
+    assert [made.faster(one) for one in made.rungs] == pytest.approx([0.4, 0.8, 1.0, 2.0])
+    assert "was timed in turns; those before it, with the original." in about(made)[1]
+    assert "was timed in turns.\n" in "\n".join(about(ladder(original, merged)))
 
 
 def test_without_a_merged_model_the_original_is_the_measure():
