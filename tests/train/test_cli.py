@@ -217,7 +217,12 @@ class TestPredict:
         assert parsed.items() >= expected.items()
 
     @pytest.mark.parametrize(
-        "arguments", ["predict RUN --fiel x", "compare A", "export --json DIR", "predict RUN --file"]
+        "arguments",
+        [
+            *("predict RUN --fiel x", "compare A", "export --json DIR", "predict RUN --file"),
+            *("evaluate RUN --threads 0", "evaluate RUN --threads -1", "fairness RUN --groups names --seed -1"),
+            *("diff RUN --seed -1", "clean RUN --limit -1"),
+        ],
     )
     def test_what_is_no_option_is_refused(self, arguments, capsys):
         with pytest.raises(SystemExit) as end:

@@ -95,6 +95,12 @@ def test_the_ladder_ends_where_too_much_is_lost(copy):
     assert not whole.notes
 
 
+def test_a_teacher_without_a_pupil_is_refused(peftlab, copy):
+    code, out, err = peftlab("compress", copy, "--steps", "merge,int8", "--teacher", copy)
+    assert (code, out) == (2, "")
+    assert "it teaches the step distil, which --steps merge,int8 lacks" in err
+
+
 def test_a_model_that_will_be_distilled_is_not_judged_before(copy, monkeypatch):
     monkeypatch.setitem(STEPS, "distil", replace(STEPS["distil"], make=lambda making: making.run))
     ladder = compress(load(copy), parse("drop_layers=1,distil"), max_drop=-1.0, out=Path("out"))

@@ -79,7 +79,10 @@ def test_two_runs(peftlab, copy, other):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--top", "0"], "--top of at least 1"),
+        (["--top", "0"], "invalid positive whole number value: '0'"),
+        (["--examples", "-1"], "invalid whole number value: '-1'"),
+        (["--seed", "-1"], "invalid whole number value: '-1'"),
+        (["--below", "1"], "--below 1: expected a cosine between 0 and 1"),
         (["--html", "nowhere/diff.html"], "there is no such folder"),
         (["nothing"], "nothing"),
     ],

@@ -85,6 +85,13 @@ def test_the_table(peftlab, copy):
         (["--max-queries", "2"], "--max-queries 2: greedy replaces nothing with fewer than 3"),
         (["--sentiments", "a,b,c"], "--sentiments names the labels of --behaviour FILE"),
         (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no single label"),
+        (["--perturb", "typo", "--step-size", "1"], "--step-size acts on pgd, and --perturb typo names none"),
+        (["--perturb", "pgd", "--substitutes", "typo"], "--substitutes acts on greedy, and --perturb pgd names none"),
+        (["--perturb", "pgd", "--strength", "1"], "--strength acts on slices, and --perturb pgd names none"),
+        (
+            ["--perturb", "none", "--behaviour", "suite.jsonl", "--limit", "0"],
+            "--limit acts on perturbations, and --perturb none names none",
+        ),
         (["--strength", "2"], "invalid share between 0 and 1 value: '2'"),
     ],
 )

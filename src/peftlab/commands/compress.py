@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from peftlab.commands import loaded
+from peftlab.errors import UserError
 from peftlab.terminal.arguments import add_run, positive_whole_number
 from peftlab.terminal.output import print_json, table
 
@@ -58,9 +59,12 @@ def execute(options: argparse.Namespace) -> None:
     from peftlab.use.compression.steps import parse
     from peftlab.use.finished import load
 
+    steps = parse(options.steps)
+    if options.teacher and not any(chosen.step.name == "distil" for chosen in steps):
+        raise UserError(f"--teacher {options.teacher}: it teaches the step distil, which --steps {options.steps} lacks")
     ladder = compress(
         run,
-        parse(options.steps),
+        steps,
         options.max_drop,
         Path(options.out) if options.out else None,
         load(options.teacher, options.allow) if options.teacher else None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -30,11 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("other", nargs="?", metavar="RUN", help="another run of the same pretrained model")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument(
-        "--examples", type=int, default=200, metavar="N", help="a random sample of so many; 0: all (default 200)"
+        "--examples",
+        type=whole_number,
+        default=200,
+        metavar="N",
+        help="a random sample of so many; 0: all (default 200)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default 0)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the sample (default 0)")
     parser.add_argument(
-        "--top", type=int, default=10, metavar="K", help="leading directions of a matrix that are judged (default 10)"
+        "--top",
+        type=positive_whole_number,
+        default=10,
+        metavar="K",
+        help="leading directions of a matrix that are judged (default 10)",
     )
     parser.add_argument(
         "--below", type=float, default=0.5, metavar="C", help="cosine below which one is an intruder (default 0.5)"
@@ -44,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Measure, and print a table of the weights and one of the blocks."""
-    if options.examples < 0 or options.top < 1 or not 0 < options.below < 1:
-        raise UserError("diff: expected --examples of at least 0, --top of at least 1 and --below between 0 and 1")
+    if not 0 < options.below < 1:
+        raise UserError(f"--below {options.below:g}: expected a cosine between 0 and 1")
     if options.html and not Path(options.html).parent.is_dir():
         raise UserError(f"--html {options.html}: there is no such folder")
     run = loaded(options)

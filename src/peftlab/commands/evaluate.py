@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.scores.scorer import SCORED
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, positive_whole_number
 from peftlab.terminal.output import print_json, table
 from peftlab.terminal.scope import scope_lines
 
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="may be given twice; by default those of the record, of new data test",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; by default as many as the run had")
+    parser.add_argument(
+        "--threads", type=positive_whole_number, metavar="N", help="of the CPU; by default as many as the run had"
+    )
     parser.add_argument("--out", metavar="DIR", help="keep predictions there, <split>.jsonl")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_json, positive_whole_number
+from peftlab.terminal.arguments import add_json, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "believe"
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--correction", choices=("holm", "none"), help="over all gaps (default holm)")
     parser.add_argument("--split", choices=("validation", "test"), help="default test")
     parser.add_argument("--baseline", metavar="NAME", help="of several methods: the one to compare the others with")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default 0)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of all that is drawn (default 0)")
     names = parser.add_argument_group("names swapped in")
     names.add_argument("--places", metavar="NAMES", help="default us,de,in,ng,cn")
     names.add_argument(

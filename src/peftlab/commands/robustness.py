@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from peftlab.commands import loaded
@@ -21,6 +22,10 @@ EXAMPLES = (
 
 
 _SOURCES = ("typo", "synonym", "neighbour")
+_OF_GREEDY = ("max_queries", "max_changed")
+_OF_PGD = ("epsilon", "norm", "steps", "step_size", "restarts")
+_ATTACKS = {"greedy": (*_OF_GREEDY, "substitutes"), "pgd": _OF_PGD}
+"""The options that act on one attack alone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,45 +37,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="slices, which are augmentations (typo, case, synonym, mention, ...), and attacks (greedy, pgd); "
         "none: only --behaviour; by default all named here that suit the run",
     )
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--split", choices=("validation", "test"), help="default test")
     parser.add_argument(
         "--limit",
         type=whole_number,
-        default=500,
         metavar="N",
         help="how many examples, a random sample; 0: all (default 500)",
     )
+    parser.add_argument("--seed", type=whole_number, metavar="N", help="of the sample and the slices (default 0)")
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="of the sample and the slices (default 0)"
-    )
-    parser.add_argument(
-        "--strength", type=_share, default=0.1, metavar="S", help="share of words that a slice changes (default 0.1)"
+        "--strength", type=_share, metavar="S", help="share of words that a slice changes (default 0.1)"
     )
     greedy = parser.add_argument_group("greedy substitution of words")
-    greedy.add_argument(
-        "--max-queries", type=positive_whole_number, default=300, metavar="N", help="for an example (default 300)"
-    )
-    greedy.add_argument(
-        "--max-changed", type=_share, default=1.0, metavar="S", help="share of words it may change (default 1)"
-    )
+    greedy.add_argument("--max-queries", type=positive_whole_number, metavar="N", help="for an example (default 300)")
+    greedy.add_argument("--max-changed", type=_share, metavar="S", help="share of words it may change (default 1)")
     greedy.add_argument(
         "--substitutes",
-        default="typo,neighbour",
         metavar="NAMES",
         help="of typo, synonym (WordNet, for English), neighbour (in the model's embeddings); of several that break an "
         "answer, the first is taken (default typo,neighbour)",
     )
     pgd = parser.add_argument_group("projected gradient descent on the input embeddings")
-    pgd.add_argument(
-        "--epsilon", type=positive_number, default=0.2, metavar="E", help="largest norm of a change (default 0.2)"
-    )
-    pgd.add_argument("--norm", choices=("l2", "linf"), default="l2")
-    pgd.add_argument("--steps", type=positive_whole_number, default=10, metavar="N", help="default 10")
+    pgd.add_argument("--epsilon", type=positive_number, metavar="E", help="largest norm of a change (default 0.2)")
+    pgd.add_argument("--norm", choices=("l2", "linf"), help="default l2")
+    pgd.add_argument("--steps", type=positive_whole_number, metavar="N", help="default 10")
     pgd.add_argument("--step-size", type=positive_number, metavar="S", help="by default 2.5 E / N")
     pgd.add_argument(
         "--restarts",
         type=positive_whole_number,
-        default=3,
         metavar="N",
         help="the worst counts; the first is from zero (default 3)",
     )
@@ -91,30 +85,54 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("--perturb none leaves nothing to do but --behaviour FILE")
     if options.sentiments and options.behaviour is None:
         raise UserError("--sentiments names the labels of --behaviour FILE, and there is none")
-    sources = options.substitutes.split(",")
+    _check_acting(options, perturb)
+    sources = options.substitutes.split(",") if options.substitutes else []
     if unknown := [name for name in sources if name not in _SOURCES]:
         raise UserError(f"--substitutes {unknown[0]}: there are no such substitutes. Allowed: {', '.join(_SOURCES)}")
-    if options.max_queries < 3:
+    if options.max_queries is not None and options.max_queries < 3:
         raise UserError(f"--max-queries {options.max_queries}: greedy replaces nothing with fewer than 3")
     run = loaded(options)
     from peftlab.use.robustness.greedy import Greedy
     from peftlab.use.robustness.perturbations import Settings
     from peftlab.use.robustness.pgd import Pgd
 
+    seed = _given(options, "seed")
+    given = _given(options, "strength") | seed | ({"substitutes": tuple(sources)} if sources else {})
     settings = Settings(
-        seed=options.seed,
-        strength=options.strength,
-        greedy=Greedy(options.max_queries, options.max_changed),
-        substitutes=tuple(sources),
-        pgd=Pgd(options.epsilon, options.norm, options.steps, options.step_size, options.restarts, options.seed),
+        greedy=Greedy(**_given(options, *_OF_GREEDY)),
+        pgd=Pgd(**_given(options, *_OF_PGD), **seed),
+        **given,
     )
+    of_examples: dict[str, Any] = _given(options, "split")
+    if options.limit is not None:
+        of_examples["limit"] = options.limit or None
     labels = options.sentiments.split(",") if options.sentiments else ()
-    limit = options.limit or None
-    result = run.robustness(perturb, options.split, limit, settings, options.behaviour, labels)
+    result = run.robustness(
+        perturb, settings=settings, behaviour=options.behaviour, sentiment_labels=labels, **of_examples
+    )
     if options.json:
         print_json(result.document())
     else:
         _print(result)
+
+
+def _check_acting(options: argparse.Namespace, perturb: Sequence[str] | None) -> None:
+    """Check that no option is without effect."""
+    if perturb is None:
+        return
+    acts = {
+        "perturbations": (bool(perturb), ("split", "limit", "seed")),
+        "slices": (any(name not in _ATTACKS for name in perturb), ("strength",)),
+        **{attack: (attack in perturb, names) for attack, names in _ATTACKS.items()},
+    }
+    for what, (acting, names) in acts.items():
+        if not acting and (idle := next(iter(_given(options, *names)), None)):
+            raise UserError(f"--{idle.replace('_', '-')} acts on {what}, and --perturb {options.perturb} names none")
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that are given: those that are not have the defaults of what they are handed to."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _print(result: Any) -> None:
