@@ -206,7 +206,7 @@ def _training(run: Run) -> list[str]:
     record = run.record.data
     selection, environment = record["selection"], record["environment"]
     settings = [
-        f"{key} = {value}"
+        _elsewhere(f"{key} = {value}")
         for section in _TRAINED_BY
         for key, value in leaves({section: _section(run, section)})
         if value is not None and not (key.endswith("_target_") and section in ("task", "peft"))
@@ -378,8 +378,8 @@ def _origin(origin: Any) -> str:
 
 
 def _elsewhere(override: str) -> str:
-    """Return an override without the absolute paths that it may name, which are of no use elsewhere."""
-    return _PATH_WITHIN.sub(r"\1PATH", re.sub(r"=\s*['\"]?[/~].*", "=PATH", override))
+    """Return an override or a setting without the absolute paths that it may name, which are of no use elsewhere."""
+    return _PATH_WITHIN.sub(r"\1PATH", re.sub(r"(=\s*)['\"]?[/~].*", r"\1PATH", override))
 
 
 def _section(run: Run, key: str) -> Mapping[str, Any]:

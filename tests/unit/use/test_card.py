@@ -125,7 +125,10 @@ def test_local_files_are_no_model_of_the_hub_and_their_paths_are_not_told(run):
     run.record.data["overrides"] = ["model.path=/home/me/bert", "data.path='~/my data'", "peft=lora"]
     run.record.data["overrides"] += ["+a={train: '/home/me/a, b',test:/home/me/b}", "b=[~/c,d]", "url=http://host/x"]
     run.record.data["data"]["origin"] = "files:/home/me/data"
-    read = card(config(run, model={"name": "folder", "source": {"path": "/home/me/bert"}}))
+    regularizer = {"distil": {"teacher": "/home/me/runs/t", "alpha": 0.5}}
+    read = card(config(run, model={"name": "folder", "source": {"path": "/home/me/bert"}}, regularizer=regularizer))
+    assert "regularizer.distil.teacher = PATH\n" in read.text
+    assert "regularizer.distil.alpha = 0.5\n" in read.text
     assert read.data.base_model is None
     assert "peftlab train model.path=PATH data.path=PATH peft=lora" in read.text
     assert "peft=lora '+a={train: PATH,test:PATH}' 'b=[PATH,d]' url=http://host/x" in read.text
