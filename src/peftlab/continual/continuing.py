@@ -21,6 +21,7 @@ from peftlab.data.reading import plain, read_data_set
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
 from peftlab.one_run import run as train
 from peftlab.one_run import settle
+from peftlab.report.statistics.measured import cluster_counts
 from peftlab.runs.folder import read_predictions
 from peftlab.runs.identity import leaves
 from peftlab.scores.paired import counts_of, difference
@@ -40,7 +41,9 @@ DECIDED = ("adapter", "data.labels", "data.path", "data.replay", "peft.previous"
 
 @dataclass(frozen=True)
 class Change:
-    """The score on a test split, before and after, with the 95 % interval of the paired difference."""
+    """The score on a test split, before and after, with the 95 % interval of the paired difference over documents, or
+    examples where the data names none.
+    """
 
     before: float | None
     """None where the old model does not know the labels."""
@@ -221,6 +224,8 @@ def _change(models: tuple[StageModel | None, StageModel], config: Config, metric
     scorer = after.run.spec.task.scorer
     if metric not in scorer.directions:  # a loss does not follow from the answers
         return Change(before_score, after_score)
-    own, others = (counts_of(scorer, of) for of in answers)
+    own, others = (cluster_counts(counts_of(scorer, of), [answer.get("group") for answer in of]) for of in answers)
+    if len(own) == 1:  # of a single document nothing follows for others
+        return Change(before_score, after_score)
     found = difference(lambda total: scorer.scores(total)[metric], own, others)
     return Change(before_score, after_score, found.low, found.high)
