@@ -6,7 +6,10 @@ from typing import Any
 
 from peftlab.errors import ConfigError
 from peftlab.pooling import OF_ENTITIES
+from peftlab.regularizers.rdrop import RDrop
+from peftlab.regularizers.regularizer import Term
 from peftlab.semi_supervised.method import SemiSupervised
+from peftlab.semi_supervised.uda import Uda
 from peftlab.semi_supervised.unlabelled import REST
 
 
@@ -64,3 +67,16 @@ def refuse(semi: SemiSupervised, spec: Any) -> None:
     ):
         if holds:
             raise ConfigError(f"semi: {reason}")
+    if isinstance(semi, Uda) and semi.tsa is not None and semi.off is None:
+        _refuse_other_losses(semi.tsa, spec)
+
+
+def _refuse_other_losses(tsa: str, spec: Any) -> None:
+    """Refuse what takes the place of the task's loss: annealing takes the whole of it from easy examples."""
+    for name, each in spec.acting.items():
+        if isinstance(each, RDrop) or (isinstance(each, Term) and each.replaces):
+            raise ConfigError(
+                f"semi.tsa={tsa}: an easy example is left out by taking its whole loss away, and regularizer.{name} "
+                "puts something else in the place of a share of it, so that its label would be unlearnt. Set "
+                f"semi.tsa=null, or leave {name} out"
+            )
