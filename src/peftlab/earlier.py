@@ -89,7 +89,8 @@ class EarlierRun(Teacher, Earlier):
         kept = self._kept(f"logits {about}", lambda: self._logits(examples))
         shapes = kept["shapes"].tolist()
         ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-        return [part.reshape(shape) for part, shape in zip(np.split(kept["logits"], ends), shapes, strict=True)]
+        logits = self.asking.in_own_units(kept["logits"], self.task)
+        return [part.reshape(shape) for part, shape in zip(np.split(logits, ends), shapes, strict=True)]
 
     def _logits(self, examples: Sequence[Any]) -> dict[str, np.ndarray]:
         task, device = self.task, device_of(self.spec.trainer)

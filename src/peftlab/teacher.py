@@ -30,8 +30,9 @@ _HERE |= {"precision": "32-true", "frozen_weights": "fp32", "gradient_checkpoint
 class Teacher(Answering):
     """The model of a finished run, which answers the batches of another run with the same task.
 
-    Where both have the same tokenizer, it reads the batch as it is, augmented texts included; else it encodes the
-    examples itself, which only a head over whole texts allows. It is loaded when it is first asked.
+    Where both make the same inputs of an example, it reads the batch as it is, augmented texts included; else, as with
+    another tokenizer, it encodes the examples itself, which only a head over whole texts allows. It is loaded when it
+    is first asked.
 
     Args:
         run: the run's folder, or the start of its id.
@@ -60,7 +61,10 @@ class Teacher(Answering):
         """The digest of the run's identity and of its adapter."""
         self.place = str(self.folder.path.absolute())
         """Its folder."""
-        self.reads_alike = _reads(self.processor) == _reads(processor)
+        self.asking = pupil.task
+        """The task of the run that asks."""
+        same_tokens = _reads(self.processor) == _reads(processor)
+        self.reads_alike = same_tokens and self.spec.task.makes_inputs_of(pupil.task)
         self.check(pupil)
         self._check_fold(pupil, train_sha256)
         mine, theirs = pupil.task.labels, self.spec.task.labels
@@ -109,18 +113,19 @@ class Teacher(Answering):
         return model.eval()
 
     def outputs(self, batch: Batch) -> Any:
-        """Return what the model computes for a batch of the other run, its logits in the order of that run's labels.
+        """Return what the model computes for a batch of the other run, its logits in the units of that run's task.
 
-        Labels that it does not have are left out.
+        They are in the order of that run's labels; those that it does not have are left out.
         """
         own = batch if self.reads_alike else self._encoded(batch)
         model = self.model.to(batch.weights.device)
         with torch.no_grad():
             outputs = self.spec.task.outputs(model, own)
-        if self._order is not None:
-            for name, logits in logits_of(outputs).items():
-                if logits.shape[-1] == len(self.spec.task.labels):
-                    outputs[name] = logits[..., self._order]
+        for name, logits in logits_of(outputs).items():
+            if self._order is not None and logits.shape[-1] == len(self.spec.task.labels):
+                outputs[name] = logits[..., self._order]
+            else:
+                outputs[name] = self.asking.in_own_units(logits, self.spec.task)
         return outputs if self.reads_alike else _filled(outputs, batch)
 
     def _encoded(self, batch: Batch) -> Batch:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from peftlab.earlier import EarlierRun
 from peftlab.errors import ConfigError, UserError
 from peftlab.regularizers.distil import Distil
 from peftlab.report.study import Run
@@ -119,6 +121,34 @@ def test_labels_are_matched_by_name(on_texts):
     torch.testing.assert_close(outputs.logits, plain.flip(-1))
     with pytest.raises(ConfigError, match="has other labels than this run, first 'compare'"):
         Teacher(str(on_texts.folder), pupil(on_texts, [*labels[1:], "elsewhere"]), run.processor)
+
+
+def test_numbers_of_a_regression_are_on_the_scale_of_the_run_that_asks(run_tiny, tiny_numbers):
+    record = run_tiny("task=regression", "data=csv", f"data.path={tiny_numbers}", "budget.max_steps=2")
+    run, spec = load(record.folder), load(record.folder).spec
+    (mean, sd), (spec.task.mean, spec.task.sd) = run.spec.task.settled().values(), (1.0, 0.5)
+    examples = [run.predictor.example({"text": text}, f"text:{n}") for n, text in enumerate(["Anna moved", "nothing"])]
+    encoded = run.spec.task.encode(examples, run.processor, run.spec.data.limits)
+    batch = run.spec.task.collate(examples, encoded, range(2))
+    expected = (run.model(**batch.inputs).logits.detach() * sd + mean - 1.0) / 0.5
+    torch.testing.assert_close(Teacher(str(record.folder), spec, run.processor).outputs(batch).logits, expected)
+    remembered = EarlierRun(str(record.folder), spec, run.processor).logits(examples)
+    torch.testing.assert_close(torch.tensor(np.concatenate(remembered)), expected)
+
+
+def test_ids_are_looked_up_among_those_that_the_teacher_knows(run_tiny, tiny_interactions):
+    data = ["data=interactions", f"data.path={tiny_interactions}", "data.format.label=liked", "data.max_tokens=40"]
+    record = run_tiny("task=click", *data, "budget.max_steps=2")
+    run, spec = load(record.folder), load(record.folder).spec
+    assert Teacher(str(record.folder), spec, run.processor).reads_alike
+    spec.task.known_items = run.spec.task.known_items[::-1]
+    fields = [{"text": "maria moved to paris", "item": item} for item in ("i3", "i4")]
+    examples = [run.predictor.example(each, f"text:{n}") for n, each in enumerate(fields)]
+    encoded = run.spec.task.encode(examples, run.processor, run.spec.data.limits)
+    theirs, mine = (task.collate(examples, encoded, range(2)) for task in (run.spec.task, spec.task))
+    expected = run.model(**theirs.inputs).logits.detach()
+    assert not torch.equal(run.model(**mine.inputs).logits, expected)
+    torch.testing.assert_close(Teacher(str(record.folder), spec, run.processor).outputs(mine).logits, expected)
 
 
 def test_a_teacher_that_has_seen_the_fold_is_refused(on_texts):

@@ -20,7 +20,7 @@ class Answering(ABC):
     place: str
     """The folder of its run."""
     reads_alike: bool
-    """Whether it reads the same tokens as the other."""
+    """Whether it makes the same inputs of an example as the other."""
 
     @property
     @abstractmethod
@@ -29,7 +29,7 @@ class Answering(ABC):
 
     @abstractmethod
     def outputs(self, batch: Batch) -> Any:
-        """Return its outputs for `batch`, in the form of the other's, without a gradient."""
+        """Return its outputs for `batch`, in the form and the units of the other's, without a gradient."""
 
 
 def teacher_of(find: Callable[[str], Answering], teacher: str, sha256: str | None) -> Answering:

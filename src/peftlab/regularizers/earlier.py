@@ -52,7 +52,8 @@ class Earlier(Answering):
     def logits(self, examples: Sequence[Any]) -> list[np.ndarray]:
         """Return its logits of each of `examples`, shape (rows, labels) or (rows, tokens, labels), labels in its order.
 
-        It reads them up to the limits of the later run, so that both have the same rows and tokens.
+        They are in the units of the later run's task. It reads the examples up to that run's limits, so that both have
+        the same rows and tokens.
 
         Raises:
             ConfigError: its task has none for labels.

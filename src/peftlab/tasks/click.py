@@ -25,7 +25,7 @@ from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.padded_texts import padded
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Encoded, Random, spec
+from peftlab.tasks.task import Encoded, Random, Task, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 
@@ -125,6 +125,10 @@ class Click(CutTexts):
     def settled(self) -> dict[str, Any]:
         """Return the known ids, means and standard deviations."""
         return {name: getattr(self, name) for name in ("known_users", "known_items", "means", "sds")}
+
+    @override
+    def makes_inputs_of(self, other: Task) -> bool:
+        return self.settled() == other.settled()  # numbers of ids, and the scale of the numbers
 
     def encode(self, examples: Sequence[Interaction], processor: Processor, limits: Limits) -> Encoded:
         """Tokenise pairs of an item's text and what is read of the user."""

@@ -56,6 +56,17 @@ class FromExamples(MayFitHead):
         """Return the options of the configuration that `study` and `settle` have set, with their values."""
         return {}
 
+    def makes_inputs_of(self, other: Task) -> bool:
+        """Return whether the same tokens become the same inputs as in `other`, the task of another run."""
+        return True
+
+    def in_own_units(self, logits: Any, other: Task) -> Any:
+        """Return `logits` of a run of `other`, a task of the same class, in the units of this one.
+
+        Both are a tensor, or an array.
+        """
+        return logits
+
     def labels_read(self, examples: Sequence[Any]) -> int:
         """Return how many labels of the training `examples` are read beside the loss, even if nothing is trained."""
         return len(examples) if self.fits_head else 0

@@ -11,13 +11,14 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.numbers import NumberScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import REGRESSION, Head
 from peftlab.tasks.labels import shown
-from peftlab.tasks.task import Encoded, spec
+from peftlab.tasks.task import Encoded, Task, spec
 from peftlab.tasks.text_task import TextTask
 from peftlab.tasks.texts import Text
 
@@ -89,6 +90,14 @@ class Regression(TextTask):
     def settled(self) -> dict[str, Any]:
         """Return mean and standard deviation of the targets."""
         return {"mean": self.mean, "sd": self.sd}
+
+    @override
+    def in_own_units(self, logits: Any, other: Task) -> Any:
+        assert isinstance(other, Regression), "tasks of one class"
+        (mean, sd), (their_mean, their_sd) = self._scale, other._scale
+        if (mean, sd) == (their_mean, their_sd):  # to the last bit what they are
+            return logits
+        return logits * (their_sd / sd) + (their_mean - mean) / sd
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> Text:
         """Return an example of ``text`` and, for pairs, ``text_pair``."""

@@ -51,6 +51,14 @@ class TestTargets:
     def test_a_scale_that_is_given_stays(self):
         assert learnt(mean=0.0, sd=2.0).settled() == {"mean": 0.0, "sd": 2.0}
 
+    def test_those_of_another_run_are_put_on_the_own_scale(self):
+        """A perfect model of either run predicts the same numbers."""
+        numbers = torch.tensor([[3.0], [7.0]])
+        mine, theirs = learnt(mean=5.0, sd=0.5), learnt(mean=-2.0, sd=4.0)
+        converted = mine.in_own_units((numbers + 2) / 4, theirs)
+        torch.testing.assert_close(converted, (numbers - 5) / 0.5)
+        assert mine.in_own_units(numbers, learnt(mean=5.0, sd=0.5)) is numbers
+
     @pytest.mark.parametrize("label", ["good", "nan", "1,5", "inf", "1_0", "-1e200"])
     def test_what_is_no_number_is_refused(self, label):
         with pytest.raises(DataError, match=f"f.csv:2: the label '{label}' is no finite number"):
