@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,8 @@ from typing_extensions import override
 from peftlab.methods.targets import blocks_of
 from peftlab.regularizers.embeddings import changed, changed_after, without_embeddings
 from peftlab.regularizers.regularizer import Computed, Term, spec
+from peftlab.tasks.batch import Batch
+from peftlab.tasks.task import Task
 
 
 @spec
@@ -70,15 +72,35 @@ class Mixup(Term):
             inputs["attention_mask"] = torch.maximum(mask, mask[other])
         with self.changed_in(computed.model, lambda states: kept * states + (1 - kept) * states[other]):
             outputs = computed.forward(replace(batch, inputs=inputs))
-        partner = replace(batch, targets={name: target[other] for name, target in batch.targets.items()})
         computed.tell(mixed=torch.full_like(batch.weights, 1 - kept).float())
-        mixed = kept * task.losses(outputs, batch) + (1 - kept) * task.losses(outputs, partner)
+        mixed = kept * task.losses(outputs, batch) + (1 - kept) * of_partners(task, outputs, batch, other)
         return self.share * mixed
 
     def changed_in(self, model: nn.Module, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
         """Pass the hidden states of a layer through `change`; the layer is drawn if there are several."""
         drawn = self.layers[int(torch.randint(len(self.layers), ()))] if len(self.layers) > 1 else self.layers[0]
         return changed_at(model, drawn, change)
+
+
+def of_partners(task: Task, outputs: Any, batch: Batch, other: Tensor) -> Tensor:
+    """Return the losses of rows against the targets of the rows that they are mixed with, shape (examples,).
+
+    Where factors differ, a loss stands at the example whose targets it is of: that one's factor is to be on it.
+
+    Args:
+        task: the task.
+        outputs: the model's, of mixed rows.
+        batch: the batch before it was mixed.
+        other: the row that each row is mixed with, a permutation, shape (rows,).
+    """
+    factors = None if batch.factors is None else batch.factors[: len(batch.examples)]  # those of copies are 0
+    differ = factors is not None and bool((factors != 1).any())
+    targets = {name: target[other] for name, target in batch.targets.items()}
+    if len(batch.rows) > len(batch.weights):
+        rows = batch.rows[other] if differ else batch.rows
+        return task.losses(outputs, replace(batch, targets=targets, rows=rows))
+    losses = task.losses(outputs, replace(batch, targets=targets, weights=batch.weights[other]))
+    return losses[other.argsort()] if differ else losses
 
 
 def never_mixed(model: nn.Module, layers: Sequence[int]) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers
-from tests.unit.regularizers.conftest import batch_of
+from tests.unit.regularizers.conftest import Logistic, batch_of
 from torch import nn
 from transformers.utils import ModelOutput
 
@@ -15,6 +16,7 @@ from peftlab.regularizers.confidence_penalty import ConfidencePenalty
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.mixup import Mixup
 from peftlab.regularizers.regularizer import Computed
+from peftlab.tasks.classification import Classification
 
 
 def computed_at(task, probabilities):
@@ -53,6 +55,38 @@ def test_mixup_is_between_the_examples(computed_for, monkeypatch):
             kept * of_gold[1, 1] + (1 - kept) * of_gold[0, 1],
         ]
         assert losses.tolist() == pytest.approx([float(each) for each in expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 0, 1]])
+def test_a_partner_counts_by_its_own_weight(task, monkeypatch, rows):
+    """Where each row is wholly its partner, the factors of the data weight the very losses of the task."""
+
+    class Sums(Classification):
+        def losses(self, outputs, batch):
+            return batch.by_example(super().losses(outputs, batch))
+
+    task = Sums(name="classification", selection=task.selection)
+    task.labels = ["no", "yes"]
+    monkeypatch.setattr(torch, "randperm", lambda rows: torch.tensor([1, 0, 2]))
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(0.0))
+    batch = batch_of([[0], [1], [2]], gold=[1, 0, 0])
+    examples = rows[-1] + 1
+    factors = torch.tensor([1e-6, 1.0, 0.25], dtype=torch.float64)[:examples]
+    batch = replace(batch, rows=torch.tensor(rows), weights=batch.weights[:examples], factors=factors)
+    batch.examples = batch.examples[:examples]
+    model = Logistic()
+    computed = Computed(task, model, lambda batch: model(**batch.inputs), batch, model(**batch.inputs))
+    of_task = batch.mean(task.losses(computed.outputs, batch))
+    torch.testing.assert_close(batch.mean(Mixup().losses(computed)), of_task)
+
+
+def test_mixup_of_examples_that_weigh_the_same_is_the_same_to_the_bit(computed_for):
+    batch = batch_of([[0], [1, 2], [2], [1]], gold=[1, 0, 0, 1])
+    found = []
+    for factors in (None, torch.ones(4, dtype=torch.float64)):
+        torch.manual_seed(0)
+        found.append(Mixup().losses(computed_for(replace(batch, factors=factors))))
+    assert torch.equal(*found)
 
 
 def test_mixup_behind_the_last_block_is_between_the_logits_of_a_linear_head(task, monkeypatch):
