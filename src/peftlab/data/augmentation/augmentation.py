@@ -62,6 +62,10 @@ class Augmentation(ABC):
     def edit(self, text: EditableText, random: np.random.Generator) -> EditableText:
         """Return `text` edited; the same object if nothing in it can be."""
 
+    def edit_all(self, texts: Sequence[EditableText], random: np.random.Generator) -> list[EditableText]:
+        """Return the `texts` of one example edited, each by itself unless a class says otherwise."""
+        return [self.edit(text, random) for text in texts]
+
 
 @spec
 class WordAugmentation(Augmentation):

@@ -103,7 +103,7 @@ class Augmenter:
 
     def _edited(self, example: Any, augmentation: Augmentation, random: np.random.Generator) -> Any:
         texts = self.task.editable(example)
-        edited = [augmentation.edit(text, random) for text in texts]
+        edited = augmentation.edit_all(texts, random)
         changed = any(new is not old for new, old in zip(edited, texts, strict=True))
         return self.task.edited(example, edited) if changed else example
 

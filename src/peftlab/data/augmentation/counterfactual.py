@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -16,14 +17,17 @@ from peftlab.errors import ConfigError, SourceError
 from peftlab.storage.digests import sha256_of
 from peftlab.tasks.editable import EditableText
 
+Move = tuple[Identities, int]
+"""A theme, and by how many groups its terms go on."""
+
 
 @spec
 class Counterfactual(Augmentation):
     """Replaces every term that says who a text is about by its counterpart (Lu et al. 2018, "Gender bias in neural
     natural language processing"; Zhao et al. 2018).
 
-    All terms of a text move together: with two groups they change places, with more, all go on by as many groups, one
-    number drawn for each text and theme. Labels stay: a text is taken to have the same one whoever it is about.
+    All terms of an example move together: with two groups they change places, with more, all go on by as many groups,
+    one number drawn for each example and theme. Labels stay: a text is taken to have the same one whoever it is about.
     """
 
     terms: list[str] = Field(default=["gender"], min_length=1)
@@ -56,7 +60,16 @@ class Counterfactual(Augmentation):
 
     @override
     def edit(self, text: EditableText, random: np.random.Generator) -> EditableText:
+        (edited,) = self.edit_all([text], random)
+        return edited
+
+    @override
+    def edit_all(self, texts: Sequence[EditableText], random: np.random.Generator) -> list[EditableText]:
+        # drawn once: a pair that has become about two groups need not have its label any more
         moves = [(theme, 1 + int(random.integers(len(theme.groups) - 1))) for theme in self.themes]
+        return [self._moved(text, moves) for text in texts]
+
+    def _moved(self, text: EditableText, moves: Sequence[Move]) -> EditableText:
         changes: dict[int, tuple[str]] = {}
         for place in spellable(text, self.mentions):
             word = text.words[place]

@@ -104,7 +104,7 @@ class Slice:
         for example in examples:
             random = np.random.default_rng([self.seed, zlib.crc32(f"{self.name} {example.id}".encode())])
             before = task.editable(example)
-            after = [self.augmentation.edit(text, random) for text in before]
+            after = self.augmentation.edit_all(before, random)
             edited.append(task.edited(example, after) if after != before else example)
             changed += after != before
         if not changed:

@@ -7,9 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.augmentation.counterfactual import Counterfactual
 from peftlab.errors import ConfigError, SourceError
+from peftlab.tasks.classification import Classification
 from peftlab.tasks.editable import EditableText, Span
+from peftlab.tasks.task import Selection
+from peftlab.tasks.texts import Text
 
 
 @pytest.fixture
@@ -61,6 +65,20 @@ def test_of_many_groups_all_terms_go_on_alike():
     }
 
 
+def test_the_texts_of_an_example_become_about_the_same_group():
+    augmentation = Counterfactual(terms=["religion"])
+    augmentation.prepare(SimpleNamespace())
+    pair = [EditableText.of_words([article, "imam", "prayed"]) for article in ("An", "The")]
+    seen = set()
+    for seed in range(40):
+        one, other = augmentation.edit_all(pair, np.random.default_rng(seed))
+        assert one.words[1] == other.words[1]
+        assert augmentation.edit_all(pair[:1], np.random.default_rng(seed)) == [one]
+        assert augmentation.edit(pair[0], np.random.default_rng(seed)) == one
+        seen.add(one.words[1])
+    assert seen == {"rabbi", "pandit", "lama", "priest"}
+
+
 def test_other_terms_or_one_group_are_refused(tmp_path):
     file = tmp_path / "terms.txt"
     file.write_text("one | two\nshe | he\n")
@@ -72,3 +90,13 @@ def test_other_terms_or_one_group_are_refused(tmp_path):
     file.write_text("one\nshe\n")
     with pytest.raises(ConfigError, match="has the one group 'one'"):
         Counterfactual(terms=[str(file)]).prepare(SimpleNamespace())
+
+
+def test_the_texts_of_a_pair_are_edited_together():
+    task = Classification(name="classification", selection=Selection(metric="macro_f1"))
+    swap = Counterfactual(terms=["religion"], share=1.0)
+    swap.prepare(SimpleNamespace())
+    augmenter = Augmenter({"counterfactual": swap}, task, None, None, 0, None)
+    for n in range(20):
+        one = augmenter.example(Text(f"train:{n}", "An imam prayed .", "same", "The imam has prayed ."), 0)
+        assert one.text.split()[1] == one.pair.split()[1] != "imam"
