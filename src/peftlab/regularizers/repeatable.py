@@ -128,7 +128,7 @@ class RepeatablePass:
                 scaled, [at, *wanted], retain_graph=keep_graph, allow_unused=True
             )
         used = [(weight, own) for weight, own in zip(wanted, of_weights, strict=True) if own is not None]
-        weights, gradients = [weight for weight, _ in used], [own for _, own in used]
+        weights, gradients = [weight for weight, _ in used], _apart([own for _, own in used])
         known = _Differentiated.apply
         result: Tensor = known(losses.detach(), factors, self.loss_scale, gradients, *weights)  # type: ignore[no-untyped-call]
         return result, self._at_ordinary(gradient)
@@ -176,6 +176,20 @@ class _Differentiated(torch.autograd.Function):
             factor = factor / ctx.scale
         gradients, ctx.gradients = ctx.gradients, []  # no copies: the weights take these tensors themselves
         return None, None, None, None, *(own.mul_(factor.to(own.dtype)) for own in gradients)
+
+
+def _apart(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Return `gradients` such that each can be changed in place without another one, or another part of itself.
+
+    Those of weights that are added to each other may be one tensor, or parts of one; copies are made of these alone.
+    """
+    taken, apart = set[int](), list[Tensor]()
+    for own in gradients:
+        repeats = any(step == 0 and size > 1 for step, size in zip(own.stride(), own.shape, strict=True))
+        shared = own.untyped_storage().data_ptr() in taken
+        apart.append(own.clone(memory_format=torch.contiguous_format) if repeats or shared else own)
+        taken.add(apart[-1].untyped_storage().data_ptr())
+    return apart
 
 
 def random_state(device: torch.device) -> RandomState:

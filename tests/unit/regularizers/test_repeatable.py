@@ -83,3 +83,29 @@ def test_a_gradient_that_overflows_spoils_that_of_the_total_and_not_the_loss(mod
         assert gradient.isfinite().all()
         of_weights = torch.autograd.grad(total, model.parameters(), allow_unused=True)
         assert all(own.isfinite().all() == scale.isfinite() for own in of_weights if own is not None)
+
+
+class Sums(nn.Module):
+    """A model with weights that are added to each other, as a token and its place are where there is one of both."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.weight, self.twin = nn.Embedding(8, 4), *(nn.Parameter(torch.ones(4)) for _ in range(2))
+        self.repeated = nn.Parameter(torch.ones(4))
+
+    def get_input_embeddings(self):
+        return self.words
+
+    def forward(self, input_ids):
+        logits = self.words(input_ids).sum(1) @ (self.weight + self.twin)
+        return ModelOutput(logits=logits + self.repeated.sum())
+
+
+def test_gradients_that_share_their_memory_are_scaled_once():
+    """Autograd may give one tensor, or one expanded number, for the gradients of several weights."""
+    model = Sums()
+    first = first_pass(model)
+    loss = first.differentiate(first.outputs.logits.pow(2).mean(), keep_graph=False)
+    found = torch.autograd.grad(loss / 2, model.parameters())
+    plain = torch.autograd.grad(model(IDS).logits.pow(2).mean() / 2, model.parameters())
+    torch.testing.assert_close(found, plain)
