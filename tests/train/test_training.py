@@ -245,3 +245,16 @@ def test_what_is_minimised_is_one_thing_everywhere(run_tiny, monkeypatch):
     monkeypatch.setattr(LibraryMethod, "penalty", lambda self, model: torch.tensor(torch.nan))
     with pytest.raises(NonFiniteError, match="step 1: the loss is not finite; first seen in penalty"):
         run_tiny(SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "adalora", [["peft=adalora"], ["peft=combined", "peft@peft.first=bitfit", "peft@peft.second=adalora"]]
+)
+def test_averaged_weights_have_the_ranks_that_they_were_pruned_to(run_tiny, adalora):
+    key = "peft.second" if len(adalora) > 1 else "peft"
+    sizes = [f"{key}.init_r=4", f"{key}.target_r=2", "budget.max_steps=12", "budget.select=last"]
+    swa = ["regularizer=[swa]", "regularizer.swa.start=0.2", "scheduler=constant"]
+    model = load(run_tiny(*adalora, *sizes, *swa).folder).model
+    values = [own for name, own in model.named_parameters() if ".lora_E." in name]
+    assert sum(int(own.count_nonzero()) for own in values) == 2 * len(values)

@@ -92,6 +92,11 @@ class AdaLora(LibraryMethod):
         if step == context.steps - config.tfinal:
             assert sum(ranks(model).values()) == tuner.rankallocator.target_bgt
 
+    @override
+    def after_average(self, model: Any) -> None:
+        """Prune what the average still has of singular values from before they were pruned."""
+        model.rank_schedule.prune(model)
+
 
 def _singular_vectors(model: Any) -> list[Tensor]:
     return [
@@ -122,6 +127,14 @@ class RankSchedule(nn.Module):
             self.register_buffer(f"uncertainty_{n}", torch.zeros_like(like, requires_grad=False))
             if ".lora_E." in name:
                 self.register_buffer(f"kept_{n}", torch.ones(len(like), dtype=torch.bool))
+
+    @torch.no_grad()
+    def prune(self, model: Any) -> None:
+        """Set the singular values that do not remain to 0."""
+        for n, name in enumerate(self.names):
+            if ".lora_E." in name:
+                values = model.base_model.model.get_parameter(name)
+                values.mul_(self.get_buffer(f"kept_{n}").unsqueeze(-1))
 
     def into(self, allocator: Any) -> dict[str, list[bool]]:
         """Load the state into the allocator; return which singular values remain, in the library's format."""

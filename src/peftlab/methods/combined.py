@@ -171,6 +171,11 @@ class Combined(Method):
             method.after_step(model, step, context)
 
     @override
+    def after_average(self, model: nn.Module) -> None:
+        for method in self.methods:
+            method.after_average(model)
+
+    @override
     def trained(self, model: nn.Module) -> dict[str, Tensor]:
         return self.first.trained(model) | self.second.trained(model)
 

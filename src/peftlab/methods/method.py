@@ -148,6 +148,9 @@ class Method(ABC):
         State that the next step needs must be among `trained`, so that training can resume.
         """
 
+    def after_average(self, model: nn.Module) -> None:  # noqa: B027
+        """Restore what the method holds the weights to, where their average over steps has taken their place."""
+
     def trained(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint of `model` must hold: trainable parameters and changing buffers."""
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -91,14 +91,15 @@ class Rules:
         for average in self.averages.values():
             average.after_step(self.trained(), step, steps)
 
-    def use_average(self) -> None:
-        """Put the average, if a rule keeps one, in the place of the weights."""
+    def use_average(self) -> bool:
+        """Put the average, if a rule keeps one, in the place of the weights; return whether one does."""
         for average in self.averages.values():
             averaged, weights = average.averaged(), self.trained()
             self._kept = {name: weight.detach().clone() for name, weight in weights.items()}
             with torch.no_grad():
                 for name, value in averaged.items():
                     weights[name].copy_(value)
+        return bool(self.averages)
 
     def restore(self) -> None:
         """Put the weights back in their place."""

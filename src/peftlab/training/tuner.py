@@ -127,7 +127,8 @@ class Tuner(Stepping):
 
     def on_validation_start(self) -> None:
         """Put the average of the weights in place, where a rule keeps one, and a head that is fitted to it."""
-        self.rules.use_average()
+        if self.rules.use_average():
+            self.method.after_average(self.model)
         if self.head_from is not None:
             fit_head(self, self.head_from)
 

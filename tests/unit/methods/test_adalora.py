@@ -75,6 +75,19 @@ def test_ranks_fall_to_the_budget_and_stay_there(whole):
 
 
 @pytest.mark.slow
+def test_an_average_over_steps_has_the_ranks_of_its_last(tuned, whole):
+    model, _ = tuned()
+    trained, last = method().trained(model), method().trained(whole[0])
+    for name, tensor in trained.items():  # as `Rules.use_average` does; what is no number is not averaged
+        tensor.data.copy_((tensor + last[name]) / 2 + 1 if tensor.is_floating_point() else last[name])
+    before = trained["base_model.model." + model.rank_schedule.names[0]].clone()
+    assert sum(ranks(model).values()) == 6 * LAYERS
+    method().after_average(model)
+    assert ranks(model) == ranks(whole[0])
+    assert torch.equal(trained["base_model.model." + model.rank_schedule.names[0]], before)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 8, 17])
 def test_it_goes_on_from_what_a_checkpoint_holds(stop, tuned, whole):
     begun, context = tuned()
