@@ -22,6 +22,7 @@ from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term, key_of
 from peftlab.seams.transformers import attention_of
+from peftlab.semi_supervised.mixtext import MixText
 from peftlab.tasks.ranking_task import RankingTask
 from peftlab.training.tuner import Tuner
 
@@ -155,7 +156,7 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
 
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
-    """Yield the regularisers and options of theirs that cannot act, and smoothing beside focal loss."""
+    """Yield the regularisers and options of theirs that cannot act, and smoothing of a loss that is not learnt."""
     steps = spec.steps(data.steps_of_epoch())
     for name, regularizer in spec.chosen.items():
         if regularizer.off is not None:
@@ -164,10 +165,10 @@ def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
             yield f"{key_of(name)}.start_step={regularizer.start_step}: the run has {steps} steps"
         elif isinstance(regularizer, Distil) and spec.task.head.problem_type == "regression":
             yield f"regularizer.{name}.temperature={regularizer.temperature:g}: a regression has no classes to soften"
-        elif isinstance(regularizer, Focal) and (smoothing := getattr(spec.task, "label_smoothing", 0)):
+        elif isinstance(regularizer, Focal | MixText) and (smoothing := getattr(spec.task, "label_smoothing", 0)):
             yield (
-                f"task.label_smoothing={smoothing:g} on the training: regularizer.{name} takes the "
-                "place of the loss that it smooths"
+                f"task.label_smoothing={smoothing:g} on the training: {key_of(name)} takes the place of the loss that "
+                "it smooths"
             )
 
 

@@ -98,6 +98,10 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
         ),
         (["trainer.zero_stage=1"], "trainer.zero_stage=1: it is for trainer=deepspeed, and this is single_device"),
         (["trainer.offload_optimizer=true"], "trainer.offload_optimizer=True: it is for trainer=deepspeed"),
+        (
+            ["task=classification", "data=csv", "data.path=nowhere", "semi=mixtext", "task.label_smoothing=0.1"],
+            "task.label_smoothing=0.1 on the training: semi takes the place of the loss that it smooths",
+        ),
     ],
 )
 def test_one_without_is_told_in_a_line(told, overrides, start):
