@@ -67,6 +67,7 @@ def main() -> None:
                         "budget": len(known),
                         "metric": "accuracy",
                         "beside": 0,
+                        "pool_by_labels": ["intents"],
                         "score": score,
                     }
                 )

@@ -55,6 +55,22 @@ class Outcome:
     beside: int
     """Labels that decide besides those asked for: those of the data set's validation split."""
     curves: list[Curve]
+    by_labels: tuple[str, ...] = ()
+    """The settings by which labels of the whole pool have decided what is in it."""
+
+    @property
+    def labels_used(self) -> str:
+        """Which labels were used that were not asked for, in a sentence or two."""
+        told = []
+        if self.by_labels:
+            told.append(f"Labels of the whole pool decided what is in it: {', '.join(self.by_labels)}.")
+        if self.beside:
+            told.append(
+                f"Besides, {self.beside:,} labels of the validation split chose checkpoints: they cost as much."
+            )
+        else:
+            told.append(f"No {'other ' if told else ''}label was used that was not asked for.")
+        return " ".join(told)
 
     @property
     def baseline(self) -> Curve:
@@ -69,18 +85,18 @@ class Outcome:
 def outcome(stages: Iterable[Mapping[str, Any]], unit: str) -> Outcome:
     """Return the curves of the facts that `study` returns, over the budgets that every seed and query has reached."""
     facts: dict[str, dict[int, dict[int, float]]] = {}
-    beside = 0
+    beside, by_labels = 0, ()
     metric = ""
     for one in stages:
         facts.setdefault(one["query"], {}).setdefault(one["seed"], {})[one["budget"]] = one["score"]
-        metric, beside = one["metric"], one["beside"]
+        metric, beside, by_labels = one["metric"], one["beside"], tuple(one["pool_by_labels"])
     common = set.intersection(*(set(scores) for seeds in facts.values() for scores in seeds.values()))
     budgets = sorted(common)
     curves = [
         Curve(query, np.asarray(budgets), np.asarray([[scores[n] for n in budgets] for scores in seeds.values()]))
         for query, seeds in facts.items()
     ]
-    return Outcome(metric, unit, beside, curves)
+    return Outcome(metric, unit, beside, curves, by_labels)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -89,6 +105,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "metric": outcome.metric,
         "unit": outcome.unit,
         "beside": outcome.beside,
+        "pool_by_labels": list(outcome.by_labels),
         "baseline": outcome.baseline.query,
         "curves": [
             {
@@ -147,9 +164,7 @@ def document(outcome: Outcome, title: str) -> Document:
     notes = [
         f"{plural(seeds, 'seed')}, each with a first random sample that all queries share, so that differences are "
         "paired. Intervals are 95 % by Student's t over seeds, on this one test set.",
-        "No label was used that was not asked for."
-        if not outcome.beside
-        else f"Besides, {outcome.beside:,} labels of the validation split chose checkpoints: they cost as much.",
+        outcome.labels_used,
     ]
     figure = Figure("curve", "learning_curves", data, f"Test {outcome.metric} over the {outcome.unit} asked for")
     section = Section("curves", "Scores over labels", (figure, table, *map(Paragraph, notes)))

@@ -19,7 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from peftlab.active_learning import queries
 from peftlab.active_learning.observing import kind_of, observe
-from peftlab.active_learning.pool import affordable, costs, most, of_validation, remaining, unseen, without_gold
+from peftlab.active_learning.pool import (
+    affordable,
+    chosen_by_labels,
+    costs,
+    most,
+    of_validation,
+    remaining,
+    unseen,
+    without_gold,
+)
 from peftlab.chains.chain import Chain
 from peftlab.composing.compose import compose
 from peftlab.config import RunSpec
@@ -109,6 +118,7 @@ class Loop:
         self.cost = costs(self.pool, settings.in_words)
         self.beside = rows if settings.validation == "split" else 0
         """Labels that decide besides those asked for: of the data set's validation split."""
+        self.by_labels = chosen_by_labels(self.spec)
         if settings.initial >= self.cost.sum():
             raise ConfigError(
                 f"--initial {settings.initial}: the pool has {self.cost.sum():,} {self.unit}, so that none are left to "
@@ -193,6 +203,7 @@ class Loop:
             "trained_on": len(asked.train),
             "validated_on": len(asked.validation),
             "beside": self.beside,
+            "pool_by_labels": self.by_labels,
             "metric": metric,
             "score": record.score("test", metric),
         }

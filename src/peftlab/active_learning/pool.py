@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from peftlab.active_learning.observed import Observed
+from peftlab.config import RunSpec
 from peftlab.tasks.several_labels import LabelledText
 from peftlab.tasks.words import Sentence
 
@@ -18,6 +19,23 @@ def without_gold(example: Any) -> Any:
     if isinstance(example, Sentence):
         return replace(example, tags=["O"] * len(example.words))
     return replace(example, **{"labels" if isinstance(example, LabelledText) else "label": None})
+
+
+def chosen_by_labels(spec: RunSpec) -> list[str]:
+    """Return the settings by which labels of the whole pool decide which examples are in it, or what they weigh."""
+    data, apart = spec.data, spec.out_of_scope
+    cleaned = {} if data.clean is None else data.clean.chosen
+    acting = (
+        kind for kind in ("duplicates", "conflicts", "label_errors") if cleaned.get(kind) in ("drop", "downweight")
+    )
+    settings = {
+        "data.duplicates=drop": data.duplicates == "drop",
+        "data.subset.labels": data.subset is not None and data.subset.labels is not None,
+        **{f"data.clean.{kind}={cleaned[kind]}": True for kind in acting},
+        "out_of_scope.label": apart is not None and apart.label is not None,
+        "out_of_scope.held_out": apart is not None and apart.held_out is not None,
+    }
+    return [setting for setting, holds in settings.items() if holds]
 
 
 def costs(examples: Sequence[Any], in_words: bool) -> np.ndarray:

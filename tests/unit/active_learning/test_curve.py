@@ -11,9 +11,10 @@ from peftlab.report.drawing.drawn import draw_all
 SCORES = {"entropy": [[0.1, 0.2, 0.3], [0.2, 0.4, 0.5]], "random": [[0.1, 0.4, 0.6], [0.2, 0.5, 0.8]]}
 
 
-def facts(scores, beside=0):
+def facts(scores, beside=0, by_labels=()):
+    same = {"metric": "accuracy", "beside": beside, "pool_by_labels": [*by_labels]}
     return [
-        {"query": query, "seed": seed, "budget": 20 + 10 * n, "score": score, "metric": "accuracy", "beside": beside}
+        {"query": query, "seed": seed, "budget": 20 + 10 * n, "score": score, **same}
         for query, seeds in scores.items()
         for seed, of_seed in enumerate(seeds)
         for n, score in enumerate(of_seed)
@@ -38,6 +39,19 @@ def test_only_what_every_seed_has_reached_is_compared():
     assert rows(found)[1][1] == "0.1000"
     alone = outcome(facts({"badge": [[0.1]]}), "labels")
     assert (alone.baseline.query, alone.baseline.areas.tolist()) == ("badge", [0.1])
+
+
+def test_the_labels_that_chose_the_pool_are_told():
+    assert outcome(facts(SCORES), "labels").labels_used == "No label was used that was not asked for."
+    by_labels = ("data.duplicates=drop", "data.subset.labels")
+    found = outcome(facts(SCORES, by_labels=by_labels), "labels")
+    assert found.labels_used == (
+        "Labels of the whole pool decided what is in it: data.duplicates=drop, data.subset.labels. No other label was "
+        "used that was not asked for."
+    )
+    assert as_json(found)["pool_by_labels"] == [*by_labels]
+    (section,) = document(found, "loop").sections
+    assert found.labels_used in [getattr(block, "text", "") for block in section.blocks]
 
 
 @pytest.mark.slow

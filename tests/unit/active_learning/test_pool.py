@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
-from peftlab.active_learning.pool import affordable, costs, most, of_validation, remaining, without_gold
+from peftlab.abstaining.spec import OutOfScope
+from peftlab.active_learning.pool import (
+    affordable,
+    chosen_by_labels,
+    costs,
+    most,
+    of_validation,
+    remaining,
+    without_gold,
+)
+from peftlab.data.cleaning.actions import Cleaning
+from peftlab.data.subset import Subset
 from peftlab.tasks.several_labels import LabelledText
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
@@ -14,6 +27,22 @@ def test_the_gold_is_gone():
     assert without_gold(Text("a", "x", "yes")) == Text("a", "x", None)
     assert without_gold(LabelledText("a", "x", ("yes",))) == LabelledText("a", "x", None)
     assert without_gold(Sentence("a", ["x", "y"], ["B-A", "I-A"])).tags == ["O", "O"]
+
+
+def test_what_chooses_the_pool_by_labels_is_named():
+    def of(duplicates="keep", subset=None, clean=None, out_of_scope=None):
+        data = SimpleNamespace(duplicates=duplicates, subset=subset, clean=clean)
+        return chosen_by_labels(SimpleNamespace(data=data, out_of_scope=out_of_scope))
+
+    assert of() == of(subset=Subset(column="domain", values=["news"]), out_of_scope=OutOfScope(score="msp")) == []
+    assert of(clean=Cleaning(leaks="drop", near_duplicates="drop", conflicts="report")) == []
+    assert of("drop", Subset(labels=["a"]), Cleaning(conflicts="downweight"), OutOfScope(score="msp", held_out=2)) == [
+        "data.duplicates=drop",
+        "data.subset.labels",
+        "data.clean.conflicts=downweight",
+        "out_of_scope.held_out",
+    ]
+    assert of(out_of_scope=OutOfScope(score="msp", label="oos")) == ["out_of_scope.label"]
 
 
 def test_a_budget_of_words_ends_with_the_sentence_that_reaches_it():
