@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from peftlab.cli import main
-from peftlab.continual.continuing import _warn_of_learnt_tests, continue_run, continued
+from peftlab.continual.continuing import _forget_digests, _warn_of_learnt_tests, continue_run, continued
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.python_api import run as train
 from peftlab.runs.folder import RunFolder
@@ -57,6 +59,32 @@ def test_what_keeps_the_old_follows_from_the_method(finished, tiny_texts, monkey
     assert "regularizer.der is left out" in caplog.text
     _warn_of_learnt_tests(run, none)
     assert "texts of the old test split are in the new training data" in caplog.text
+
+
+def test_groups_of_new_examples_may_be_others(tiny_run, tiny_texts, tmp_path):
+    terms = tmp_path / "terms.txt"
+    terms.write_text("one | two\nAnna | Paris\n")
+    overrides = ["task=classification", "data=csv", f"data.path={tiny_texts}", "logger=[]", "callbacks=[]", "peft.r=2"]
+    reweighted = ["regularizer=[reweight]", f"regularizer.reweight.terms={terms}", "budget.max_steps=2"]
+    run = load(train(*tiny_run, *overrides, *reweighted).folder)
+    new = Path(shutil.copytree(tiny_texts, tmp_path / "new"))
+    rows = (new / "train.csv").read_text().splitlines()
+    (new / "train.csv").write_text("\n".join(rows[:30]) + "\n")
+    after = continue_run(run, new, "none").run
+    digests = [one.config["regularizer"]["reweight"]["sha256"] for one in (run, after)]
+    assert None not in digests
+    assert digests[0] != digests[1]
+
+
+def test_synonyms_of_new_texts_may_be_others():
+    node = {"_target_": "peftlab.data.augmentation.synonym.Synonym", "sha256": "of old words"}
+    terms = {"_target_": "peftlab.data.augmentation.counterfactual.Counterfactual", "sha256": "of a file"}
+    config = {"regularizer": {}, "augment": {"synonym": {**node}, "counterfactual": terms}}
+    config["semi"] = {"weak": {}, "strong": {"synonym": {**node}}}
+    _forget_digests(config)
+    assert config["augment"] == {"synonym": node | {"sha256": None}, "counterfactual": terms | {"sha256": "of a file"}}
+    assert config["semi"]["strong"]["synonym"]["sha256"] is None
+    _forget_digests(config | {"semi": None})
 
 
 def test_what_cannot_be_continued_says_so(finished, tiny_texts, tmp_path):

@@ -35,6 +35,15 @@ Method = Literal["replay", "ewc", "lwf", "none"]
 OF_THE_OLD_DATA = ("fold", "subset", "replay", "labelled")
 """Options of a run's data that say nothing of the new."""
 
+READ_OFF_EXAMPLES = frozenset(
+    {
+        "peftlab.regularizers.reweight.Reweight",
+        "peftlab.regularizers.group_dro.GroupDro",
+        "peftlab.data.augmentation.synonym.Synonym",
+    }
+)
+"""The parts whose ``sha256`` is of something that they have read off the training examples, which are now others."""
+
 DECIDED = ("adapter", "data.labels", "data.path", "data.replay", "peft.previous")
 """What the new data, the run and the method decide."""
 
@@ -122,6 +131,7 @@ def continued(
     of_data["splits"] = dict.fromkeys(("train", "validation", "test"), "auto")
     of_data |= {key: None for key in OF_THE_OLD_DATA if key in of_data}
     config["budget"]["listed"] = None
+    _forget_digests(config)
     config = _with_values(_kept(config, run, method, per_class), overrides)
     new_labels = _new_labels(run, config)
     if run.parts.data.labels:
@@ -131,6 +141,15 @@ def continued(
     else:
         config["adapter"] = str(run.folder.adapter.absolute())
     return config, new_labels
+
+
+def _forget_digests(config: Config) -> None:
+    """Leave out of `config` the digests of what is read off the training examples."""
+    views = ((config.get("semi") or {}).get(view) or {} for view in ("weak", "strong"))
+    for part in (config["regularizer"], config["augment"], *views):
+        for node in part.values():
+            if node.get("_target_") in READ_OFF_EXAMPLES:
+                node["sha256"] = None
 
 
 def _kept(config: Config, run: FinishedRun, method: Method, per_class: int | None) -> Config:
