@@ -83,6 +83,17 @@ def test_a_packed_run_and_what_is_done_with_it(train, capsys):
 
 
 @pytest.mark.slow
+def test_forgetting_is_that_of_the_weights_that_are_kept(train):
+    """Of their average, whether the last validation or the test is what measures them."""
+    Path("general.txt").write_text("the river flows through rome\n\nand paris is the name\n", encoding="utf-8")
+    chosen = ["regularizer=[ema]", "optimizer.lr=1e-2", "budget.max_steps=8", "budget.select=last", "callbacks=[]"]
+    chosen += ["task.forgetting=general.txt", "task.generate.at=never"]
+    records = [train(*chosen, f"budget.test={test}", run_dir=f"test_{test}") for test in ("true", "false")]
+    tested, validated = (record.data["forgetting"]["after"] for record in records)
+    assert validated == pytest.approx(tested, rel=1e-6)
+
+
+@pytest.mark.slow
 def test_packed_and_unpacked_runs_learn_the_same(train):
     """One identity, and the same weights up to rounding; with two passes a step, too."""
     packed = train("seed=1", "trainer.accumulate=2", run_dir="packed")

@@ -56,8 +56,11 @@ class Forgetting(Callback):
             self._measure("before", trainer, pl_module)
             pl_module.train()
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure the best checkpoint, where it is not tested."""
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure the best checkpoint, where it is not tested.
+
+        The weights are then those that are validated; when callbacks are told that a validation starts, not yet.
+        """
         if not self.data.budget.test and is_last_validation(trainer):
             self._measure("after", trainer, pl_module)
 
