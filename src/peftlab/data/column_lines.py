@@ -16,6 +16,11 @@ def fields_of(line: str, separator: str | None = None) -> list[str]:
     return _FIELDS.findall(line) if separator is None else line.split(separator)
 
 
+def places_of(line: str) -> list[tuple[int, int]]:
+    """Return where each column of a line begins and ends, of those between spaces and tabs."""
+    return [field.span() for field in _FIELDS.finditer(line)]
+
+
 def ends_sentence(line: str) -> bool:
     """Return whether a line stands between two sentences: a blank one, or one between two documents."""
     return not line.strip(" \t") or begins_document(line)

@@ -69,6 +69,19 @@ def test_every_format(mask, tmp_path):
     assert mask(tmp_path / "in", "--check")[0] == 1
 
 
+def test_comments_of_column_files_are_masked_and_no_other_column_is(mask, tmp_path):
+    content = f"# text = Ask {MAIL}\n1 Ask O\n# # O\n\n# {MAIL}\n3              {MAIL}   {MAIL}   O\n"
+    (tmp_path / "a.conll").write_text(content, encoding="utf-8")
+    code, out, _ = mask(tmp_path / "a.conll", "--out", tmp_path / "b.conll", "--word-column", 1, "--json")
+    assert code == 0
+    assert (tmp_path / "b.conll").read_text(encoding="utf-8") == (
+        f"# text = Ask [EMAIL]\n1 Ask O\n# # O\n\n# [EMAIL]\n3              [EMAIL]   {MAIL}   O\n"
+    )
+    assert json.loads(out)["found"] == {"comment": {"email": 2}, "word": {"email": 1}}
+    assert mask(tmp_path / "a.conll", "--out", tmp_path / "c.conll", "--word-column", 2)[0] == 0
+    assert (tmp_path / "c.conll").read_text(encoding="utf-8").endswith(f"3              {MAIL}   [EMAIL]   O\n")
+
+
 def test_surrogates_agree_over_files(mask, tmp_path):
     for name in ("a.csv", "b.jsonl"):
         (tmp_path / name).write_text(f'"{MAIL}"\n')
