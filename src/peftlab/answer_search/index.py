@@ -79,7 +79,7 @@ class AnswerIndex:
         scores, judged = {
             "bm25": (words, words),
             "dense": (cosines, cosines),
-            "hybrid": (fused([words, cosines]), cosines),
+            "hybrid": (fused([np.where(words > 0, words, -np.inf), cosines]), cosines),
         }[retriever]
         order = np.argsort(-scores, kind="stable")
         allowed = judged >= (-np.inf if min_score is None else min_score)
@@ -142,10 +142,11 @@ def fused(several: Sequence[np.ndarray]) -> np.ndarray:
     """Return the sum over rankings of 1 / (60 + rank) for each answer, (answers,); see `Retriever`.
 
     Args:
-        several: the scores of the answers in each ranking; equal ones are ranked in their order.
+        several: the scores of the answers in each ranking; equal ones are ranked in their order. One of -inf is in it
+            nowhere, and gets nothing: all that share no word with a question would else be ranked by their names.
     """
     total = np.zeros(len(several[0]))
     for scores in several:
         order = np.argsort(-scores, kind="stable")
-        total[order] += 1 / (FUSION_K + 1 + np.arange(len(order)))
+        total[order] += np.where(scores[order] > -np.inf, 1 / (FUSION_K + 1 + np.arange(len(order))), 0.0)
     return total

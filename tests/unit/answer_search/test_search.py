@@ -87,6 +87,16 @@ def test_an_index_is_searched_by_words_by_meaning_and_by_both(tmp_path):
         AnswerIndex.read(tmp_path / "index")
 
 
+def test_answers_that_share_no_word_are_not_ranked_by_their_names():
+    answers = [Stored(f"answer{n:02}", f"word{n}") for n in range(40)]
+    cosines = np.asarray([*np.linspace(0.5, 0.1, 39), 1.0], dtype=np.float32)
+    index = AnswerIndex(answers, cosines[:, None], {"model": "one"}, lambda texts, kind: np.ones((len(texts), 1)))
+    ids = {name: [one["id"] for one in index.search("another", name, 40)] for name in ("dense", "hybrid")}
+    assert ids["hybrid"] == ids["dense"]
+    assert ids["hybrid"][0] == "answer39"
+    assert [one["id"] for one in index.search("word7", "hybrid", 2)] == ["answer07", "answer39"]
+
+
 def test_an_index_without_embeddings_is_searched_by_words_alone(tmp_path):
     index = AnswerIndex([Stored("a", "one"), Stored("b", "two", "which number?")])
     assert [one["id"] for one in index.search("number", "bm25", 3)] == ["b"]
