@@ -16,7 +16,6 @@ from peftlab.report.statistics.bootstrap import ScoreInterval, paired_bootstrap
 from peftlab.report.statistics.measured import score_of
 from peftlab.report.statistics.significance import PValue, approximate_randomisation, mcnemar_test
 from peftlab.report.study import Run
-from peftlab.scores.paired import is_right
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def paired_models(first: Run, second: Run) -> PairedModels:
     if first.metric not in one.scorer.directions:
         raise ValueError(f"{first.metric} does not follow from predictions")
     score = score_of(one.scorer, first.metric)
-    was, now = (np.array([is_right(one.scorer, answer) for answer in of], bool) for of in (answers, others))
+    was, now = (np.array([one.scorer.is_right(answer) for answer in of], bool) for of in (answers, others))
     tests = [approximate_randomisation(other.counts, one.counts, score)]
     if len(one.counts) == one.examples:
         tests.append(mcnemar_test(was.tolist(), now.tolist()))

@@ -56,6 +56,11 @@ class ClickScores(Scorer):
         return dict(enumerate(values))
 
     @override
+    def is_right(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether the probability is on the side of what happened, as in the accuracy."""
+        return bool(answer["gold"] is not None and (answer["score"] >= 0.5) == answer["gold"])
+
+    @override
     def values(self, answer: Mapping[str, Any]) -> tuple[float, float, float]:
         """Return score, gold and a number that stands for the user; NaN for an answer without gold."""
         if answer["gold"] is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from typing_extensions import override
 
 from peftlab.scores.scorer import Direction, Scorer
 
@@ -52,6 +53,12 @@ class MaskedScores(Scorer):
             raise ValueError("log_probability has a value that is no logarithm of a probability")
         correct = sum(token == guess for token, guess, _ in tokens)
         return {0: float(len(tokens)), 1: float(correct), 2: -sum(rounded(log) for _, _, log in tokens)}
+
+    @override
+    def is_right(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether all masked tokens are predicted rightly."""
+        counts = self.counts(answer)
+        return counts[0] == counts[1]
 
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """Return both scores; without a token, the perplexity is 1 and the accuracy 0."""

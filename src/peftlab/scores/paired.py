@@ -35,11 +35,6 @@ def counts_of(scorer: Scorer, answers: Sequence[Mapping[str, Any]]) -> np.ndarra
     return counts
 
 
-def is_right(scorer: Scorer, answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer is scored as its gold would be: a classifier's label, or all entities of a sentence."""
-    return dict(scorer.counts(answer)) == dict(scorer.counts({**answer, "predicted": answer["gold"]}))
-
-
 def difference(
     scores: Callable[[np.ndarray], float],
     first: np.ndarray,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from typing_extensions import override
 
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.scorer import Direction, Scorer
@@ -47,6 +48,11 @@ class PreferenceScores(Scorer):
             raise ValueError("rewards has no number for each of the two answers")
         chosen, rejected = (rounded(rewards[name]) for name in (CHOSEN, REJECTED))
         return {0: 1.0, 1: right(chosen - rejected), 2: chosen, 3: rejected}
+
+    @override
+    def is_right(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether the chosen answer has the larger reward."""
+        return self.counts(answer).get(1) == 1.0
 
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """Return both scores, 0 without a pair."""

@@ -56,6 +56,11 @@ class RankingScores(Scorer):
         return {start + n: value for n, value in enumerate(values)}
 
     @override
+    def is_right(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether the right item is the first."""
+        return bool(answer["rank"] == 1)
+
+    @override
     def scores(self, total: np.ndarray) -> dict[str, float]:
         return {name: float(np.float32(value[0])) for name, value in self.batched(total[None]).items()}
 

@@ -65,6 +65,16 @@ class Scorer(ABC):
             ValueError: the answer cannot be scored.
         """
 
+    def is_right(self, answer: Mapping[str, Any]) -> bool:
+        """Return whether an answer is scored as its gold would be: a classifier's label, or all entities of a sentence.
+
+        A scorer whose counts do not follow from what is ``predicted`` overrides this: it would find all answers right.
+
+        Raises:
+            ValueError: the answer cannot be scored.
+        """
+        return dict(self.counts(answer)) == dict(self.counts({**answer, "predicted": answer["gold"]}))
+
     def total(self, answers: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """Return the sum of the counts of `answers`, shape (width,).
 

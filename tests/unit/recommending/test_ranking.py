@@ -45,3 +45,8 @@ def test_cold_items_are_scored_apart_beside_chance():
     with pytest.raises(ValueError, match="rank 101 of 100"):
         scorer.counts({"rank": 101, "candidates": 100, "cold": False})
     assert RankingScores.named(scorer.name, []) is not None
+
+
+def test_a_ranking_is_right_if_the_right_item_is_first():
+    answers = [{"gold": "a", "predicted": ["b"], "rank": rank, "candidates": 9, "cold": False} for rank in (1, 2, None)]
+    assert [RankingScores().is_right(answer) for answer in answers] == [True, False, False]

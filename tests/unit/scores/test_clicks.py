@@ -46,3 +46,10 @@ def test_without_both_kinds_there_is_no_order():
     assert all(np.isnan(measured[name]) for name in ("auc", "gauc", "ndcg@10", "mrr"))
     with pytest.raises(ValueError, match=r"1\.5 is no probability"):
         ClickScores().counts({"score": 1.5, "gold": True})
+
+
+def test_an_answer_is_right_by_its_probability():
+    answers = [{"gold": gold, "predicted": score >= 0.5, "score": score, "user": "u"} for gold, score in (
+        (True, 0.9), (True, 0.1), (False, 0.1), (None, 0.9),
+    )]  # fmt: skip
+    assert [ClickScores().is_right(answer) for answer in answers] == [True, False, True, False]

@@ -70,3 +70,14 @@ def test_a_model_that_diverged_has_no_perplexity():
     assert math.isnan(scorer.scores(total)["perplexity"])
     assert "nan" in scorer.report(total)
     assert rounded(-math.inf) == -math.inf
+
+
+def test_a_text_is_right_if_all_its_masked_tokens_are():
+    for predicted, is_right in ((["a", "x", "c"], True), (["a", "x", "d"], False)):
+        answer = {
+            "gold": None,
+            "predicted": predicted,
+            "masked": ["a", None, "c"],
+            "log_probability": [-0.1, None, -0.2],
+        }
+        assert MaskedScores().is_right(answer) is is_right

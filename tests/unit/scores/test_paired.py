@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from peftlab.scores.class_scores import ClassScores
 from peftlab.scores.entity_scores import EntityScores
-from peftlab.scores.paired import counts_of, difference, holm, is_right, mcnemar
+from peftlab.scores.paired import counts_of, difference, holm, mcnemar
 
 BINARY = ClassScores(["neg", "pos"])
 
@@ -75,7 +75,7 @@ def test_equal_answers_do_not_differ_and_other_examples_are_refused():
 
 
 def test_an_answer_is_right_if_it_scores_as_its_gold():
-    assert [is_right(BINARY, answer) for answer in answers("npnp", "nnpp")] == [True, False, False, True]
+    assert [BINARY.is_right(answer) for answer in answers("npnp", "nnpp")] == [True, False, False, True]
     scorer = EntityScores(["LOC", "PER"])
     gold = ["B-PER", "I-PER", "O"]
     for predicted, expected in {
@@ -85,4 +85,4 @@ def test_an_answer_is_right_if_it_scores_as_its_gold():
         ("B-LOC", "I-LOC", "O"): False,
         ("B-PER", "I-PER", "B-LOC"): False,
     }.items():
-        assert is_right(scorer, {"gold": gold, "predicted": list(predicted)}) is expected
+        assert scorer.is_right({"gold": gold, "predicted": list(predicted)}) is expected

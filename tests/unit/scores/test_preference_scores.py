@@ -43,3 +43,14 @@ def test_rewards_that_are_no_numbers():
 def test_pairs_without_rewards_do_not_count():
     scorer = PreferenceScores()
     assert (scorer.total([*answers(PAIRS), {"rewards": None}]) == scorer.total(answers(PAIRS))).all()
+
+
+def test_a_pair_is_right_if_the_chosen_answer_has_the_larger_reward():
+    rewards = [
+        {"chosen": 1.0, "rejected": 0.5},
+        {"chosen": 0.5, "rejected": 1.0},
+        {"chosen": 0.5, "rejected": 0.5},
+        None,
+    ]
+    right = [PreferenceScores().is_right({"gold": 0, "predicted": 1, "rewards": each}) for each in rewards]
+    assert right == [True, False, False, False]

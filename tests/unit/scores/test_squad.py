@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from peftlab.scores.of_record import scorer_of
-from peftlab.scores.paired import is_right
 from peftlab.scores.squad import SquadScores, answer_scores, null_threshold
 
 EVALUATE_V2 = [
@@ -96,9 +95,9 @@ def test_its_name_tells_all_of_it():
 def test_an_answer_that_is_one_of_the_gold_is_right():
     scorer = SquadScores()
     gold = ["Denver Broncos", "Broncos"]
-    assert is_right(scorer, {"predicted": "the Broncos", "gold": gold})
-    assert not is_right(scorer, {"predicted": "Denver", "gold": gold})
-    assert is_right(scorer, {"predicted": "", "gold": []})
+    assert scorer.is_right({"predicted": "the Broncos", "gold": gold})
+    assert not scorer.is_right({"predicted": "Denver", "gold": gold})
+    assert scorer.is_right({"predicted": "", "gold": []})
     with pytest.raises(ValueError, match="no gold"):
         scorer.counts({"predicted": "Broncos", "gold": None})
 

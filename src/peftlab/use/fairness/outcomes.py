@@ -19,7 +19,7 @@ from peftlab.scores.class_scores import ClassScores
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.scores.label_sets import LabelSets
 from peftlab.scores.numbers import NumberScores
-from peftlab.scores.paired import counts_of, is_right
+from peftlab.scores.paired import counts_of
 from peftlab.scores.relations import RelationScores
 from peftlab.scores.scorer import Scorer
 
@@ -92,10 +92,12 @@ def _of_answers(answers: Sequence[Mapping[str, Any]], scorer: Scorer, labels: Se
         yield "mae", Ratio("mae", np.abs(error), np.ones_like(error), share=False)
         yield "bias", Ratio("bias", error, np.ones_like(error), share=False)
         return
-    right = np.array([is_right(scorer, answer) for answer in answers])
     if isinstance(scorer, EntityScores):
         yield from _of_entities(answers, scorer, labels)
         return
+    if all(answer["predicted"] is None for answer in answers):  # a perplexity alone: nothing is right or wrong
+        return
+    right = np.array([scorer.is_right(answer) for answer in answers])
     yield "accuracy", _rate("accuracy", right, np.ones_like(right))
     if isinstance(scorer, LabelSets):
         yield from _of_labels(answers, _chosen(scorer.labels, labels))

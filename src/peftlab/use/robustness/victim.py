@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from peftlab.scores.paired import is_right
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.use.predictor import Predictor
@@ -78,7 +77,7 @@ class Victim:
         losses = task.losses(outputs, batch).float().tolist()
         answers = task.answers(outputs, batch, self.predictor.model, final=task.generates)
         return [
-            Judged(answer, loss, is_right(task.scorer, answer)) for answer, loss in zip(answers, losses, strict=True)
+            Judged(answer, loss, task.scorer.is_right(answer)) for answer, loss in zip(answers, losses, strict=True)
         ]
 
     def count(self, batch: Batch) -> None:

@@ -7,10 +7,12 @@ import pytest
 from peftlab.errors import UserError
 from peftlab.scores.choice_scores import ChoiceScores
 from peftlab.scores.class_scores import ClassScores
+from peftlab.scores.clicks import ClickScores
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.scores.label_sets import LabelSets
 from peftlab.scores.numbers import NumberScores
 from peftlab.scores.squad import SquadScores
+from peftlab.scores.written_texts import AnswerPerplexity
 from peftlab.use.fairness.outcomes import measures_of, of_spans
 
 
@@ -93,3 +95,16 @@ def test_what_cannot_be_measured():
             measures_of(numbers, NumberScores(), "mae", *options)
     with pytest.raises(UserError, match="--labels d: there is no such label"):
         measures_of([{"gold": "a", "predicted": "a"}], ClassScores(["a", "b"]), "accuracy", None, ["d"])
+
+
+def test_what_is_not_read_off_the_predicted_answer_is_wrong_too():
+    answers = [
+        {"gold": True, "predicted": score >= 0.5, "probability": max(score, 1 - score), "score": score, "user": "u"}
+        for score in (0.9, 0.2, 0.3, 0.6)
+    ]
+    assert values(measures_of(answers, ClickScores(), "log_loss", ["accuracy"])) == {"accuracy": 0.5}
+
+
+def test_a_perplexity_alone_has_no_accuracy():
+    answers = [{"gold": "a", "predicted": None, "probability": None, "tokens": 2, "log_probability": -1.0}]
+    assert [*values(measures_of(answers, AnswerPerplexity(), "perplexity"))] == ["perplexity"]
