@@ -164,17 +164,34 @@ class Stream:
     def _delimited(self, head: str, lines: Iterator[str]) -> Iterator[Row]:
         delimiter = max(_DELIMITERS, key=head.count)
         csv.field_size_limit(_LONGEST_FIELD)
-        names = next(csv.reader([head], delimiter=delimiter))
+        try:
+            names = next(csv.reader([head], delimiter=delimiter))
+        except csv.Error as error:
+            raise DataError(
+                f"{self.name}: its first line is no header of CSV ({_reason(error)}). End lines with line feeds"
+            ) from None
         for name in self._columns:
             if name not in names:
                 raise DataError(
                     f"{self.name}: there is no column '{name}'.{did_you_mean(name, names)} Columns: {', '.join(names)}"
                 )
-        for fields in csv.reader(lines, delimiter=delimiter):
+        rows = csv.reader(lines, delimiter=delimiter)
+        while True:
+            try:
+                fields = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                self.fault(self._number, f"is no row of CSV ({_reason(error)})")
+                continue
             if len(fields) == len(names):
                 yield dict(zip(names, fields, strict=True))
             else:
                 self.fault(self._number, f"has {len(fields)} fields under {len(names)} columns")
+
+
+def _reason(error: csv.Error) -> str:
+    return str(error).partition(" - ")[0]  # without advice on how to open a file in Python
 
 
 def _with(first: str, lines: Iterator[str]) -> Iterator[str]:

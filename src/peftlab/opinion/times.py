@@ -13,8 +13,9 @@ from peftlab.reading.durations import seconds_in
 
 _MONDAY = 4 * 86400.0
 """Seconds from the first of January 1970, a Thursday, to a Monday."""
-_LATEST = 253402300800.0
-"""The end of the year 9999."""
+_EARLIEST, _LATEST = -62135596800.0, 253402300800.0
+"""The beginning of the year 1, and the end of the year 9999: Python knows no other dates."""
+_DAY = 86400.0
 
 
 def duration(value: Any) -> Any:
@@ -70,7 +71,13 @@ class Clock:
         return None if self.zone == "UTC" else ZoneInfo(self.zone)
 
     def window(self, seconds: float) -> int:
-        """Return the number of the window with a moment."""
+        """Return the number of the window with a moment.
+
+        Raises:
+            ValueError: a window at the edge of all years, such as of 9999-12-31, which mostly stands for no time.
+        """
+        if not _EARLIEST + self.width + _DAY <= seconds < _LATEST - self.width - _DAY:
+            raise ValueError("the time is too near to the year 1 or to the end of 9999 to lie in a window")
         if self._zone is not None:
             offset = datetime.fromtimestamp(seconds, self._zone).utcoffset() or timedelta()
             seconds += offset.total_seconds()

@@ -131,13 +131,15 @@ class Watch:
         """Count rows in their windows."""
         columns, zone = intake.columns, self.settings.zone
         timed: list[tuple[float, int]] = []
+        in_windows: list[int] = []
         for place, row in enumerate(rows):
             try:
-                timed.append((moment(row[columns.time], zone), place))
+                time = moment(row[columns.time], zone)
+                in_windows.append(self.clock.window(time))
+                timed.append((time, place))
             except (ValueError, OverflowError) as error:
                 stream.fault(numbers[place], str(error))
         self.counts.rows += len(rows)
-        in_windows = [self.clock.window(time) for time, _ in timed]
         done = None if self.first is None else self.first + len(self.windows)
         ends = {  # one that `finish` has closed is over, whatever the clock says
             window: self.clock.end(window) if done is None or window >= done else float("-inf")

@@ -65,6 +65,16 @@ def test_faults_are_kept_and_the_rest_is_read(file):
     assert stream.faults == [f"{file}:2: has 1 fields under 2 columns"]
 
 
+def test_a_stray_carriage_return_is_the_fault_of_its_row(file):
+    file.write_bytes(b'at,text\n1,a\rb\n2,"a\rb"\n3,c\r\n')
+    stream = Stream(str(file), ["at"])
+    assert read(stream) == [{"at": "2", "text": "a\rb"}, {"at": "3", "text": "c"}]
+    assert stream.faults == [f"{file}:2: is no row of CSV (new-line character seen in unquoted field)"]
+    file.write_bytes(b"at,text\r1,a\r2,b\r")
+    with pytest.raises(DataError, match=r"is no header of CSV .*End lines with line feeds"):
+        read(Stream(str(file), ["at"], final=True))
+
+
 def test_a_column_that_is_missing_is_named(file):
     file.write_text("time,text\n1,a\n")
     with pytest.raises(DataError, match=r"there is no column 'tim'\. Did you mean 'time'"):

@@ -35,3 +35,10 @@ def test_days_begin_at_midnight_in_their_zone_whatever_their_length():
     assert clock.window(moment("2026-03-29T23:30:00+02:00", "UTC")) == before
     assert clock.window(moment("2026-03-30T00:30:00+02:00", "UTC")) == before + 1
     assert clock.end(before) - clock.start(before).timestamp() == 23 * 3600
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("never", ["0001-01-01T00:00Z", "9999-12-31T00:00Z"])
+def test_dates_that_stand_for_never_lie_in_no_window(never, zone):
+    with pytest.raises(ValueError, match="too near to the year 1"):
+        Clock(86400, zone).window(moment(never, zone))

@@ -72,6 +72,17 @@ def test_a_shift_is_told_with_its_size_and_its_texts(tmp_path):
     assert "Text 12-" in page
 
 
+def test_a_date_that_stands_for_never_is_the_fault_of_its_row(tmp_path):
+    some = rows(1, size=3)
+    some.insert(1, {**some[0], "at": "9999-12-31"})
+    watch = watched(tmp_path / "w", some)
+    assert (watch.counts.rows, watch.counts.faults) == (4, 1)
+    assert watch.counts.reasons[0].endswith(
+        "part-0.jsonl:2: the time is too near to the year 1 or to the end of 9999 to lie in a window"
+    )
+    assert sum(watch.windows[0].cells.values()) == 3
+
+
 def test_a_first_row_that_sets_all_others_aside_is_told(tmp_path):
     some = rows(2)
     assert remarks(watched(tmp_path / "right", some, final=False)) == []
