@@ -55,7 +55,10 @@ def remarks(watch: Watch) -> list[str]:
     rows, clocked = watch.counts.rows, watch.clocked
     said = []
     if watch.unfinished:
-        said.append("the last line of the stream has no end yet: it waits for the next call, or for --final")
+        said.append(
+            "the last row of the stream has no end yet, a line break or a quotation mark: it waits for the next call, "
+            "or for --final"
+        )
     if clocked.newest is not None and 2 * clocked.ahead > rows:
         newest = datetime.fromtimestamp(clocked.newest, UTC).isoformat(" ", "seconds")
         said.append(

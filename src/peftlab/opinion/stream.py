@@ -25,6 +25,8 @@ BLOCK = 16_384
 _PART = 1 << 20
 _DELIMITERS = (",", "\t", ";", "|")
 _LONGEST_FIELD = 1 << 24
+_END = "end"
+"""A line behind the last one of a file that grows."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Stream:
         name: the file.
         columns: those that each row must have.
         after: how far a file was read before.
-        final: whether nothing more is written. Otherwise the last line of a file waits for its end: it may be half
-            written.
+        final: whether nothing more is written. Otherwise the last line of a file waits for its end, as does a row with
+            a text of several lines: it may be half written.
     """
 
     def __init__(self, name: str, columns: Iterable[str], after: Place | None = None, final: bool = False) -> None:
@@ -61,7 +63,8 @@ class Stream:
         self._whole = final or self._path is None
         self._digest, self._bytes, self._number = hashlib.sha256(), 0, 0
         self.unfinished = False
-        """Whether the last line has no end yet, and was left for a later call."""
+        """Whether the last line, or the last row, has no end yet, and was left for a later call."""
+        self._has_ended = False
         self.faults: list[str] = []
         """What is wrong with lines that are no rows, each with its place."""
 
@@ -175,8 +178,10 @@ class Stream:
                 raise DataError(
                     f"{self.name}: there is no column '{name}'.{did_you_mean(name, names)} Columns: {', '.join(names)}"
                 )
-        rows = csv.reader(lines, delimiter=delimiter)
+        rows = csv.reader(lines if self._whole else self._ended(lines), delimiter=delimiter)
         while True:
+            before = self._digest.copy(), self._bytes, self._number
+            faults = len(self.faults)
             try:
                 fields = next(rows)
             except StopIteration:
@@ -184,10 +189,22 @@ class Stream:
             except csv.Error as error:
                 self.fault(self._number, f"is no row of CSV ({_reason(error)})")
                 continue
+            if self._has_ended:
+                if fields != [_END]:  # quotes are still open: the row waits, as a line does
+                    self._digest, self._bytes, self._number = before
+                    self.unfinished = True
+                    del self.faults[faults:]
+                return
             if len(fields) == len(names):
                 yield dict(zip(names, fields, strict=True))
             else:
                 self.fault(self._number, f"has {len(fields)} fields under {len(names)} columns")
+
+    def _ended(self, lines: Iterator[str]) -> Iterator[str]:
+        """Yield the lines and `_END`, which the last row takes in if it has no end."""
+        yield from lines
+        self._has_ended = True
+        yield _END
 
 
 def _reason(error: csv.Error) -> str:

@@ -53,6 +53,26 @@ def test_a_line_that_is_half_written_waits(file, lines):
         assert not second.unfinished
 
 
+def test_a_row_of_several_lines_that_is_half_written_waits(file):
+    parts = [b"at,text\n", b"1,a\n", '2,"é\n\nb, ""c"" \n"\n'.encode(), b'3,"d\n\xff\n"\n', b"4,e\n"]
+    whole = b"".join(parts)
+    ends = {sum(map(len, parts[:n])) for n in range(len(parts))}
+    file.write_bytes(whole)
+    once = Stream(str(file), ["at"], final=True)
+    rows = read(once)
+    assert [row["at"] for row in rows] == ["1", "2", "3", "4"]
+    for end in range(len(whole)):
+        file.write_bytes(whole[:end])
+        first = Stream(str(file), ["at"])
+        some = read(first)
+        assert first.unfinished == (end not in ends)
+        file.write_bytes(whole)
+        second = Stream(str(file), ["at"], first.place)
+        assert [*some, *read(second)] == rows
+        assert first.faults + second.faults == once.faults == [f"{file}:8: is not UTF-8"]
+        assert not second.unfinished
+
+
 def test_faults_are_kept_and_the_rest_is_read(file):
     file.write_bytes(b'{"at": 1}\nno\n[1]\n{"when": 1}\n{"at": "\xff"}\n{"at": 2}\n')
     stream = Stream(str(file), ["at"])
