@@ -219,7 +219,8 @@ class Click(CutTexts):
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> Interaction:
         """Return an example of an item's ``text``, with the optional ``user`` and ``item``, their ids, ``query``, what
-        the user has asked for or the titles of his last items, and ``numbers``, a list.
+        the user has asked for or the titles of his last items, and ``numbers``, a list: those of the item, then those
+        of the user, each in the order of ``data.format.numbers``.
 
         Raises:
             DataError: there is no text, or another part is not what it must be.
@@ -229,9 +230,12 @@ class Click(CutTexts):
         numbers = fields.get("numbers", [math.nan] * len(self.means or ()))
         if not isinstance(text, str) or not all(isinstance(one, str) for one in (user, item, query)):
             raise DataError("expected `text`, a string, and optionally `user`, `item` and `query`, strings")
-        if not isinstance(numbers, list) or len(numbers) != len(self.means or ()):
-            raise DataError(f"`numbers`: expected a list of {len(self.means or ())} numbers, as in data.format.numbers")
-        return Interaction(id, user, 0, Catalogue((item,), (text,), (text,)), query=query, numbers=tuple(numbers))
+        if not isinstance(numbers, list) or len(numbers) != len(self.means or ()) or not all(map(_is_number, numbers)):
+            raise DataError(
+                f"`numbers`: expected a list of {len(self.means or ())} numbers, null where one is not known: those of "
+                "data.format.numbers that are columns of items, in their order, and then those of users"
+            )
+        return Interaction(id, user, 0, Catalogue((item,), (text,), (text,)), query=query, numbers=_known(numbers))
 
     def reply(self, example: Interaction, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return whether the item is ``liked``, and the ``probability`` that it is."""
@@ -259,6 +263,14 @@ def _numbers(example: Interaction) -> list[float]:
     """Return the numbers of the item, then those of the user."""
     of_items = example.catalogue.numbers
     return [*(of_items[example.item].tolist() if len(of_items) else ()), *example.numbers]
+
+
+def _known(numbers: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if one is None else one for one in numbers)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _often(ids: Any, least: int) -> list[str]:
