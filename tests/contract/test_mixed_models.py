@@ -96,3 +96,19 @@ def test_inputs_of_all_methods_in_one_batch_are_answered_as_alone(names, served,
     for name in mixed.names:
         if name.partition("-")[0] in NO_PART_APART:
             assert not mixed.apart(name), name
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_pairs_and_single_texts_in_one_batch_are_answered_as_alone(order, served, tasks, pretrained):
+    made = served(["bitfit"])
+    mixed = Mixed(pretrained.load(tasks[0]), torch.device("cpu"))
+    objects = {"bitfit-ner": TEXTS, "bitfit-classification": [{"text": text, "text_pair": TEXTS[0]} for text in TEXTS]}
+    inputs = {}
+    for name in [*made][::order]:
+        predictor, _ = made[name]
+        assert mixed.add(name, predictor) is None
+        examples = [predictor.read(one) for one in objects[name]]
+        inputs[name] = predictor, examples, predictor.task.encode(examples, predictor.processor, predictor.limits)
+    together = mixed.replies(inputs)
+    for name, (predictor, examples, encoded) in inputs.items():
+        assert flat(together[name]) == pytest.approx(flat(predictor.computed(examples, encoded)), abs=1e-5), name

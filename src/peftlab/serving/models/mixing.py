@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -114,8 +115,7 @@ class Mixed:
         batches = {name: widened(batch, lambda _: width).to(inputs[name][0].device) for name, batch in batches.items()}
         first = next(iter(inputs.values()))[0]
         with torch.inference_mode(), first.arithmetic():
-            names = [name for name in next(iter(batches.values())).inputs if name in self._takes]
-            joint = {name: torch.cat([batch.inputs[name] for batch in batches.values()]) for name in names}
+            joint = _joined([batch.inputs for batch in batches.values()], self._takes)
             recorded = self._trunk(joint, {name: batch.shape[0] for name, batch in batches.items()})
             replies = {}
             for name, batch in batches.items():
@@ -149,6 +149,15 @@ class Mixed:
         apart = (shared[real] - alone[real]).abs().max()
         if not apart <= _TOLERANCE * alone[real].abs().max():
             raise NotSharedError(f"its hidden states would be off by {float(apart):.1e}")
+
+
+def _joined(inputs: Sequence[Mapping[str, Tensor]], takes: Collection[str]) -> dict[str, Tensor]:
+    """Return the rows of all runs, of the arguments that the encoder `takes`.
+
+    Single texts come without token types, as their tokens are all of the first type, 0; beside pairs, they need them.
+    """
+    names = [name for name in dict.fromkeys(chain.from_iterable(inputs)) if name in takes]
+    return {name: torch.cat([own.get(name, torch.zeros_like(own["input_ids"])) for own in inputs]) for name in names}
 
 
 def _states(outputs: Any) -> Tensor:
