@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from peftlab.seams.pytorch import is_hooked
+
 
 class FusedLoraLinear(LoraLinear):  # type: ignore[misc]  # peft has no types
     """peft's LoRA on a linear layer, y = x W^T + b + s (x A^T) B^T (Hu et al. 2021, eq. 3), with fewer passes.
@@ -63,8 +65,8 @@ class _LoraLinear(torch.autograd.Function):
 def fuse_lora(model: nn.Module) -> int:
     """Give every plain LoRA layer of `model` the fused forward; return their number.
 
-    A plain layer is linear with a frozen base, without dropout, bias or a variant such as DoRA. Names, tensors and
-    merging stay those of the library.
+    A plain layer is linear with a frozen base, without dropout, bias or a variant such as DoRA, and nothing of another
+    method acts around its base, which is not called. Names, tensors and merging stay those of the library.
     """
     plain = [module for module in model.modules() if type(module) is LoraLinear and _is_plain(module)]
     for module in plain:
@@ -76,6 +78,7 @@ def _is_plain(module: LoraLinear) -> bool:
     base = module.get_base_layer()
     return (
         type(base) is nn.Linear
+        and not is_hooked(base)
         and not any(p.requires_grad for p in base.parameters())
         and not module.lora_variant
         and not any(module.lora_bias.values())

@@ -118,3 +118,13 @@ def test_the_gradient_is_right():
         return _LoraLinear.apply(x, base.weight, base.bias, a, b, layer.scaling["default"])
 
     assert torch.autograd.gradcheck(forward, (x, a, b))
+
+
+def test_what_acts_around_the_base_layer_acts_on():
+    seen = []
+    first = nn.Linear(12, 24)
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))  # as a parallel adapter has one
+    model = peft.get_peft_model(nn.Sequential(first), peft.LoraConfig(target_modules=["0"]))
+    assert fuse_lora(model) == 0
+    model(X)
+    assert seen == [X.shape]
