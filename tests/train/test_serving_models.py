@@ -115,6 +115,11 @@ def test_runs_come_and_go(runs):
     assert "no longer here" in str(gone.reason)
     models.add(f"{name}={runs['lora']}")
     assert models.answers([query, models.read("other", TEXTS[0])])[:1] == before
+    models.remove(name)
+    models.add(f"{name}={runs['full']}")
+    (gone, now) = models.answers([query, models.read(name, TEXTS[0])])
+    assert "no longer here" in str(gone.reason)  # another run has its name, and has not read it
+    assert flat([now]) == pytest.approx(flat(load(runs["full"]).predict(TEXTS[:1])))
     for left in models.names:
         models.remove(left)
     assert models.names == ()

@@ -88,6 +88,8 @@ class Query:
     """An input that has been read: what `Models.answers` takes."""
 
     model: str
+    run: str = field(repr=False)
+    """The id of the run that has read it: another one may have the model's name by the time of the answer."""
     tokens: int
     """Tokens over all its rows."""
     group: str
@@ -222,19 +224,25 @@ class Models:
             encoded = predictor.task.encode([example], predictor.processor, predictor.limits)
         group = f"{name} {json.dumps(options, sort_keys=True, default=str)}" if options else served.group
         unknown = _unknown(encoded, predictor.processor)
-        return Query(name, int(encoded.tokens.sum()), group, shown, example, encoded, options, unknown)
+        size = int(encoded.tokens.sum())
+        return Query(name, served.id, size, group, shown, example, encoded, options, unknown)
 
     def answers(self, queries: Sequence[Query]) -> list[Answer | Refused]:
         """Return the answer to each of `queries` in their order, as `FinishedRun.predict` has it, or why there is none.
 
         Those of one group are computed in one batch.
         """
-        groups: dict[str, dict[str, list[int]]] = {}
-        for place, query in enumerate(queries):
-            groups.setdefault(query.group, {}).setdefault(query.model, []).append(place)
         answers: dict[int, Answer | Refused] = {}
+        groups: dict[str, dict[str, dict[int, Query]]] = {}
+        for place, query in enumerate(queries):
+            served = self._served.get(query.model)
+            if served is not None and served.id == query.run:
+                groups.setdefault(query.group, {}).setdefault(query.model, {})[place] = query
+            else:  # it was removed after it had read the input
+                gone = DataError(f"the model '{query.model}' that read this is no longer here: ask again")
+                answers[place] = Refused(dict(query.entries), gone)
         for by_model in groups.values():
-            answers |= self._of_group({name: {n: queries[n] for n in places} for name, places in by_model.items()})
+            answers |= self._of_group(by_model)
         return [answers[place] for place in range(len(queries))]
 
     def stream(self, name: str, one: Any, **options: Any) -> Iterator[str]:
@@ -250,17 +258,16 @@ class Models:
 
     def _of_group(self, by_model: Mapping[str, Mapping[int, Query]]) -> dict[int, Answer | Refused]:
         """Return the answers to queries of one group, by their numbers."""
-        served = {name: self._served.get(name) for name in by_model}
-        here = {name: one for name, one in served.items() if one is not None}
+        here = {name: self._served[name] for name in by_model}
         mixed = next(iter(here.values())).mixed if len(here) > 1 else None
         if mixed is not None:
             try:
                 inputs = {name: self._joined(here[name].predictor, [*by_model[name].values()]) for name in here}
                 replies = mixed.replies({name: (here[name].predictor, *inputs[name]) for name in here})
-                return self._beside(by_model, replies) | self._gone(by_model.keys() - here.keys(), by_model)
+                return self._beside(by_model, replies)
             except DataError:  # one of them is bad: each run by itself finds out which
                 pass
-        answers = self._gone(by_model.keys() - here.keys(), by_model)
+        answers: dict[int, Answer | Refused] = {}
         for name, one in here.items():
             answers |= self._of_one(one, by_model[name])
         return answers
@@ -296,15 +303,6 @@ class Models:
             n: beside(query.entries, reply)
             for name, of_model in replies.items()
             for (n, query), reply in zip(by_model[name].items(), of_model, strict=True)
-        }
-
-    @staticmethod
-    def _gone(names: Any, by_model: Mapping[str, Mapping[int, Query]]) -> dict[int, Answer | Refused]:
-        """Return refusals for the queries of runs that were removed after they had been read."""
-        return {
-            n: Refused(dict(query.entries), DataError(f"the model '{name}' is no longer here"))
-            for name in names
-            for n, query in by_model[name].items()
         }
 
     def _load(self, name: str, folder: Path) -> _Served:
@@ -347,6 +345,11 @@ class _Served:
     mixed: Mixed | None
     """The runs that it shares batches with; None: it is computed by itself."""
 
+    @property
+    def id(self) -> str:
+        """The id of the run."""
+        return str(self.run.record.data["run_id"])
+
     def generating(self, options: Mapping[str, Any]) -> Predictor:
         """Return the predictor with other options of generation."""
         return self.predictor.generating(options) if options else self.predictor
@@ -357,7 +360,7 @@ class _Served:
         parts, record = self.run.parts, self.run.record.data
         return ModelCard(
             name=self.name,
-            run=record["run_id"],
+            run=self.id,
             task=parts.task.name,
             labels=tuple(parts.task.labels),
             method=parts.peft.name,
