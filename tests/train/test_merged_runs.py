@@ -230,3 +230,17 @@ def test_the_command_takes_their_options(lora, peftlab):
     code, _, err = peftlab(*command, "soup", "--density", "0.4")
     assert code == 2
     assert "there is no key 'soup.density'. Allowed: weights" in err
+
+
+def test_regressions_are_merged_on_one_scale(run_tiny, tiny_numbers):
+    def one(folder, *options):
+        of_data = ["task=regression", "data=csv", f"data.path={tiny_numbers}", "budget.max_steps=2"]
+        return load(run_tiny(*of_data, "peft=bitfit", f"run_dir={folder}", *options).folder)
+
+    all_, few = one("all"), one("few", "budget.train_examples=8")
+    scale = all_.parts.task.settled()
+    assert scale != few.parts.task.settled()
+    with pytest.raises(UserError, match=f"Train it with task.mean={scale['mean']} task.sd={scale['sd']}"):
+        merge_runs([all_, few], "soup")
+    alike = one("alike", "budget.train_examples=8", *(f"task.{key}={value}" for key, value in scale.items()))
+    assert merge_runs([all_, alike], "soup").parts.task.settled() == scale

@@ -31,6 +31,9 @@ log = logging.getLogger("peftlab")
 GREEDY = "greedy_soup"
 """The section of the record that says which runs a greedy soup has tried and kept."""
 
+_SCALES = ("mean", "sd", "means", "sds")
+"""What a task has standardised targets, or columns, by, as its `settled` names it."""
+
 
 @restored()
 def merge_runs(
@@ -109,7 +112,22 @@ def check(runs: Sequence[FinishedRun], rule: Rule) -> None:
                 f"{first.parts.model.pooling}. Merge runs whose heads read the same"
             )
         check_labels(run, first.parts.task.labels)
+        _check_scale(run, first)
         _check_data(run, first, rule)
+
+
+def _check_scale(run: FinishedRun, first: FinishedRun) -> None:
+    settled = [each.parts.task.settled() for each in (run, first)]
+    own, wanted = ({key: each[key] for key in _SCALES if key in each} for each in settled)
+    if own != wanted:
+        raise UserError(
+            f"{run.folder.path}: its numbers are on another scale, {_shown(own)}, than those of the first run, and "
+            f"merged weights would be for neither. Train it with {_shown(wanted)}"
+        )
+
+
+def _shown(scale: Mapping[str, Any]) -> str:
+    return " ".join(f"task.{key}={value}" for key, value in scale.items())
 
 
 def _check_data(run: FinishedRun, first: FinishedRun, rule: Rule) -> None:
