@@ -210,7 +210,8 @@ class SpeechRecognition(RecordingTask, WritingTask):
         """Have the model write the same language by itself, with its own settings for the rest."""
         own = model.generation_config
         super().prepare_export(model, processor)
-        own.update(num_beams=self.generate.num_beams, max_new_tokens=self.generate.max_new_tokens, max_length=None)
+        chosen = ("num_beams", "max_new_tokens", "repetition_penalty")
+        own.update(**{name: getattr(self.generate, name) for name in chosen}, max_length=None)
         own.return_timestamps, own.forced_decoder_ids = False, None
         if self.code is not None:
             own.language, own.task = self.code, "transcribe"
