@@ -89,7 +89,7 @@ def test_runs_share_the_memory_of_what_they_have_not_changed(models):
 @pytest.mark.slow
 def test_what_a_model_writes_is_streamed(models, runs):
     example = models.card("writer").example
-    pieces = list(models.stream("writer", example, max_new_tokens=5))
+    pieces = list(models.stream(models.read("writer", example, max_new_tokens=5)))
     assert "".join(pieces) == load(runs["writer"]).predict([example], max_new_tokens=5)[0]["written"]
     (answer,) = models.answers([models.read("writer", example, max_new_tokens=5)])
     assert answer["written"] == "".join(pieces)
@@ -119,6 +119,8 @@ def test_runs_come_and_go(runs):
     models.add(f"{name}={runs['full']}")
     (gone, now) = models.answers([query, models.read(name, TEXTS[0])])
     assert "no longer here" in str(gone.reason)  # another run has its name, and has not read it
+    with pytest.raises(DataError, match="no longer here"):
+        models.stream(query)
     assert flat([now]) == pytest.approx(flat(load(runs["full"]).predict(TEXTS[:1])))
     for left in models.names:
         models.remove(left)

@@ -163,7 +163,7 @@ class Batcher:
             def put(piece: str | Exception | None) -> None:
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-            write = partial(self._write, partial(self._models.stream, model, one, **(options or {})), put, halt)
+            write = partial(self._write, partial(self._models.stream, query), put, halt)
             self._queue.read(job, [Entry(job, 0, write)])
             self._arrived.set()
             while (piece := await pieces.get()) is not None:

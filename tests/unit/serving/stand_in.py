@@ -75,9 +75,9 @@ class StandIn:
             raise RuntimeError("out of luck")
         return [{"text": query.text, "of": query.model, "length": query.tokens} for query in queries]
 
-    def stream(self, name: str, one: Any, **options: Any) -> Iterator[str]:
+    def stream(self, query: Query) -> Iterator[str]:
         self.begun.set()
-        for number, word in enumerate(one.split()):
+        for number, word in enumerate(query.text.split()):
             assert number < self.free or self.gate.wait(10)
             self.written.append(word)
             yield word

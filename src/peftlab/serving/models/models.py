@@ -235,20 +235,33 @@ class Models:
         answers: dict[int, Answer | Refused] = {}
         groups: dict[str, dict[str, dict[int, Query]]] = {}
         for place, query in enumerate(queries):
-            served = self._served.get(query.model)
-            if served is not None and served.id == query.run:
+            try:
+                self._reader(query)
                 groups.setdefault(query.group, {}).setdefault(query.model, {})[place] = query
-            else:  # it was removed after it had read the input
-                gone = DataError(f"the model '{query.model}' that read this is no longer here: ask again")
+            except DataError as gone:
                 answers[place] = Refused(dict(query.entries), gone)
         for by_model in groups.values():
             answers |= self._of_group(by_model)
         return [answers[place] for place in range(len(queries))]
 
-    def stream(self, name: str, one: Any, **options: Any) -> Iterator[str]:
-        """Yield the text that a run writes to one input, piece by piece; see `FinishedRun.stream`."""
-        predictor, query = self._of(name).generating(options), self.read(name, one, **options)
-        return predictor.written(query.example, query.encoded)
+    def stream(self, query: Query) -> Iterator[str]:
+        """Yield the text that a run writes to one input, piece by piece; see `FinishedRun.stream`.
+
+        Raises:
+            DataError: the run is no longer here.
+        """
+        return self._reader(query).generating(query.options).written(query.example, query.encoded)
+
+    def _reader(self, query: Query) -> _Served:
+        """Return the run that has read an input.
+
+        Raises:
+            DataError: it was removed since, and another may have its name.
+        """
+        served = self._served.get(query.model)
+        if served is None or served.id != query.run:
+            raise DataError(f"the model '{query.model}' that read this is no longer here: ask again")
+        return served
 
     def _of(self, name: str) -> _Served:
         if name not in self._served:
