@@ -208,6 +208,32 @@ class TestCheck:
         assert (cause.kind, cause.now) == ("data", "it is gone")
 
     @pytest.mark.slow
+    def test_a_fold_is_tested_in_place_of_the_test_split(self, run_tiny):
+        record = run_tiny("data.fold=1/2", "budget.max_steps=6")
+        assert check(RunFolder(RunRecord.load(record.folder))).causes == []
+
+    @pytest.mark.slow
+    def test_files_beside_the_splits_are_data_too(self, run_tiny, tiny_texts):
+        key, listing, more = Path("key"), Path("listing.csv"), Path("more.txt")
+        key.write_text("k" * 32)
+        listing.write_text("split,id,reason\ntrain,train:3,label error\n")
+        more.write_text("one more text\nand another\n")
+        record = run_tiny(
+            *("task=classification", "data=csv", f"data.path={tiny_texts}", "data.max_tokens=64", "budget.max_steps=2"),
+            f"data.mask_pii={{with: surrogate, key: {key}, kinds: [email]}}",
+            f"data.clean={{label_errors: drop, label_errors_from: {listing}}}",
+            *("semi=fixmatch", "semi.strong=null", "semi.mu=1", f"semi.unlabelled={more}"),
+        )
+        folder = RunFolder(RunRecord.load(record.folder))
+        assert check(folder).causes == []
+        for file in (key, listing, more):
+            before = file.read_text()
+            file.write_text(f"{before}{before}")
+            (cause,) = check(folder).causes
+            assert (cause.kind, cause.what.endswith(f"{file})")) == ("data", True)
+            file.write_text(before)
+
+    @pytest.mark.slow
     def test_packages_by_name(self, copy):
         text = (copy / "packages.txt").read_text()
         rewrite(copy, "packages.txt", text.replace("\ntorch==", "\ntorch==1."))

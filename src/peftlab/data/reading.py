@@ -98,10 +98,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     cleaned = Cleaned()
     if spec.clean is not None:
         cleaned = _clean(spec, splits, dropped, task, ids)
-        if (listing := spec.clean.label_errors_from) is not None:
-            sha256["label_errors"] = file_sha256(listing)
-    if spec.mask_pii is not None and (key := spec.mask_pii.key_digest()) is not None:
-        sha256["mask_pii"] = key
+    sha256 |= {name: digest for name, (_, digest) in beside_the_splits(spec).items()}
     if spec.labelled is not None:
         further = read_labelled(spec.labelled, task, [example.id for example in splits["train"]])
         if spec.mask_pii is not None:
@@ -127,6 +124,22 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         aside=aside,
         cleaned=cleaned.counts,
     )
+
+
+def beside_the_splits(spec: DataSpec) -> dict[str, tuple[Path, str]]:
+    """Return the other files that decide what the examples are, with their digests, by their names in the identity.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    files = {}
+    if spec.clean is not None and (listing := spec.clean.label_errors_from) is not None:
+        files["label_errors"] = Path(listing), file_sha256(listing)
+    if spec.mask_pii is not None and (key := spec.mask_pii.key) is not None:
+        digest = spec.mask_pii.key_digest()
+        assert digest is not None
+        files["mask_pii"] = key, digest
+    return files
 
 
 class Contents(NamedTuple):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,7 @@ from peftlab import backbone
 from peftlab.composing.compose import compose
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import RunSpec, resolve, validate
+from peftlab.data.reading import beside_the_splits
 from peftlab.data.spec import digest_of, takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.devices.hardware import fit_to_this_machine
@@ -34,7 +36,8 @@ from peftlab.runs.compare import differences, kept_packages, package_differences
 from peftlab.runs.environment import WITHOUT_EFFECT, code_state, installed_packages
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
 from peftlab.runs.identity import deciding_part, leaves, run_id_of
-from peftlab.storage.digests import sha256_of
+from peftlab.semi_supervised.unlabelled import REST
+from peftlab.storage.digests import file_sha256, sha256_of
 from peftlab.use import evidence
 from peftlab.use.claims import NOT_READABLE, Cause, Findings, hold
 from peftlab.use.unchanged import File, changes, config_sha256, files
@@ -188,18 +191,32 @@ def _claims(record: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Ca
 
 
 def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
+    recorded = record["identity"]["data_sha256"]
     try:
-        fetched = spec.data.source.fetch()
-        files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format, fetched.path))
-        names = {split: file_of(files, split) for split in files}
-        digests = {split: (name, digest_of(spec.data.format, fetched, name)) for split, name in names.items()}
+        now = list(_digests(spec))
     except UserError as error:
-        yield Cause("data", spec.data.name, record["identity"]["data_sha256"], mask(str(error)))
+        yield Cause("data", spec.data.name, recorded, mask(str(error)))
         return
-    for split, (file, digest) in digests.items():
-        then = record["identity"]["data_sha256"].get(split)
-        if then != digest:
-            yield Cause("data", f"{split} ({fetched.folder / file})", then, digest)
+    for name, place, digest in now:
+        if (then := recorded.get(name)) != digest:
+            yield Cause("data", f"{name} ({place})", then, digest)
+
+
+def _digests(spec: RunSpec) -> Iterator[tuple[str, Path, str]]:
+    """Yield all that decides what the examples are: its name in the identity, its place, and its digest now."""
+    fetched = spec.data.source.fetch()
+    files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format, fetched.path))
+    # a fold is tested in place of the test split, which the run has not used
+    of = {split: "train" if split == "test" and spec.data.fold is not None else split for split in files}
+    names = {split: file_of(files, own) for split, own in of.items()}
+    digests = {name: digest_of(spec.data.format, fetched, name) for name in dict.fromkeys(names.values())}
+    for split, name in names.items():
+        yield split, fetched.folder / name, digests[name]
+    for what, (path, digest) in beside_the_splits(spec.data).items():
+        yield what, path, digest
+    if spec.semi is not None and spec.semi.off is None and spec.semi.unlabelled != REST:
+        path = Path(spec.semi.unlabelled)
+        yield "unlabelled", path, file_sha256(path)
 
 
 def _weights(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
