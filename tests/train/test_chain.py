@@ -69,6 +69,36 @@ def test_a_stage_that_has_begun_is_gone_on_with_by_the_threads_of_the_chain(tmp_
     assert {config["run_dir"] for config in configs} == {str(tmp_path / "loop/round-0")}
 
 
+def test_no_secret_is_written(tmp_path):
+    def settings(*overrides):
+        return {"overrides": ["logger=wandb", *overrides]}
+
+    typed = settings("+logger.wandb.api_key=Xq7vLm2p")
+    with Chain(tmp_path / "loop", "active", typed):
+        pass
+    file = tmp_path / "loop/chain.json"
+    assert "Xq7vLm2p" not in file.read_text()
+    assert read_chain(tmp_path / "loop")["settings"] == settings("+logger.wandb.api_key=****")
+    file.write_text(file.read_text().replace("****", "Xq7vLm2p"))  # as an older version wrote it
+    with Chain(tmp_path / "loop", "active", typed):
+        pass
+    assert "Xq7vLm2p" not in file.read_text()
+    with pytest.raises(ConfigError, match="was begun with other settings"):
+        Chain(tmp_path / "loop", "active", settings())
+
+
+def test_another_chain_that_was_begun_meanwhile_is_not_gone_on_with(tmp_path, monkeypatch):
+    def late(folder, kind):
+        monkeypatch.setattr(chains, "lock", lock)
+        Chain(folder, kind, {**SETTINGS, "rounds": 3}).__exit__(None, None, None)
+        return lock(folder, kind)
+
+    lock = chains.lock
+    monkeypatch.setattr(chains, "lock", late)
+    with pytest.raises(ConfigError, match=r"other settings \(rounds=3, now 2\)"):
+        Chain(tmp_path / "loop", "active", SETTINGS)
+
+
 @pytest.mark.slow
 def test_what_is_refused(config, tmp_path):
     (tmp_path / "other").mkdir()

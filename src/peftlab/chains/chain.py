@@ -21,6 +21,7 @@ from peftlab.devices import openmp
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, UserError
 from peftlab.imports import find_here
+from peftlab.masking.mask import mask
 from peftlab.one_run import run
 from peftlab.reading.json_form import parsed
 from peftlab.runs.identity import leaves
@@ -58,10 +59,10 @@ class Chain:
         check_folder(f"the folder of {kind}", folder)
         self.folder, self.kind, self.command = folder, kind, list(command)
         self._lock: int | None = None
-        asked = {"schema_version": SCHEMA, "kind": kind, "settings": dict(settings)}
+        # overrides may hold secrets, such as a key of a logger's
+        asked = {"schema_version": SCHEMA, "kind": kind, "settings": mask(dict(settings))}
         if (folder / CHAIN).is_file():
-            self._document = read_chain(folder)
-            self._check(asked)
+            self._document = self._as_asked(asked)
         else:
             self._document = {**asked, "threads": torch.get_num_threads(), "stages": []}
             if folder.is_dir() and any(entry.name != LOCK and not is_torn(entry, CHAIN) for entry in folder.iterdir()):
@@ -72,7 +73,7 @@ class Chain:
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be written to ({error.strerror}); name another folder") from error
         if (folder / CHAIN).is_file():  # as another process may have left it meanwhile
-            self._document = read_chain(folder)
+            self._document = self._as_asked(asked)
         self._write()
 
     def __enter__(self) -> Self:
@@ -148,9 +149,10 @@ class Chain:
             )
         return record
 
-    def _check(self, asked: Mapping[str, Any]) -> None:
-        """Check that the chain in the folder is the one that is asked for."""
-        there = self._document
+    def _as_asked(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the document in the folder, checked to be of the chain that is asked for."""
+        there = read_chain(self.folder)
+        there["settings"] = mask(there["settings"])  # an older version wrote them as they were typed
         if there["kind"] != self.kind:
             raise ConfigError(f"{self.folder}: holds a chain of kind '{there['kind']}'; name another folder")
         old, new = (dict(leaves(one["settings"])) for one in (there, asked))
@@ -160,6 +162,7 @@ class Chain:
                 f"{self.folder}: was begun with other settings ({shown}). Give the same to go on with it, or name "
                 "another folder"
             )
+        return there
 
     def _write(self) -> None:
         with replacing(self.folder / CHAIN) as temporary:

@@ -123,7 +123,7 @@ def build(folder: Path, settings: Settings, command: Sequence[str] = ()) -> dict
             ],
             "unknown_categories": ours.columns.unknown(test.cells),
             **judging.explained(kept, ours, test, seed),
-            "settings": {**asdict(settings), "cut_off": kept.cut_off},
+            "settings": settings.as_json(),
         }
         kept.write(folder)
         with replacing(folder / FILE) as temporary:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from peftlab.errors import ConfigError
+from peftlab.masking.mask import mask
 from peftlab.tables.calibrators import Kind
 
 
@@ -66,3 +68,7 @@ class Settings:
     def refused_from(self) -> float:
         """The probability from which on an application is refused: gain (1 - p) = loss p, if none is set."""
         return self.gain / (self.gain + self.loss) if self.cut_off is None else self.cut_off
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values, without the secrets that overrides may hold."""
+        return {**asdict(self), "overrides": mask(list(self.overrides)), "cut_off": self.refused_from}

@@ -1,0 +1,11 @@
+"""What the user decides about a scorecard."""
+
+from __future__ import annotations
+
+from peftlab.tables.settings import Settings
+
+
+def test_no_secret_is_written():
+    written = Settings(("logger=wandb", "+logger.wandb.api_key=Xq7vLm2p")).as_json()
+    assert written["overrides"] == ["logger=wandb", "+logger.wandb.api_key=****"]
+    assert written["cut_off"] == 1 / 6
