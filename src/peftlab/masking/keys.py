@@ -87,6 +87,8 @@ _QUALIFIERS = {
 
 _NEVER = re.compile(r"\$\{.*\}|\$[A-Z_]+|null|none|true|false|\?\?\?|\*+|[+-]?\d*(?:\.\d+)+(?:e[+-]?\d+)?", re.I | re.S)
 """Values that are no secrets: references to one, empty values, masks, scores and versions."""
+_DEFAULT = re.compile(r"\$\{.*?(?:,|:[-=])\s*(?:(\$\{.*)|(.*?)\}*)\}", re.S)
+"""A reference with a default, itself a reference or not: ``${oc.env:KEY,secret}``, and a shell's ``${KEY:-secret}``."""
 _PATH = re.compile(r"~|\.{0,2}/[^=+]*$|[A-Za-z]:\\")
 _SEPARATORS = re.compile(r"[\s_./:,;|+@#()\[\]<>-]+")
 _NUMBER = r"(?:\d{0,2}|(?:19|20)\d\d)"
@@ -106,6 +108,8 @@ def is_secret(key: str, value: Any) -> bool:
     if value is None or isinstance(value, (bool, float)):
         return False
     text = str(value)
+    if default := _DEFAULT.fullmatch(text[:_LONGEST]):
+        return is_secret(key, (default[1] or default[2]).strip("\"'"))
     if not text or (len(text) <= _LONGEST and _NEVER.fullmatch(text)):
         return False
     if text.isdecimal() and key[-_LONGEST:].lower().endswith("tokens"):  # a count of tokens

@@ -36,7 +36,8 @@ _VALUE = re.compile(
       b?\\?"(?P<double>(?:[^"\\]|\\[^"])*+)(?=\\?") | b?\\?'(?P<single>(?:[^'\\]|\\[^'])*+)(?=\\?')
     | ["'](?P<open>[^\n]+)                                # cut off
     | \[(?P<list>[^\[\]]{1,2000})\]
-    | (?P<bare>\$\{[^{}]{1,200}\} | (?:(?:bearer|basic|digest|token)\s+)?[^\s,;&"'(){}\[\]]{1,400})
+    | (?P<bare>\$\{(?:[^{}]|\$\{[^{}]{1,200}\}){1,200}\}   # a reference, whose default may be another
+      | (?:(?:bearer|basic|digest|token)\s+)?[^\s,;&"'(){}\[\]]{1,400})
     """,
     re.VERBOSE | re.IGNORECASE,
 )

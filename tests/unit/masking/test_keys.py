@@ -64,6 +64,7 @@ INNOCENT = {
     },
     **{"secret_sha256": "ab12" * 16, "token_ids_sha256": "ab12" * 16, "otp_dropout": 0.1, "opt": "adamw8bit"},
     **{"public_key": "ssh-rsa AAAA", "foreign_key": "id12x34", "sort_key": "a1b2c3", "cache_key": "a1b2c3d4e5"},
+    **{"api_secret": "${oc.env:API_KEY,null}", "db_password": "${oc.env:PASSWORD,${oc.env:PGPASSWORD}}"},
     **{"api_key": "${oc.env:API_KEY}", "password": None, "secret": "???", "hf_token": "null", "passes": "2x3y4z5w"},
     **{"google-auth": "2.62.2", "author": "Marie Curie", "path": "/data/a@b/c1", "password_dropout": 0.1},
 }

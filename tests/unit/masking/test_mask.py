@@ -87,6 +87,9 @@ SECRET_TEXTS += [
         f"\x1b[1mpin\x1b[0m={S}",
     ),
     *(f"the password is {S}", f"using token {S} now", f"the api key {S} is refused", f"PGPASSWORD={S} psql"),
+    # what stands in where a variable is not set
+    *(f"api_key=${{oc.env:API_KEY,{S}}}", f"password: ${{oc.env:A, ${{oc.env:B,'{S}'}}}}", f"token=${{TOKEN:-{S}}}"),
+    f"api_key=${{oc.decode:${{oc.env:API_KEY,{S}}}}}",
     f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={S}==;EndpointSuffix=x",
 ]
 HARMLESS_KEYS = {
