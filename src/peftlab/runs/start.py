@@ -24,7 +24,7 @@ from peftlab.runs.identity import run_id_of
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.storage.atomic import is_torn, remove, remove_torn, replacing
 from peftlab.storage.disk import writing
-from peftlab.storage.entries import check_own
+from peftlab.storage.entries import check_own, is_plain_file
 from peftlab.storage.locks import LOCK, alone, lock
 
 log = logging.getLogger("peftlab")
@@ -33,6 +33,9 @@ UNFINISHED = ("running", "interrupted", "failed", "pruned")
 """The statuses of a run that can be resumed; a killed run still has the status running."""
 
 _LEAVE_OUT = "leave existing=resume out"
+
+_REPLACED = f".{FILE_NAME}.0"
+"""The name of the record of a run while it is replaced, in the form of a torn file, see `_empty`."""
 
 
 class Unwritten(RunRecord):
@@ -148,8 +151,14 @@ class _Asked:
             if not (path / FILE_NAME).is_file():
                 if (path / LOCK).is_file():  # another process may just be replacing the run
                     os.close(lock(path))
-                raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
-            if not replaces:
+                if not is_plain_file(path / _REPLACED):
+                    raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
+                if not replaces:
+                    raise ConfigError(
+                        f"run_dir={path}: holds the rest of a run that was being replaced; go on with that, "
+                        "existing=rerun, or name another folder"
+                    )
+            elif not replaces:
                 return self._again_in(path)
         try:
             with writing(path):
@@ -161,9 +170,8 @@ class _Asked:
         if not replaces and (path / FILE_NAME).is_file():
             os.close(descriptor)
             return self._again_in(path)
-        if replaces:  # everything except the lock, which keeps other processes out
-            for entry in [entry for entry in path.iterdir() if entry.name != LOCK]:
-                remove(entry)
+        if replaces:
+            _empty(path)
         remove_torn(path)
         return self._begin(path, descriptor)
 
@@ -268,3 +276,16 @@ def _is_free(path: Path) -> bool:
 def _before_the_record(file: Path) -> bool:
     """Return whether `file` is a leftover of a run that was killed before it had a record."""
     return file.name == LOCK or is_torn(file, FILE_NAME)
+
+
+def _empty(path: Path) -> None:
+    """Remove everything from the folder `path` except the lock, which keeps other processes out.
+
+    First the record gets another name: whenever this is killed, what is left is taken neither for the finished run that
+    it was nor for something else than a run, and the same command goes on with it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        (path / FILE_NAME).replace(path / _REPLACED)
+    for entry in [entry for entry in path.iterdir() if entry.name not in (LOCK, _REPLACED)]:
+        remove(entry)
+    remove(path / _REPLACED)

@@ -336,6 +336,30 @@ def test_run_dir_that_holds_something_else_is_never_touched(existing):
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("removed", range(5))
+def test_a_run_whose_replacement_is_killed_is_no_finished_run_and_the_same_command_goes_on(removed, monkeypatch):
+    """Wherever it is killed: the entries of a folder have no order."""
+    real, before = starting.remove, iter(range(9))
+
+    def killed(path):
+        if next(before) == removed:
+            raise KeyboardInterrupt
+        real(path)
+
+    folder = finish(begin(run_dir="mine"))
+    (folder.path / "swag.safetensors").touch()
+    assert len([*folder.path.iterdir()]) == 6
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(starting, "remove", killed)
+        begin(run_dir="mine", existing="rerun")
+    if removed < 4:
+        with pytest.raises(ConfigError, match=r"^run_dir=mine: holds the rest of a run .*existing=rerun"):
+            begin(run_dir="mine")
+    again = begin(run_dir="mine", existing="rerun")
+    assert not (again.finished or again.unfinished)
+    assert sorted(path.name for path in again.path.iterdir()) == [".lock", "config.yaml", "packages.txt", "record.json"]
+
+
 def test_replacing_a_run_follows_no_link_in_it():
     Path("outside").mkdir()
     Path("outside/thesis.tex").write_text("all my work")
