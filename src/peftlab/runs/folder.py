@@ -175,8 +175,10 @@ class RunFolder:
                 self._end("failed", error, cost())
                 raise
             else:
-                checkpoints.prune(self.checkpoints, last=0, every=keep_every)
+                checkpoints.prune(self.checkpoints, last=1, every=keep_every)  # makes room for the record
                 self._end("completed", None, cost())
+                # not before: a run that is killed by then, or whose record finds no room, need not train again
+                checkpoints.prune(self.checkpoints, last=0, every=keep_every)
             finally:
                 if self.lock is not None:
                     os.close(self.lock)

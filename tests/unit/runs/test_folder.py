@@ -545,6 +545,23 @@ def test_a_run_goes_on_from_its_newest_whole_checkpoint():
     assert "step-6.safetensors is damaged and passed over" in (folder.path / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("method", ["add_file", "finish"])
+def test_a_run_that_is_killed_before_its_record_says_that_it_is_completed_need_not_train_again(method, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    folder = begin()
+    for step in (2, 4):
+        trees.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunRecord, method, killed)
+        finish(folder)
+    again = begin()
+    assert again.resume() == checkpoints.path_of(folder.checkpoints, 4)
+    finish(again)
+    assert list(folder.checkpoints.iterdir()) == []
+
+
 def test_a_completed_run_keeps_the_checkpoints_it_was_to_keep():
     folder = begin()
     with folder.recording(lambda: COST, keep_every=4):
