@@ -280,6 +280,22 @@ class TestVerdict:
         assert judge(folder, ELSEWHERE, finished, spread=0.001).verdict == "different"
         assert judge(folder, ELSEWHERE, finished, spread=0.1).verdict == "equivalent"
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("again", "found"), [(None, "equivalent"), (0.5, "different")])
+    def test_a_score_that_is_no_number_is_near_another_such_alone(self, copy, finished, tmp_path, again, found):
+        other_course(copy)
+        folder = change(copy, lambda record: score(record, "test", "entity_f1").update(value=None))
+        repeated = Path(shutil.copytree(finished.folder, tmp_path / "again"))
+        repetition = change(repeated, lambda record: score(record, "test", "entity_f1").update(value=again)).record
+        for seed in (1, 2, 3):  # one of them without a number says nothing of the range
+            beside = Path(shutil.copytree(finished.folder, f"runs/mine/seed{seed}"))
+            config = (beside / "config.yaml").read_text()
+            (beside / "config.yaml").write_text(config.replace("\nseed: 0\n", f"\nseed: {seed}\n"))
+        change(beside, lambda record: score(record, "test", "entity_f1").update(value=None))
+        verdict = judge(folder, ELSEWHERE, repetition)
+        assert verdict.verdict == found
+        assert {score.allowed for score in verdict.scores} == {SPREAD}
+
     def test_what_was_known_not_to_repeat_is_judged_by_the_scores(self, copy, finished):
         other_course(copy)
         folder = change(copy, lambda record: record["environment"].update(nondeterministic_parts=["atomic additions"]))

@@ -66,16 +66,19 @@ class Score:
 
     name: str
     split: str
-    recorded: float
+    recorded: float | None
+    """None: it is no number, such as the correlation with answers that are all the same."""
     again: float | None
-    """None: the repetition has none."""
+    """None: the repetition has none, or it is no number."""
     allowed: float
     """How far apart the two may be if the surroundings differ."""
 
     @property
     def near(self) -> bool:
         """Whether their difference is allowed."""
-        return self.again is not None and abs(self.again - self.recorded) <= self.allowed
+        if self.again is None or self.recorded is None:
+            return self.again is self.recorded
+        return abs(self.again - self.recorded) <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -353,15 +356,16 @@ def _scores(folder: RunFolder, again: RunRecord, spread: float | None) -> tuple[
     return scores, allowed_from
 
 
-def _selecting(record: RunRecord, name: str) -> dict[str, float]:
+def _selecting(record: RunRecord, name: str) -> dict[str, float | None]:
     return {score["split"]: score["value"] for score in record.scores(name=name)}
 
 
-def _ranges(folder: RunFolder, recorded: Mapping[str, float]) -> tuple[dict[str, float], str]:
+def _ranges(folder: RunFolder, recorded: Mapping[str, float | None]) -> tuple[dict[str, float], str]:
     """Return, by split, the range over the neighbouring runs that differ in the seed alone, and its source."""
     name = folder.record.data["selection"]["metric"]
     others = (_selecting(run, name) for run in other_seeds(folder).values())  # a run must not vouch for itself
-    by_seed = [scores for scores in others if scores.keys() == recorded.keys()]
+    numbers = [{split: value for split, value in scores.items() if value is not None} for scores in others]
+    by_seed = [scores for scores in numbers if scores.keys() == recorded.keys()]
     if len(by_seed) < FEWEST_SEEDS:
         return dict.fromkeys(recorded, SPREAD), f"fewer than {FEWEST_SEEDS} runs beside it differ in the seed alone"
     of_split = {split: [scores[split] for scores in by_seed] for split in recorded}
