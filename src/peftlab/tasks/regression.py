@@ -94,7 +94,7 @@ class Regression(TextTask):
     @override
     def in_own_units(self, logits: Any, other: Task) -> Any:
         assert isinstance(other, Regression), "tasks of one class"
-        (mean, sd), (their_mean, their_sd) = self._scale, other._scale
+        (mean, sd), (their_mean, their_sd) = self.scale, other.scale
         if (mean, sd) == (their_mean, their_sd):  # to the last bit what they are
             return logits
         return logits * (their_sd / sd) + (their_mean - mean) / sd
@@ -106,7 +106,7 @@ class Regression(TextTask):
 
     def targets(self, examples: Sequence[Text]) -> Tensor:
         """Return the standardised number of each example, shape (examples,), in fp32; 0 without gold."""
-        mean, sd = self._scale
+        mean, sd = self.scale
         numbers = [number_of(text) for text in examples]
         return tensor([0.0 if number is None else (number - mean) / sd for number in numbers])
 
@@ -133,7 +133,7 @@ class Regression(TextTask):
 
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return the number of each text, on the scale of the data."""
-        mean, sd = self._scale
+        mean, sd = self.scale
         return [
             {
                 "id": example.id,
@@ -164,10 +164,10 @@ class Regression(TextTask):
 
     def agree(self, one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float) -> bool:
         """Return whether the numbers are as near as `tolerance` standard deviations of the training targets."""
-        return bool(abs(one["predicted"] - other["predicted"]) <= tolerance * self._scale[1])
+        return bool(abs(one["predicted"] - other["predicted"]) <= tolerance * self.scale[1])
 
     @property
-    def _scale(self) -> tuple[float, float]:
+    def scale(self) -> tuple[float, float]:
         """Return mean and standard deviation of the targets."""
         assert self.mean is not None, "they are settled before training"
         assert self.sd is not None, "they are settled before training"
