@@ -247,11 +247,13 @@ class _Looker:
             identity = self._sources[about_sources].complete(resolved)
         else:
             if self._ready is None or self._ready[0] != about_data:
-                self._ready = (about_data, read(resolved, spec))
-            ready = self._ready[1]
-            spec = replace(spec, task=ready.spec.task, semi=ready.spec.semi)  # as the data has settled them
-            regularizers = prepared_regularizers(spec, ready.data, ready.pretrained.weights_sha256)
-            sources = replace(ready.sources, regularizer=regularizers)
+                ready = read(resolved, spec)
+                self._ready, sources = (about_data, ready), ready.sources
+            else:
+                ready = self._ready[1]
+                spec = replace(spec, task=ready.spec.task, semi=ready.spec.semi)  # as the data has settled them
+                regularizers = prepared_regularizers(spec, ready.data, ready.pretrained.weights_sha256)
+                sources = replace(ready.sources, regularizer=regularizers)
             identity = sources.complete(resolved)
             tuner = build(replace(ready, config=resolved, spec=spec, sources=sources, identity=identity))
             self._built[about_model] = is_joinable(tuner.model)
