@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -36,15 +37,18 @@ POLICIES = {
     "spin-3000": {"GOMP_SPINCOUNT": "3000"},
     "spin-300": {"GOMP_SPINCOUNT": "300"},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one-thread": {"OMP_NUM_THREADS": "1"},
 }
-"""What a policy sets. By default libgomp spins 300,000 times, some milliseconds, and with PASSIVE not at all."""
+"""What a policy sets. By default libgomp spins 300,000 times, some milliseconds, and with PASSIVE not at all. With one
+thread nobody waits, but the last digits of the results are others, so that peftlab never chooses it by the load.
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="the run; by default +experiment=ner_lora")
     parser.add_argument("--beside", nargs="+", type=int, default=[0, 1, 2, 4], help="processes beside it")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=[*POLICIES][:-1])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of training in a turn")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
@@ -66,7 +70,9 @@ def main() -> None:
 
 
 class Worker:
-    """A process that has a run ready, and trains when it is asked to."""
+    """A process that has a run ready, and trains when it is asked to; it is stopped otherwise, since threads that wait
+    actively would go on spinning in the turns of the others.
+    """
 
     def __init__(self, name: str, overrides: list[str]) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in WAITING} | POLICIES[name]
@@ -74,15 +80,20 @@ class Worker:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
         self.threads = int(self._line())
+        self.process.send_signal(signal.SIGSTOP)
 
     def rate(self, seconds: float) -> float:
         """Return the samples/s of so many seconds of training."""
         assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(f"{seconds}\n")
         self.process.stdin.flush()
-        return float(self._line())
+        found = float(self._line())
+        self.process.send_signal(signal.SIGSTOP)
+        return found
 
     def end(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
         self.process.communicate()
 
     def _line(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from peftlab.cli import main
-from peftlab.continual.continuing import _forget_digests, _warn_of_learnt_tests, continue_run, continued
+from peftlab.continual.continuing import _forget_old_examples, _warn_of_learnt_tests, continue_run, continued
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.python_api import run as train
 from peftlab.runs.folder import RunFolder
@@ -81,10 +81,10 @@ def test_synonyms_of_new_texts_may_be_others():
     terms = {"_target_": "peftlab.data.augmentation.counterfactual.Counterfactual", "sha256": "of a file"}
     config = {"regularizer": {}, "augment": {"synonym": {**node}, "counterfactual": terms}}
     config["semi"] = {"weak": {}, "strong": {"synonym": {**node}}}
-    _forget_digests(config)
+    _forget_old_examples(config)
     assert config["augment"] == {"synonym": node | {"sha256": None}, "counterfactual": terms | {"sha256": "of a file"}}
     assert config["semi"]["strong"]["synonym"]["sha256"] is None
-    _forget_digests(config | {"semi": None})
+    _forget_old_examples(config | {"semi": None})
 
 
 def test_what_cannot_be_continued_says_so(finished, tiny_texts, tmp_path):

@@ -38,7 +38,7 @@ def stored_answers(folder: Path) -> list[Stored]:
         raise DataError(f"{folder}: there is no such folder. Name one with answers in .md, .txt or .jsonl files")
     answers: dict[str, Stored] = {}
     for file in sorted(folder.rglob("*")):
-        if file.suffix in SUFFIXES and file.is_file():
+        if file.suffix.lower() in SUFFIXES and file.is_file():
             for one in _of_file(file, file.relative_to(folder).as_posix()):
                 if one.id in answers:
                     raise DataError(f"{file}: a second answer has the id '{one.id}'. Give each one of its own")
@@ -50,10 +50,10 @@ def stored_answers(folder: Path) -> list[Stored]:
 
 def _of_file(file: Path, name: str) -> Iterator[Stored]:
     try:
-        content = file.read_text(encoding="utf-8")
+        content = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as UTF-8 ({error})") from error
-    if file.suffix != ".jsonl":
+    if file.suffix.lower() != ".jsonl":
         if content.strip():
             yield Stored(name, content.strip())
         return

@@ -12,15 +12,18 @@ from typing import Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.utils import get_class
 
 from peftlab.composing.compose import compose, conf_dir, explain_composition
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.continual.scoring import UNUSED, StageModel
 from peftlab.continual.stages import OF_MEMORY, Config, filled
+from peftlab.data.augmentation.augmentation import Augmentation
 from peftlab.data.reading import plain, read_data_set
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
 from peftlab.one_run import run as train
 from peftlab.one_run import settle
+from peftlab.regularizers.regularizer import Regularizer
 from peftlab.report.statistics.measured import cluster_counts
 from peftlab.runs.folder import read_predictions
 from peftlab.runs.identity import leaves
@@ -34,15 +37,6 @@ Method = Literal["replay", "ewc", "lwf", "none"]
 
 OF_THE_OLD_DATA = ("fold", "subset", "replay", "labelled")
 """Options of a run's data that say nothing of the new."""
-
-READ_OFF_EXAMPLES = frozenset(
-    {
-        "peftlab.regularizers.reweight.Reweight",
-        "peftlab.regularizers.group_dro.GroupDro",
-        "peftlab.data.augmentation.synonym.Synonym",
-    }
-)
-"""The parts whose ``sha256`` is of something that they have read off the training examples, which are now others."""
 
 DECIDED = ("adapter", "data.labels", "data.path", "data.replay", "peft.previous")
 """What the new data, the run and the method decide."""
@@ -131,7 +125,7 @@ def continued(
     of_data["splits"] = dict.fromkeys(("train", "validation", "test"), "auto")
     of_data |= {key: None for key in OF_THE_OLD_DATA if key in of_data}
     config["budget"]["listed"] = None
-    _forget_digests(config)
+    _forget_old_examples(config)
     config = _with_values(_kept(config, run, method, per_class), overrides)
     new_labels = _new_labels(run, config)
     if run.parts.data.labels:
@@ -143,13 +137,13 @@ def continued(
     return config, new_labels
 
 
-def _forget_digests(config: Config) -> None:
-    """Leave out of `config` the digests of what is read off the training examples."""
+def _forget_old_examples(config: Config) -> None:
+    """Leave out of `config` what its parts have read off the training examples, which are now others."""
     views = ((config.get("semi") or {}).get(view) or {} for view in ("weak", "strong"))
     for part in (config["regularizer"], config["augment"], *views):
         for node in part.values():
-            if node.get("_target_") in READ_OFF_EXAMPLES:
-                node["sha256"] = None
+            kind: type[Regularizer | Augmentation] = get_class(node["_target_"])
+            node.update(dict.fromkeys(kind.of_examples))
 
 
 def _kept(config: Config, run: FinishedRun, method: Method, per_class: int | None) -> Config:

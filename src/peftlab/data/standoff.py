@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -163,7 +165,8 @@ def _sentence(
             counts["split_words"] += (places[inside[0]][0], places[inside[-1]][1]) != (first, last)
             tags[inside[0] : inside[-1] + 1] = [f"B-{span.type}", *[f"I-{span.type}"] * (len(inside) - 1)]
     words = [text[begin:stop] for begin, stop in places]
-    lines = [document.line + document.text.count("\n", 0, start + begin) for begin, _ in places]
+    line, ends = document.line + document.text.count("\n", 0, start), [end.start() for end in re.finditer("\n", text)]
+    lines = [line + bisect_left(ends, begin) for begin, _ in places]
     return Sentence(id, words, tags, document.file, lines, text, places, document.name)
 
 

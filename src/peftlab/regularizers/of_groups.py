@@ -39,6 +39,7 @@ class OfGroups(Term):
     places: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     """By id of a training example, its place in what `weigh` returns."""
     neutral: ClassVar[Mapping[str, float]] = {"share": 0}
+    of_examples: ClassVar[tuple[str, ...]] = ("sha256",)
     host_work: ClassVar[str | None] = "it looks up the groups of the examples"
 
     @property

@@ -58,6 +58,8 @@ class Regularizer:
     """The values of its options at which it does nothing; one of them suffices."""
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, or needs dropout: then the results of divided batches only agree on average."""
+    of_examples: ClassVar[tuple[str, ...]] = ()
+    """Options that `prepare` makes definite from the training examples, so that a run with others needs them anew."""
     host_work: ClassVar[str | None] = "its class does not say that the host has no part in it (host_work)"
     """What the host does in every step, so that steps with it cannot be recorded as CUDA graphs: it reads values from
     the device, draws random numbers, or computes with numbers that change from step to step. None: nothing."""

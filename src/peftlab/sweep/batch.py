@@ -81,6 +81,8 @@ class Batch(Trials):
     launcher: Launcher
     """Set up with a `RemoteTrial`."""
     _jobs: list[tuple[Cell, Trial]] = field(default_factory=list, init=False)
+    _before: dict[str, list[object] | None] = field(default_factory=dict, init=False)
+    """By run id, the history of its record when it was started; None: there was none."""
 
     def run(self) -> None:
         """Run until the plan is over; trials that earlier processes still write are left to them.
@@ -121,6 +123,8 @@ class Batch(Trials):
         row.state, row.error, row.other_code = "running", None, False
         if existing == "rerun":  # here, only once: a cluster may start a job several times
             shutil.rmtree(self.ledger.path(cell))
+        earlier = self.ledger.record(cell)
+        self._before[row.run_id] = None if earlier is None else earlier.data["history"]
         self._jobs.append((cell, row))
 
     def _launch(self) -> None:
@@ -192,6 +196,12 @@ class Batch(Trials):
             row.state, row.error = "running", how
             return
         record = self.ledger.record(cell)
+        if (
+            record is not None
+            and record.data["status"] == "failed"
+            and record.data["history"] == self._before[row.run_id]
+        ):
+            record = None  # what an earlier attempt has written says nothing of this one
         status = record.data["status"] if record is not None else None
         if record is not None and status == "completed":
             self._settle(cell, row, record)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
+from peftlab.sweep.plan import Outcome, Plan, Proposal
 
 
 class GridPlan(Plan):
@@ -31,9 +31,9 @@ class GridPlan(Plan):
         """Ignore the outcome: the list is fixed."""
 
     @override
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
-        """Drop completed trials, and move unfinished ones to the front."""
-        done = {proposal for proposal, outcome in past if outcome.status == "completed"}
+    def recall(self, begun: Sequence[tuple[Proposal, Outcome]]) -> None:
+        """Drop completed trials, and move interrupted ones to the front."""
+        done = {proposal for proposal, outcome in begun if outcome.status == "completed"}
         left = [proposal for proposal in self.proposals if proposal not in done]
-        first = [proposal for proposal, _ in unfinished if proposal in left]
+        first = [proposal for proposal, outcome in begun if outcome.status == "interrupted" and proposal in left]
         self._left = [*first, *(proposal for proposal in left if proposal not in first)]

@@ -38,7 +38,8 @@ class Evaluation:
 class Outcome:
     """How a trial ended, or how far it got before it was stopped."""
 
-    status: Literal["completed", "failed", "pruned"]
+    status: Literal["completed", "failed", "pruned", "interrupted"]
+    """``interrupted``: it is to go on; only `Plan.recall` is told so."""
     values: tuple[float, ...]
     """The sweep's objectives in order; empty if the trial failed."""
     evaluations: tuple[Evaluation, ...] = ()
@@ -47,10 +48,6 @@ class Outcome:
     """Optimiser steps taken."""
     seconds: float = 0.0
     """Time on a device: that of the wall clock, divided by the trials that it was shared with."""
-
-
-Begun = tuple[Proposal, Sequence[Evaluation]]
-"""An unfinished trial and its validations so far."""
 
 
 class Plan(ABC):
@@ -87,12 +84,11 @@ class Plan(ABC):
         return True
 
     @abstractmethod
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
+    def recall(self, begun: Sequence[tuple[Proposal, Outcome]]) -> None:
         """Restore the state of an interrupted sweep by the same plan; called once, before `ask`.
 
         Args:
-            past: finished or paused trials, in the order in which they began.
-            unfinished: interrupted trials; `ask` returns them first.
+            begun: the trials in the order in which they began; `ask` returns the interrupted ones first.
         """
 
     def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:

@@ -14,7 +14,7 @@ from peftlab.report.statistics.means import mean
 from peftlab.runs.record import RunRecord
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import value_at
-from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
+from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.points import Point
 from peftlab.sweep.search import SearchPlan
 from peftlab.sweep.space import METHOD, Choice, Dimension, Space, grid, is_method
@@ -152,11 +152,10 @@ class EqualBudgetPlan(Plan):
             self._outcomes[proposal] = outcome
 
     @override
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
+    def recall(self, begun: Sequence[tuple[Proposal, Outcome]]) -> None:
         for search in self.searches.values():
-            begun = [one for one in unfinished if search.covers(one[0])]
-            search.recall([(proposal, outcome) for proposal, outcome in past if search.covers(proposal)], begun)
-        for proposal, outcome in past:
+            search.recall([(proposal, outcome) for proposal, outcome in begun if search.covers(proposal)])
+        for proposal, outcome in begun:
             final = self._final(proposal)
             if final is not None and outcome.status == "completed":
                 self._outcomes[final] = outcome

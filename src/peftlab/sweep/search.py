@@ -10,7 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
-from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
+from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.points import TINY, Point, Trial, is_running, key_of
 from peftlab.sweep.pruning import Asha, Hyperband, Median, Pruner, SuccessiveHalving
 from peftlab.sweep.samplers import make_sampler
@@ -127,6 +127,7 @@ class SearchPlan(Plan):
         self._see(trial, outcome.evaluations)
         trial.steps, trial.seconds = max(trial.steps, outcome.steps), max(trial.seconds, outcome.seconds)
         trial.values = outcome.values
+        assert outcome.status != "interrupted", "only `recall` is told of those"
         trial.state = "paused" if outcome.status == "pruned" else outcome.status
         self._in_vain = self._in_vain + 1 if outcome.status == "failed" else 0
         if self._in_vain == IN_VAIN:
@@ -137,16 +138,16 @@ class SearchPlan(Plan):
             self._pruner.end(trial.number, completed=outcome.status == "completed")
 
     @override
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
-        for proposal, outcome in past:
-            trial = self._recalled(proposal)
-            if trial is not None and trial.state == "waiting":
+    def recall(self, begun: Sequence[tuple[Proposal, Outcome]]) -> None:
+        recalled = [(trial, outcome) for proposal, outcome in begun if (trial := self._recalled(proposal)) is not None]
+        for trial, outcome in recalled:
+            if outcome.status != "interrupted" and trial.state == "waiting":
                 trial.state = "running"
-                self.tell(proposal, outcome)
-        for proposal, evaluations in unfinished:
-            if (trial := self._recalled(proposal)) is not None:
-                self._see(trial, evaluations)
-                self._pruner.let_pass(trial.number)  # an unfinished trial was not pruned here
+                self.tell(trial.proposal, outcome)
+        for trial, outcome in recalled:
+            if outcome.status == "interrupted":
+                self._see(trial, outcome.evaluations)
+                self._pruner.let_pass(trial.number)  # an interrupted trial was not pruned here
                 self._begun.add(trial)
         self._queue = [trial for trial in self._queue if trial.state == "waiting"]
         self._queue.sort(key=lambda trial: trial not in self._begun)

@@ -35,7 +35,7 @@ from peftlab.sweep.ensembling import combine
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
 from peftlab.sweep.lookers import Lookers
-from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
+from peftlab.sweep.plan import Outcome, Plan, Proposal
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.reporting import page_of, report_on, state_of
 from peftlab.sweep.slots import Slot, divide
@@ -382,18 +382,17 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
     planned = {cell.sha256: cell for cell in grid}
     for one in grid:
         trials.register(one)
-    past: list[tuple[Proposal, Outcome]] = []
-    unfinished: list[Begun] = []
+    begun: list[tuple[Proposal, Outcome]] = []
     for record in trials.ledger.records():
         cell: Cell | None = planned.get(record.data["identity"]["sha256"]) or trials.cell_of_record(record)
         if cell is None:  # of another sweep in the same folder
             continue
         repeated = trials.is_to_be_repeated(record)
         if record.data["status"] in ("completed", "pruned") and not repeated:
-            past.append((cell.proposal, trials.keep(cell, record)))
+            begun.append((cell.proposal, trials.keep(cell, record)))
         else:
-            unfinished.append((cell.proposal, () if repeated else evaluations(record)))
-    trials.plan.recall(past, unfinished)
+            begun.append((cell.proposal, Outcome("interrupted", (), () if repeated else evaluations(record))))
+    trials.plan.recall(begun)
 
 
 def pack_of(slots: Sequence[Slot], estimate: Estimate | None) -> int:

@@ -113,9 +113,11 @@ def test_answers_are_read_from_a_folder(tmp_path):
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "fees.md").write_text("# Fees\nNone.\n", encoding="utf-8")
     lines = [{"id": "hours", "text": "From nine.", "question": "When are you open?"}, {"text": "We are in Rome."}]
-    (tmp_path / "others.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (tmp_path / "others.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8-sig")
+    (tmp_path / "ZIP.TXT").write_text("It is 00100.", encoding="utf-8-sig")
     (tmp_path / "picture.png").write_bytes(b"\x89")
     assert [(one.id, one.searched) for one in stored_answers(tmp_path)] == [
+        ("ZIP.TXT", "It is 00100."),
         ("deeper/fees.md", "# Fees\nNone."),
         ("hours", "When are you open?\nFrom nine."),
         ("others.jsonl:2", "We are in Rome."),

@@ -196,6 +196,23 @@ def test_a_trial_that_died_is_tried_again_as_often_as_asked(control, tmp_path):
     assert set(states(batch).values()) == {"completed"}
 
 
+@pytest.mark.parametrize(("retries", "state"), [(0, "failed"), (1, "completed")])
+def test_what_dies_before_it_writes_is_not_judged_by_the_failure_of_before(control, tmp_path, retries, state):
+    begin(tmp_path, cell("lr=2")).finish("failed", {"type": "RuntimeError", "message": "of yesterday"})
+    tried = []
+
+    def act(of):
+        tried.append(of)
+        if of == cell("lr=2") and tried.count(of) == 1:
+            return "ended by SIGKILL"
+        return end(begin(tmp_path, of)) and None
+
+    batch = control(act, retries=retries)
+    batch.run()
+    assert states(batch)["lr=2"] == state
+    assert "of yesterday" not in str(batch.board.trials[1].error)
+
+
 def test_an_interrupted_trial_is_no_failure(control, tmp_path):
     batch = control(lambda of: begin(tmp_path, of).finish("interrupted") or INTERRUPTED)
     batch.run()

@@ -19,6 +19,7 @@ MAX = {"selection.value": "max"}
 RATES = {"lora": 1.5e-3, "head": 1e-3, "full": 2e-5}
 WIDE = {"optimizer.lr": "tag(log, interval(1e-5, 1e-1))"}
 FAILED = Outcome("failed", ())
+INTERRUPTED = Outcome("interrupted", ())
 
 
 def default_of(key, overrides):
@@ -92,7 +93,8 @@ class TestMakePlan:
         space = Space.parse(["a=1,2", "seed=0,1"], SweepSpec())
         whole = list(run(make_plan(SweepSpec(), space, MAX, default_of), lambda _: completed(0.5)))
         again = make_plan(SweepSpec(), space, MAX, default_of)
-        again.recall([(proposal, completed(0.5)) for proposal in whole[:done]], [(whole[3], ())] if done < 3 else [])
+        last = [(whole[3], INTERRUPTED)] if done < 3 else []
+        again.recall([*((proposal, completed(0.5)) for proposal in whole[:done]), *last])
         rest = list(run(again, lambda _: completed(0.5)))
         assert rest == ([whole[3], *whole[done:3]] if done < 3 else whole[done:])
 
@@ -199,7 +201,7 @@ class TestEqualBudget:
         again = plan_of("peft=lora,head", "seed=0,4", full_runs=6, search="random")
         assert all(again.labels_of(Proposal(proposal.overrides)) == proposal.labels for proposal in whole)
         past = [(Proposal(p.overrides), outcomes[p]) for p in whole[: max(done - 1, 0)]]
-        again.recall(past, [(Proposal(p.overrides), ()) for p in whole[max(done - 1, 0) : done]])
+        again.recall(past + [(Proposal(p.overrides), INTERRUPTED) for p in whole[max(done - 1, 0) : done]])
         rest = run(again)
         assert sorted(p.overrides for p in rest) == sorted(p.overrides for p in whole[max(done - 1, 0) :])
         assert {p: p.labels for p in rest} == {p: p.labels for p in whole[max(done - 1, 0) :]}

@@ -40,6 +40,7 @@ def completed(value, steps=90, seconds=60.0):
 
 
 FAILED = Outcome("failed", ())
+INTERRUPTED = Outcome("interrupted", ())
 
 
 def run(plan, value=score, limit=500):
@@ -94,7 +95,7 @@ class TestSequences:
         assert len(whole) == 12
         again = plan_of(*arguments, search=search, budget=budget)
         lost = whole[max(done - 2, 0) : done]  # in the midst of which it was interrupted
-        again.recall([(p, completed(0.5)) for p in whole[: max(done - 2, 0)]], [(p, ()) for p in lost])
+        again.recall([(p, completed(0.5)) for p in whole[: max(done - 2, 0)]] + [(p, INTERRUPTED) for p in lost])
         assert run(again, lambda _: 0.5) == [*lost, *whole[done:]]
 
     @pytest.mark.parametrize("search", ["random", "qmc"])
@@ -224,7 +225,7 @@ class TestSeeds:
     def test_those_that_are_missing_are_made_up_for(self):
         whole = run(plan_of(LR, "seed=0,1,2", budget={"trials": 6}), lambda _: 0.5)
         again = plan_of(LR, "seed=0,1,2", budget={"trials": 6})
-        again.recall([(whole[0], completed(0.5)), (whole[4], completed(0.5))], [(whole[2], ())])
+        again.recall([(whole[0], completed(0.5)), (whole[2], INTERRUPTED), (whole[4], completed(0.5))])
         found = run(again, lambda _: 0.5)
         assert found[0] == whole[2]
         assert sorted(found[1:], key=lambda p: p.overrides) == sorted(
@@ -397,7 +398,7 @@ class TestPruning:
         assert whole.report(trials[2], Evaluation(2 / 3, 0.05))
         again = plan_of(LR, **rule)
         past = [(t, Outcome("pruned", (s,), (Evaluation(1 / 3, s),))) for t, s in zip(trials, (0.1, 0.2), strict=False)]
-        again.recall(past, [(trials[2], early)])
+        again.recall([*past, (trials[2], Outcome("interrupted", (), early))])
         assert again.ask() == trials[2]
         assert again.report(trials[2], Evaluation(2 / 3, 0.05))
         assert again.spending.full_runs == pytest.approx(whole.spending.full_runs)
@@ -463,15 +464,27 @@ class TestRecall:
         again = plan_of(LR, budget={"trials": 3}, extra=["budget.test=false"])
         assert again.covers(first)
         assert not again.covers(other)
-        again.recall([(other, completed(0.5))], [(first, ())])
+        again.recall([(other, completed(0.5)), (first, INTERRUPTED)])
         assert len(again.points) == 1
         assert again.ask() == first
+
+    @pytest.mark.parametrize("prune", ["none", "hyperband"])
+    def test_an_interrupted_trial_keeps_its_place(self, prune):
+        def plan():
+            return plan_of(LR, prune=prune, budget={"trials": 20})
+
+        whole = plan()
+        begun = [whole.ask() for _ in range(12)]
+        again = plan()
+        again.recall([(p, INTERRUPTED if n in (0, 5) else completed(0.5)) for n, p in enumerate(begun)])
+        assert [point.params for point in again.points] == [point.params for point in whole.points]
+        assert [again.ask() for _ in range(2)] == [begun[0], begun[5]]
 
     def test_a_trial_keeps_the_overrides_that_it_was_made_with(self):
         plan = plan_of("a=1e-4,1e-3", "b=x,y")
         old = type(plan.ask())(("b=y", "a=1e-4"))
         again = plan_of("a=1e-4,1e-3", "b=x,y")
-        again.recall([], [(old, ())])
+        again.recall([(old, INTERRUPTED)])
         assert again.ask() == old
         again.tell(old, completed(0.5))
         assert len(run(again, lambda _: 0.5)) == 3

@@ -44,6 +44,8 @@ class Augmentation(ABC):
     """Whether an edit puts parts of other examples into a text."""
     in_place: ClassVar[bool] = False
     """Whether every word of an edited text, changed or not, is where it was, as labels guessed word by word need it."""
+    of_examples: ClassVar[tuple[str, ...]] = ()
+    """Options that `prepare` makes definite from the training examples, so that a run with others needs them anew."""
     needs: ClassVar[str]
     """What a text must have to be edited, for the message that no training text has it."""
 

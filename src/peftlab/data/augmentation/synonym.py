@@ -40,6 +40,7 @@ class Synonym(WordAugmentation):
     table: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     """The synonyms of each word of the training split that has any, set by `prepare`."""
     in_place: ClassVar[bool] = True
+    of_examples: ClassVar[tuple[str, ...]] = ("sha256",)
     needs: ClassVar[str] = "a word outside spans that has a synonym"
 
     @override
