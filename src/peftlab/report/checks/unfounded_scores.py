@@ -11,6 +11,7 @@ from peftlab.report.likeness import by_value, compared_runs, places
 from peftlab.report.numbers import plural
 from peftlab.report.recount import recount
 from peftlab.report.study import Run
+from peftlab.runs.decisions import SECTION
 from peftlab.scores.scorer import SCORED
 
 
@@ -57,6 +58,8 @@ def _faults(run: Run) -> Iterator[str]:
             follows = evidence.scores.get(score["name"])
             if follows is not None and not _same(score["value"], follows):
                 yield f"{split} {score['name']} is {_shown(score['value'])}, and {_shown(follows)} by the predictions"
+    if SECTION in run.record.extensions:  # decisions, such as thresholds, are learnt after the checkpoint was selected
+        return
     selection = run.record.data["selection"]
     recorded = run.record.score("validation", selection["metric"] or "")
     if selection["split"] == "validation" and recorded is not None and not _same(selection["value"], recorded):

@@ -96,6 +96,13 @@ def test_what_is_compared_is_no_fault(fault, key, tmp_path):
     assert findings_in(sweep.write(tmp_path / "sweep"), "peft", key) == []
 
 
+def test_decisions_after_the_selection_are_no_false_claim(tmp_path):
+    sweep = planned(examples=20)
+    for run in sweep.finals:
+        run.record |= {"decisions": {"learnt": {"threshold": 0.3}, "optimism": {}}, "selection": {"value": 0.5}}
+    assert findings_in(sweep.write(tmp_path / "sweep")) == []
+
+
 def test_equal_passes_are_compared_at_equal_compute(tmp_path):
     sweep = planned(examples=20)
     FAULTS["twice_the_epochs_for_one_method"][1](sweep)
