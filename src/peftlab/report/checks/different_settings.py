@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from peftlab.report.analysis.groups import Comparison, Group
@@ -10,9 +10,12 @@ from peftlab.report.document import Finding
 from peftlab.report.likeness import compared, listed, places
 from peftlab.runs.identity import deciding_part, leaves
 
-_RECIPE = ("data", "model", "task", "budget", "trainer", "augment", "regularizer", "semi", "out_of_scope")
-"""Sections that are the same for all groups unless they are what is compared."""
-_TUNED = ("optimizer", "scheduler")
+_RECIPE = (
+    *("data", "model", "adapter", "task", "peft._target_", "peft.name", "budget", "trainer", "augment", "regularizer"),
+    *("semi", "privacy", "federated", "out_of_scope"),
+)
+"""Sections and keys that are the same for all groups unless they are what is compared."""
+_TUNED = ("optimizer", "scheduler", "peft")
 """Sections that belong to a method's own recipe where it was tuned."""
 _ELSEWHERE = ("budget.test", "trainer.precision", "budget.eval_examples")
 """Keys that other checks report."""
@@ -24,9 +27,10 @@ def check(comparison: Comparison) -> Iterator[Finding]:
     values = [_values(group) for group in tested]
     keys = dict.fromkeys(key for of_group in values for key in of_group)
     differing = [key for key in keys if len({frozenset(of_group.get(key, ())) for of_group in values if of_group}) > 1]
-    differing = [key for key in differing if not any(f"{key}.".startswith(f"{one}.") for one in comparison.keys)]
-    recipe = [key for key in differing if key.startswith(tuple(f"{part}." for part in _RECIPE))]
-    tuned = [key for key in differing if key.startswith(tuple(f"{part}." for part in _TUNED))]
+    made_by = {key for group in tested for key in group.values}  # of computed models the method, too
+    differing = [key for key in differing if not _is_within(key, made_by)]
+    recipe = [key for key in differing if _is_within(key, _RECIPE)]
+    tuned = [key for key in differing if _is_within(key, _TUNED) and key not in recipe]
     runs = places(run for group in tested for run in compared(group))
     if recipe:
         yield Finding(
@@ -44,6 +48,10 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "setting.",
             runs,
         )
+
+
+def _is_within(key: str, sections: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{section}.") for section in sections)
 
 
 def _values(group: Group) -> dict[str, set[Any]]:

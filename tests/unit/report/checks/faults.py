@@ -396,6 +396,12 @@ def steps_left_out(sweep: Sweep) -> None:
 
 
 @fault("different_settings")
+def privacy_for_one_method(sweep: Sweep) -> None:
+    for run in of_last(sweep):
+        run.config["privacy"] = {"epsilon": 8.0, "clip": 1.0}
+
+
+@fault("different_settings")
 def longer_texts_for_one_method(sweep: Sweep) -> None:
     for run in of_last(sweep):
         run.config["data"]["max_tokens"] = 256

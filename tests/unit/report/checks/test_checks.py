@@ -96,6 +96,19 @@ def test_what_is_compared_is_no_fault(fault, key, tmp_path):
     assert findings_in(sweep.write(tmp_path / "sweep"), "peft", key) == []
 
 
+def test_another_method_is_no_part_of_what_is_compared_unless_it_is_named(tmp_path):
+    sweep = planned(examples=20)
+    for run in sweep.runs:
+        run.config["model"]["name"] = f"model of {run.method}"
+        run.config["peft"]["r"] = {"full": 8, "lora": 64}[run.method]
+    sweep.write(tmp_path / "sweep")
+    found = {(one.check, one.level): one.text for one in findings_in(tmp_path / "sweep", "model.name")}
+    assert found.keys() == {("different_settings", "warning"), ("different_settings", "note")}
+    assert "more than is compared: peft.name. A difference" in found["different_settings", "warning"]
+    assert "Each group has its own peft.r:" in found["different_settings", "note"]
+    assert findings_in(tmp_path / "sweep", "model.name", "peft") == []
+
+
 def test_decisions_after_the_selection_are_no_false_claim(tmp_path):
     sweep = planned(examples=20)
     for run in sweep.finals:
