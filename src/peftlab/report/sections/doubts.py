@@ -65,9 +65,13 @@ def _improving(result: Result) -> Iterator[Finding]:
     for group in result.comparison.groups:
         for run in group.final:
             curve = sorted(dict(validations(run, metric)).items())
-            number += len(curve) > 1
-            if len(curve) > 1 and run.record.data["selection"]["step"] == curve[-1][0]:
-                rises.append(sign * (curve[-1][1] - curve[-2][1]))
+            if len(curve) < 2:
+                continue
+            number += 1
+            *before, last = (sign * value for _, value in curve)
+            # budget.select=last keeps the last weights though others were better
+            if run.record.data["selection"]["step"] == curve[-1][0] and last > max(before):
+                rises.append(last - before[-1])
     if len(rises) * 2 > number and (rise := statistics.fmean(rises)) > result.comparison.options.margin:
         yield Finding(
             "still_improving",

@@ -37,6 +37,20 @@ def test_a_best_value_at_the_edge_and_a_rising_curve(tmp_path):
     assert "still_improving" not in result_of(folder)[1]
 
 
+def test_last_weights_that_are_kept_whatever_their_score_are_not_called_the_best(tmp_path):
+    folder = planned(seeds=(0, 1, 2), examples=60).write(tmp_path / "sweep")
+
+    def fell_in_between(record):
+        events = [event for event in record["history"] if event["event"] == "validated"]
+        for event, value in zip(events, (0.9, 0.5, 0.6), strict=True):
+            event["entity_f1"] = value
+
+    assert "6 of 6 tested runs" in result_of(folder)[1]["still_improving"]
+    for run in run_folders(folder):
+        edited_record(run, fell_in_between)
+    assert "still_improving" not in result_of(folder)[1]
+
+
 def test_the_trade_is_the_difference_and_the_costs(tmp_path):
     folder = planned(methods=("full", "head"), seeds=(0, 1, 2), examples=120).write(tmp_path / "sweep")
     result, _ = result_of(folder, price_per_device_hour=2.0)
