@@ -84,6 +84,20 @@ class Run:
         return f"{step} of {' '.join(parent['method'] for parent in parents)}"
 
     @property
+    def computing(self) -> list[str] | None:
+        """The command line that computes its model from the runs behind it; None: it was trained."""
+        derived = self.record.derived
+        if derived is None:
+            return None
+        runs = [parent["identity"][:12] for parent in derived["parents"]]
+        how = {name: value for name, value in derived["how"].items() if value is not None}
+        if derived["by"] == "compress":
+            options = ["--steps", ",".join(name if value is True else f"{name}={value}" for name, value in how.items())]
+        else:
+            options = [part for name, value in how.items() for part in (f"--{name}", _written(value))]
+        return ["peftlab", derived["by"], *runs, *options]
+
+    @property
     def is_tested(self) -> bool:
         """Whether it was completed and scored on the test split."""
         return self.status == "completed" and bool(self.record.scores("test"))
@@ -280,6 +294,10 @@ def _folders(path: str | Path) -> list[Path]:
 def _check_size(file: Path) -> None:
     if (size := file.stat().st_size) > MOST_BYTES_BESIDE:
         raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES_BESIDE:,}")
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _plain(text: str) -> Any:

@@ -212,10 +212,12 @@ def _training(run: Run) -> list[str]:
         if value is not None and not (key.endswith("_target_") and section in ("task", "peft"))
     ]
     more = len(settings) - _SETTINGS_SHOWN
-    chosen = (
-        f"the best by {_plain(selection['metric'])} on {_plain(selection['split'])}, after step "
-        f"{_number(selection['step'])} of {_number(record['cost']['steps'])}"
-    )
+    after = f"after step {_number(selection['step'])} of {_number(record['cost']['steps'])}"
+    chosen = f"the best by {_plain(selection['metric'])} on {_plain(selection['split'])}, {after}"
+    if _keeps_last(run):
+        chosen = f"the last, {after}; no score has chosen it"
+    if run.computing is not None:
+        chosen = "none: the model was computed from runs; all settings but its method are those of the first"
     return [
         f"- **Pretrained model**: {_base_model(run)}",
         f"- **Licence of the pretrained model**: {_plain(_section(run, 'model.source').get('licence'))}",
@@ -237,6 +239,11 @@ def _training(run: Run) -> list[str]:
     ]
 
 
+def _keeps_last(run: Run) -> bool:
+    """Return whether the last weights were kept, whatever their score."""
+    return _section(run, "budget").get("select") == "last"
+
+
 def _scores(run: Run, certainty: Certainty) -> list[str]:
     intervals = {(one.split, one.name): f"{one.low:.4f} to {one.high:.4f}" for one in certainty.intervals}
     level = f"{certainty.intervals[0].level:.0%}" if certainty.intervals else "95%"
@@ -247,6 +254,9 @@ def _scores(run: Run, certainty: Certainty) -> list[str]:
         if score["checkpoint"] == "best"
     ]
     scorers = dict.fromkeys(score["scorer"] for score in run.record.scores())
+    chosen = " The checkpoint was chosen on validation, so that the scores there are optimistic."
+    if _keeps_last(run):
+        chosen = ""
     return [
         f"| split | score | value | scorer | {level} interval |",
         "|---|---|---|---|---|",
@@ -254,8 +264,7 @@ def _scores(run: Run, certainty: Certainty) -> list[str]:
         "",
         *(f"Scorer: {_plain(name)}." for name in scorers if name != brief(name)),
         f"The scores are those of the run, computed in {_plain(run.record.data['environment']['precision'])}; they "
-        "follow from its predictions, but for the losses. The checkpoint was chosen on validation, so that the "
-        "scores there are optimistic.",
+        f"follow from its predictions, but for the losses.{chosen}",
         *_decisions(run),
     ]
 
@@ -320,6 +329,15 @@ def _environment(run: Run) -> list[str]:
 
 
 def _repeating(run: Run) -> list[str]:
+    if (computing := run.computing) is not None:
+        return [
+            "It was not trained, but computed from finished runs. With their folders, this computes it again; their "
+            "own cards say how they are repeated.",
+            "",
+            "```bash",
+            _plain_code(shlex.join(map(_elsewhere, computing))),
+            "```",
+        ]
     verdicts = run.beside(VERDICTS)
     verdict = verdicts[-1] if verdicts else None
     told = (

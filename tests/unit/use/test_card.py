@@ -136,6 +136,29 @@ def test_local_files_are_no_model_of_the_hub_and_their_paths_are_not_told(run):
     assert "/home/me" not in read.content
 
 
+def test_the_last_weights_are_not_called_the_best(run):
+    run.record.data["selection"] |= {"split": "validation", "step": 60}
+    run.record.data["cost"]["steps"] = 60
+    text = card(config(run, budget={"select": "best"})).text
+    assert "**Checkpoint**: the best by accuracy on validation, after step 60 of 60" in text
+    assert "scores there are optimistic" in text
+    text = card(config(run, budget={"select": "last"})).text
+    assert "**Checkpoint**: the last, after step 60 of 60; no score has chosen it" in text
+    assert "optimistic" not in text
+
+
+def test_a_computed_model_tells_what_computes_it(run):
+    parents = [{"identity": 20 * letter, "method": "lora"} for letter in "ab"]
+    how = {"how": "average", "weights": [2.0, 1.0], "temperature": "auto"}
+    run.record.extend("derived", {"by": "ensemble", "how": how, "parents": parents})
+    text = card(run).text
+    line = "\npeftlab ensemble aaaaaaaaaaaa bbbbbbbbbbbb --how average --weights 2.0,1.0 --temperature auto\n"
+    assert line in text
+    assert "peftlab reproduce" not in text
+    assert "peftlab train" not in text
+    assert "**Checkpoint**: none: the model was computed from runs" in text
+
+
 def test_an_empty_record_is_all_unknown():
     Path("bare").mkdir()
     record = RunRecord.start(Path("bare"), run_id="bare", name="bare", command=[], overrides=[], identity={})

@@ -12,15 +12,16 @@ MOST_LINES = 30
 
 def section(analysis: Analysis) -> Section:
     """Return the commands that made the runs, one for each tested run, and how to check them."""
-    whole = dict.fromkeys(shlex.join(run.record.data["command"]) for run in analysis.runs if run.record.data["command"])
+    trained = [run for run in analysis.runs if run.computing is None]
+    whole = dict.fromkeys(shlex.join(run.record.data["command"]) for run in trained if run.record.data["command"])
     blocks: list[Block] = []
     if whole:
         text = (
-            "These commands made all runs, with the settings, seeds and search of the configuration; a command that is "
-            "repeated continues an interrupted sweep."
+            f"These commands made all {'trained ' if len(trained) < len(analysis.runs) else ''}runs, with the settings, "
+            "seeds and search of the configuration; a command that is repeated continues an interrupted sweep."
         )
         blocks += [Paragraph(text), Listing(tuple(whole)[:MOST_LINES])]
-    tested = [run for result in analysis.results for run in result.comparison.runs]
+    tested = [run for result in analysis.results for run in result.comparison.runs if run.computing is None]
     lines = [
         shlex.join(["peftlab", "train", *run.record.data["overrides"]])
         for run in tested
@@ -31,7 +32,13 @@ def section(analysis: Analysis) -> Section:
         left = len(lines) - MOST_LINES
         more = f" The first {MOST_LINES} of {len(lines)}." if left > 0 else ""
         blocks += [Paragraph(f"Each tested run by itself:{more}"), Listing(tuple(lines[:MOST_LINES]))]
-    ids = [run.id for run in tested[:3]] or [run.id for run in analysis.runs[:3]]
+    if computed := dict.fromkeys(shlex.join(run.computing) for run in analysis.runs if run.computing is not None):
+        left = len(computed) - MOST_LINES
+        more = f" The first {MOST_LINES} of {len(computed)}." if left > 0 else ""
+        blocks += [Paragraph(f"Models that were computed from runs:{more}"), Listing(tuple(computed)[:MOST_LINES])]
+    ids = [run.id for run in tested[:3]] or [run.id for run in trained[:3]]
+    if not ids:
+        return Section("commands", "Commands to repeat everything", tuple(blocks))
     check = [f"peftlab reproduce {name}" for name in ids]
     commits = sorted(
         {str(run.record.data["code"]["commit"]) for run in analysis.runs if run.record.data["code"]["commit"]}
