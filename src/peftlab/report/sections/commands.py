@@ -17,8 +17,8 @@ def section(analysis: Analysis) -> Section:
     blocks: list[Block] = []
     if whole:
         text = (
-            f"These commands made all {'trained ' if len(trained) < len(analysis.runs) else ''}runs, with the settings, "
-            "seeds and search of the configuration; a command that is repeated continues an interrupted sweep."
+            "These commands trained the runs, with the settings, seeds and search of the configuration; a command that "
+            "is repeated continues an interrupted sweep."
         )
         blocks += [Paragraph(text), Listing(tuple(whole)[:MOST_LINES])]
     tested = [run for result in analysis.results for run in result.comparison.runs if run.computing is None]
