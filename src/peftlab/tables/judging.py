@@ -101,11 +101,14 @@ def cut_offs(probabilities: np.ndarray, y: np.ndarray, chosen: float, loss: floa
 
     ``lift`` is the share of defaults among the refused over that among all.
     """
-    limits = [*np.quantile(probabilities, np.linspace(0.1, 1, 10), method="lower").tolist(), chosen]
+    safest = np.quantile(probabilities, np.linspace(0.1, 1, 10), method="lower")
+    possible = np.append(np.unique(probabilities), 1.0)  # to approve a probability is to refuse from the next one on
+    places = np.minimum(np.searchsorted(possible, safest, "right"), len(possible) - 1)
+    limits = [*possible[places].tolist(), chosen]
     rows = []
     for place, limit in enumerate(limits):
         is_chosen = place == len(limits) - 1
-        approved = probabilities < limit if is_chosen else probabilities <= limit
+        approved = probabilities < limit
         bad, refused = int(y[approved].sum()), int((~approved).sum())
         caught = int(y.sum()) - bad
         rows.append(

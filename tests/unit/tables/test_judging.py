@@ -60,6 +60,12 @@ def test_cut_offs_count_what_approving_means():
     assert chosen["earned_per_application"] == pytest.approx(((approved & ~Y).sum() - 5 * (approved & Y).sum()) / 300)
 
 
+def test_each_row_of_the_cut_offs_is_what_choosing_its_cut_off_gives():
+    steps = np.round(P, 1)  # as isotonic calibration makes them: many rows have one probability
+    for row in cut_offs(steps, Y, 0.25, loss=5, gain=1):
+        assert row | {"chosen": True} == cut_offs(steps, Y, row["refused_from"], loss=5, gain=1)[-1]
+
+
 @pytest.mark.exhaustive
 def test_differences_are_paired_and_of_groups_where_there_are_some():
     margins = {COLUMNS: P + RANDOM.normal(size=300), BOTH: P, TEXTS: RANDOM.normal(size=300)}
