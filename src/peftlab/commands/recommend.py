@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--history", metavar="FILE", help="recommend after these items, a CSV file, the oldest first")
     what.add_argument("--evaluate", action="store_true", help="compare the run's test rankings with those of baselines")
     parser.add_argument("--top", type=positive_whole_number, default=10, metavar="N", help="items (default 10)")
-    parser.add_argument("--against", metavar="NAMES", help=f"with --evaluate: which baselines (default {AGAINST})")
+    parser.add_argument(
+        "--against",
+        metavar="NAMES",
+        help=f"with --evaluate: which of {AGAINST} (default: all that have something to read)",
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -53,7 +57,7 @@ def execute(options: argparse.Namespace) -> None:
             rows = [[str(n), cell(item.item), cell(item.title), cell(item.score)] for n, item in enumerate(items, 1)]
             print(table([["", "item", "title", "score"], *rows]))
         return
-    found = compare(run, (options.against or AGAINST).split(","))
+    found = compare(run, options.against.split(",") if options.against else None)
     if options.json:
         counts = {"users": found.users, "rankings": found.rankings, "cold_rankings": found.cold_rankings}
         systems = [system.document() for system in found.systems]

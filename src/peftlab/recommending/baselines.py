@@ -70,6 +70,15 @@ def tf_idf(histories: Histories, catalogue: Catalogue) -> Recommender:
     return lambda of: np.asarray((_matrix(of, catalogue) @ vectors @ vectors.T).toarray())
 
 
+def word_search(catalogue: Catalogue) -> Callable[[Sequence[str]], np.ndarray]:
+    """Score an item by how many words its text shares with what was asked: the cosine of TF-IDF vectors."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer()
+    vectors = words.fit_transform(catalogue.texts)
+    return lambda queries: np.asarray((words.transform(queries) @ vectors.T).toarray())
+
+
 BASELINES: Mapping[str, Callable[..., Recommender]] = {
     "popularity": popularity,
     "item_knn": item_knn,
@@ -78,6 +87,9 @@ BASELINES: Mapping[str, Callable[..., Recommender]] = {
     "ease": ease,
 }
 """By name."""
+
+OF_HISTORIES = ("item_knn", "recent_knn", "ease")
+"""Those that score nothing without a history; where something is asked instead, ``tf_idf`` is `word_search`."""
 
 CHOICES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "item_knn": {"neighbours": NEIGHBOURS},

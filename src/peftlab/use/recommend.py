@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from peftlab.data.interactions import Interactions, read_history
 from peftlab.errors import DataError, UserError, did_you_mean
-from peftlab.recommending.baselines import BASELINES, CHOICES, Recommender
+from peftlab.recommending.baselines import BASELINES, CHOICES, OF_HISTORIES, Recommender, word_search
 from peftlab.recommending.interactions import Interaction
 from peftlab.recommending.ranking import ranked
 from peftlab.report.statistics.bootstrap import ScoreInterval, bootstrap, paired_bootstrap
@@ -68,28 +68,36 @@ class Comparison:
     """The score on the validation split that the baselines' options are chosen by."""
 
 
-def compare(run: FinishedRun, against: Sequence[str], resamples: int = 2000) -> Comparison:
+def compare(run: FinishedRun, against: Sequence[str] | None = None, resamples: int = 2000) -> Comparison:
     """Compare the test rankings that a run has kept with those of baselines, each over all unseen items.
 
     The baselines learn from the same training interactions, and choose their options by the metric that selected the
     run's checkpoint on the same validation split; by the first of the ranking's scores where that was the loss, which
-    they do not have.
+    they do not have. Where something is asked, TF-IDF reads that, as the run does.
 
     Args:
         run: a run of task=retrieval.
-        against: names of `BASELINES`.
+        against: names of `BASELINES`; None: all that have something to read.
         resamples: of the bootstrap over users.
 
     Raises:
-        UserError: the run is of another task, a baseline is unknown, or the run's data or predictions are gone.
+        UserError: the run is of another task, a baseline is unknown or has nothing to read, or the run's data or
+            predictions are gone.
     """
     task = _task_of(run)
-    for name in against:
+    for name in against or ():
         if name not in BASELINES:
             near = did_you_mean(name, list(BASELINES))
             raise UserError(f"--against: there is no baseline '{name}'.{near} Allowed: {', '.join(BASELINES)}")
     data = data_of(run, ("test",))
     test: Sequence[Interaction] = data.splits["test"].examples
+    asks = test[0].query is not None
+    idle = OF_HISTORIES if asks and not any(one.history for one in test) else ()
+    if odd := [name for name in against or () if name in idle]:
+        raise UserError(
+            f"--against {odd[0]}: reads histories, and no test question has one. Allowed for this run: "
+            f"{', '.join(name for name in BASELINES if name not in idle)}"
+        )
     file = run.folder.predictions / "test.jsonl"
     if not file.is_file():
         raise UserError(f"{file}: the run has kept no test rankings. Compare one that has them: budget.test=true")
@@ -101,9 +109,10 @@ def compare(run: FinishedRun, against: Sequence[str], resamples: int = 2000) -> 
     metric = metric if metric in RankingScores.directions else next(iter(RankingScores.directions))
     own = cluster_counts(counts_of(scorer, [kept[one.id] for one in test]), users)
     systems = [System("this run", {}, _intervals(own, resamples))]
-    for name in against:
-        options, recommender = _chosen(name, data, metric)
-        theirs = cluster_counts(counts_of(scorer, _answers(recommender, test)), users)
+    for name in [one for one in BASELINES if one not in idle] if against is None else against:
+        asked = asks and name == "tf_idf"
+        options, recommender = ({}, word_search(test[0].catalogue)) if asked else _chosen(name, data, metric)
+        theirs = cluster_counts(counts_of(scorer, _answers(recommender, test, asked)), users)
         systems.append(System(name, options, _intervals(theirs, resamples), _ahead(own, theirs, resamples)))
     total = own.sum(0)
     details = scorer.details(total)
@@ -133,11 +142,15 @@ def _chosen(name: str, data: DataModule, metric: str) -> tuple[dict[str, Any], R
     return best[1:]
 
 
-def _answers(recommender: Recommender, examples: Sequence[Interaction]) -> list[dict[str, Any]]:
+def _answers(
+    recommender: Callable[[Any], np.ndarray], examples: Sequence[Interaction], asked: bool = False
+) -> list[dict[str, Any]]:
+    """Return the rankings by histories, or by what was `asked`, as a run keeps them."""
     answers = []
     for start in range(0, len(examples), _BLOCK):
         block = examples[start : start + _BLOCK]
-        for one, scores in zip(block, recommender([each.history for each in block]), strict=True):
+        read = [each.query if asked else each.history for each in block]
+        for one, scores in zip(block, recommender(read), strict=True):
             ranking = ranked(scores, one.item, one.seen, 0)
             answers.append({"rank": ranking.rank, "candidates": ranking.candidates, "cold": one.is_cold})
     return answers

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from peftlab.recommending.baselines import ease, item_knn, popularity, recent_knn, tf_idf
+from peftlab.recommending.baselines import ease, item_knn, popularity, recent_knn, tf_idf, word_search
 from peftlab.recommending.interactions import Catalogue
 
 HISTORIES = [(0, 1), (0, 1, 2), (1, 2), (3,), (0, 3, 3)]
@@ -56,3 +56,9 @@ def test_tf_idf_finds_shared_words():
     scores = tf_idf(HISTORIES, FOUR)([(0,)])[0]
     assert scores[0] == pytest.approx(1)
     assert scores[1] > scores[2] == scores[3] == 0
+
+
+def test_a_question_finds_items_by_its_words():
+    scores = word_search(FOUR)(["a blue one", "nothing"])
+    assert (scores[0] > 0).tolist() == [False, True, True, False]
+    assert scores[1].tolist() == [0, 0, 0, 0]
