@@ -171,6 +171,7 @@ def test_a_label_of_the_data_may_stand_for_what_is_out_of_scope(run_tiny, tiny_t
         (["out_of_scope=energy", "task=multilabel"], "does not give each text one of some labels"),
         (["out_of_scope=energy", "+out_of_scope.options.k=3"], r"there is no key 'out_of_scope.options.k'"),
         (["out_of_scope=energy", "out_of_scope.threshold=fpr"], "expected fpr:0.05"),
+        (["out_of_scope=energy", "out_of_scope.threshold=nan"], "no text would be on the other side"),
         (["out_of_scope=energy", "out_of_scope.threshold=cheapest"], "it needs costs"),
         (["out_of_scope=energy", "out_of_scope.threshold=recall:0.9"], "needs validation texts out of scope"),
         (["out_of_scope=energy", "out_of_scope.score=enrgy"], r"Did you mean 'energy'\?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from peftlab.validation import checked
 
 CHEAPEST = "cheapest"
 """The rule that takes the threshold of the least cost."""
+
+_ALLOWED = "expected fpr:0.05, recall:0.9, cheapest or a number"
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -71,6 +74,8 @@ class OutOfScope:
                 self.threshold = float(rule)
             except ValueError:
                 self._check_rule(rule)
+        if isinstance(self.threshold, float) and not math.isfinite(self.threshold):
+            raise ValueError(f"threshold={self.threshold}: no text would be on the other side of it; {_ALLOWED}")
         if self.held_out == [] or (isinstance(self.held_out, int) and self.held_out < 1):
             raise ValueError("held_out: name labels, or how many are to be drawn; null for none")
 
@@ -78,7 +83,7 @@ class OutOfScope:
         if rule == CHEAPEST and self.costs is None:
             raise ValueError("threshold=cheapest: it needs costs, such as costs={wrong: 10, ask: 1, escalate: 3}")
         if rule != CHEAPEST and not RULE.fullmatch(rule):
-            raise ValueError(f"threshold={rule}: expected fpr:0.05, recall:0.9, cheapest or a number")
+            raise ValueError(f"threshold={rule}: {_ALLOWED}")
         if rule.startswith("recall") and self.label is None:
             raise ValueError(f"threshold={rule}: it needs validation texts out of scope: name their label, label=oos")
 

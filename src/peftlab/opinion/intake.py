@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from peftlab.data.rows.cells import NO_GROUP
 from peftlab.errors import DataError
 from peftlab.opinion.questions import Question, unknown_share
 from peftlab.opinion.stream import Row
@@ -68,6 +69,11 @@ def scored_answer(row: Row, name: str, alone: bool) -> Mapping[str, Any] | None:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None
     return {"predicted": str(value), "probability": row.get(f"{name}_probability")}
+
+
+def _label(cell: Any) -> str:
+    """Return the label in a cell of a column; an empty one says none."""
+    return label if cell is not None and (label := str(cell)).strip() else NO_GROUP
 
 
 @dataclass
@@ -131,7 +137,7 @@ class Intake:
             if self.all_probabilities and not question.grows:
                 probabilities[number] = self._all(question, answers, cells[:, number], fault)
         for number, question in enumerate(self.questions[answered:], start=answered):
-            cells[:, number] = [question.number(str(row[question.name])) for row in rows]
+            cells[:, number] = [question.number(_label(row[question.name])) for row in rows]
         if self.words and self.columns.text is not None:
             measures[UNKNOWN] = np.asarray([unknown_share(text, self.words) for text in texts])
         measures = {name: values for name, values in measures.items() if not np.isnan(values).all()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -84,7 +85,7 @@ class Stream:
             yield from self._blocks(stdin, None)
             return
         with opened(self._path) as file:
-            head = file.readline()
+            head = next((line for line in file if line.removeprefix(codecs.BOM_UTF8).strip()), b"")
             file.seek(0)
             goes_on = self._skip(file)
             yield from self._blocks(file, head if goes_on else None)

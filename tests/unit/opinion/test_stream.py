@@ -37,6 +37,15 @@ def test_a_file_that_grows_is_read_from_where_it_ended(file):
         read(Stream(str(file), ["at"], first.place))
 
 
+@pytest.mark.parametrize("blank", ["\n", "\ufeff\n\n"])
+def test_a_file_that_begins_with_blank_lines_goes_on_with_its_header(file, blank):
+    file.write_text(blank + "at,text\n1,a\n", encoding="utf-8")
+    first = Stream(str(file), ["at"])
+    assert len(read(first)) == 1
+    file.write_text(blank + "at,text\n1,a\n2,b\n", encoding="utf-8")
+    assert read(Stream(str(file), ["at"], first.place)) == [{"at": "2", "text": "b"}]
+
+
 @pytest.mark.parametrize("lines", [["at,text\n", "1,a\n", "2,é\n"], ['{"at": 1}\n', '{"at": "é"}\n']])
 def test_a_line_that_is_half_written_waits(file, lines):
     whole = "".join(lines).encode()

@@ -72,6 +72,14 @@ def test_a_shift_is_told_with_its_size_and_its_texts(tmp_path):
     assert "Text 12-" in page
 
 
+def test_a_row_whose_column_is_empty_is_of_no_group():
+    questions = [Question("opinion"), Question("region")]
+    intake = Intake(questions, Columns("at", None, ("region",), ("opinion",)))
+    rows = [{"opinion": "good", "region": cell} for cell in ("north", None, "", " ", 0)]
+    intake.rows(rows, [0] * 5, range(5), lambda *fault: pytest.fail(str(fault)))
+    assert questions[1].labels == ["north", "(none)", "0"]
+
+
 def test_a_date_that_stands_for_never_is_the_fault_of_its_row(tmp_path):
     some = rows(1, size=3)
     some.insert(1, {**some[0], "at": "9999-12-31"})
