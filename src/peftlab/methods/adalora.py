@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MethodType
 from typing import Annotated, Any, ClassVar
 
@@ -26,6 +27,12 @@ class AdaLora(LibraryMethod):
     """
 
     not_averaged: ClassVar[str | None] = "each model prunes ranks of its own"
+    decided: ClassVar[Mapping[str, str]] = {
+        "r": "ranks are peft.init_r at the start, and peft.target_r at the end",
+        "total_step": "the run sets it",
+        "tinit": "it follows from peft.initial_share",
+        "tfinal": "it follows from peft.final_share",
+    }
 
     initial_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.1, ge=0, lt=1)
     """The share of training before the first pruning (the paper's t_i)."""

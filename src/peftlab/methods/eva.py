@@ -31,6 +31,7 @@ class Eva(LibraryMethod):
     not_averaged: ClassVar[str | None] = (
         "it begins with a look at all training examples, which are not to leave their clients"
     )
+    decided: ClassVar[Mapping[str, str]] = {"eva_config": "its tau is peft.tau, and every layer keeps the rank peft.r"}
 
     batches: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=32, gt=0)
     """Number of training batches, repeated until the vectors converge."""

@@ -27,17 +27,13 @@ from peftlab.methods.factors import Factors, products, why_not_averaged
 from peftlab.methods.feature_maps import check_takes_maps
 from peftlab.methods.head import is_of_head
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json
+from peftlab.methods.refused_options import refusal
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.runs.identity import leaves
 from peftlab.storage.tensors import save
 
-GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 DROPS_INPUTS = ("QUESTION_ANS",)
 """Task types for which the library wraps the model in a class that drops inputs, namely token types."""
-IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
-"""Options that name Python modules, which the library would import."""
-SAVES_LESS = ("save_only_topk_weights",)
-"""Options under which an adapter's file lacks what training needs to resume."""
 WHERE = (
     *("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save", "layers_to_transform"),
     "layers_pattern",
@@ -91,6 +87,8 @@ class LibraryMethod(Method):
     mergeable: ClassVar[bool] = True
     initialisations: ClassVar[Sequence[bool | str]] = (True, False, "gaussian", "orthogonal", "olora", "pissa", "mica")
     """LoRA's, except those that need data, quantise, or subtract random parts from the frozen weights."""
+    decided: ClassVar[Mapping[str, str]] = {}
+    """Options of the library that the method itself sets, and where that is said."""
 
     peft_type: Annotated[str, BESIDE_THE_FUNCTION]
     """The library's name for the method, e.g. ``LORA``."""
@@ -114,8 +112,13 @@ class LibraryMethod(Method):
                 f"peft.peft_type = '{self.peft_type}' is of a kind that is not supported: "
                 f"{self._config_class.__name__} cannot adapt linear layers and train the head beside them"
             )
-        for key in self.options:
-            if (reason := _refusal(key)) is not None:
+        if self.peft_type == "ADALORA" and type(self).after_step is Method.after_step:
+            raise ConfigError(
+                "peft.peft_type = 'ADALORA': its ranks are pruned after the steps of a training, which "
+                f"{type(self).__name__} does not do. Choose peft=adalora"
+            )
+        for key in self._given:
+            if (reason := self.decided.get(key) or refusal(key)) is not None:
                 raise ConfigError(f"peft.{key} is no option: {reason}")
             if key == "init_lora_weights" and self.options[key] not in self.initialisations:
                 raise ConfigError(
@@ -159,9 +162,14 @@ class LibraryMethod(Method):
         return products(self.peft_type, self.trained(model))
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The options for the library's configuration class: every key that is not a field of this class."""
+    def _given(self) -> dict[str, Any]:
+        """The library's options in the configuration: every key that is not a field of this class."""
         return {key: value for key, value in vars(self).items() if key not in self.__dataclass_fields__}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options for the library's configuration class."""
+        return self._given
 
     @property
     def _config_class(self) -> Any:
@@ -308,6 +316,8 @@ class LibraryMethod(Method):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return the merged model; adding the updates rounds them, so the last bits of its outputs may differ."""
         assert isinstance(model, peft.PeftModel)
+        if getattr(model.peft_config["default"], "layer_replication", None):
+            return super().merge(model)  # copies of a layer share its weights, and each has an update of its own
         plain = model.get_base_model()
         for name, wrapper in list(plain.named_modules()):
             if isinstance(wrapper, ModulesToSaveWrapper):  # most methods fail to unwrap a head with several layers
@@ -344,15 +354,6 @@ def _wrapped(method: LibraryMethod, model: nn.Module, config: Any, targets: Sequ
     if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
         raise not_adapted
     return wrapped
-
-
-def _refusal(option: str) -> str | None:
-    """Return why an option of the library may not be set; None: it may."""
-    if option in GIVEN_BY_THE_RUN:
-        return "the run sets it; which layers are adapted is peft.target"
-    if option in IMPORTS_CODE:
-        return "the library would import the code that it names"
-    return "its adapters hold too little to resume training" if option in SAVES_LESS else None
 
 
 def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

@@ -116,6 +116,8 @@ def test_the_penalty_is_nothing_for_orthonormal_vectors(tuned):
     [
         ({"initial_share": 0.5, "final_share": 0.5}, "leave no steps to prune in"),
         ({"init_r": 4, "target_r": 4}, "peft.init_r must be larger than peft.target_r"),
+        ({"tinit": 3}, r"peft\.tinit is no option: it follows from peft\.initial_share"),
+        ({"r": 3}, r"peft\.r is no option: ranks are peft\.init_r at the start"),
     ],
 )
 def test_schedules_that_cannot_be(options, message):

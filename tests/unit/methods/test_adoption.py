@@ -19,6 +19,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from peftlab.errors import ConfigError
+from peftlab.methods.adalora import AdaLora
 from peftlab.methods.adapters import Parallel
 from peftlab.methods.combined import Combined
 from peftlab.methods.labels import labels_of_config, save_labels
@@ -47,7 +48,8 @@ def _log(caplog):
 
 
 def method(peft_type="LORA", **options):
-    return LibraryMethod(name="library", learning_rate=1e-3, peft_type=peft_type, **options)
+    kind = AdaLora if peft_type == "ADALORA" else LibraryMethod
+    return kind(name="library", learning_rate=1e-3, peft_type=peft_type, **options)
 
 
 def lora(**options):
@@ -596,7 +598,7 @@ class TestOptions:
             ("MISS", {"r": 4}, {"init_weights": "bat"}, "+peft.init_weights=.bat."),
             ("PSOFT", {"r": 4}, {"ab_svd_init": "pissa_init"}, "+peft.ab_svd_init=.pissa_init."),
             ("OFT", {"oft_block_size": 8}, {"coft": True}, "+peft.coft=true"),
-            ("ADALORA", {"init_r": 4, "target_r": 2, "total_step": 9}, {"tfinal": 3, "beta1": 0.1}, None),
+            ("ADALORA", {"init_r": 4, "target_r": 2}, {"tfinal": 3, "beta1": 0.1}, None),
             ("WAVEFT", {"n_frequency": 8}, {"wavelet_family": "db2"}, "+peft.wavelet_family=.db2."),
         ],
     )

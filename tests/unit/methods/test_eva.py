@@ -46,6 +46,11 @@ def test_batches_that_are_too_small_do_not_make_it_search_for_ever(pretrained, n
         method.calibrate(tuned, [{"input_ids": ids, "attention_mask": ids}] * 2)
 
 
+def test_its_settings_are_not_the_librarys():
+    with pytest.raises(ConfigError, match=r"peft\.eva_config is no option"):
+        Eva(name="x", learning_rate=1e-3, peft_type="LORA", init_lora_weights="eva", eva_config={"rho": 2.0})
+
+
 def test_it_does_not_look_at_virtual_tokens():
     real = torch.tensor([[True, True, False], [True, True, True]])
     states = torch.arange(2 * 5 * 4.0).reshape(2, 5, 4)  # the first two are virtual

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, UserError
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 
@@ -41,8 +43,8 @@ class TestOptions:
         )
 
     def test_a_value_that_the_library_refuses(self):
-        with pytest.raises(ConfigError, match=r"^peft: AdaLoraConfig refuses these values: "):
-            LibraryMethod(name="x", learning_rate=1, peft_type="ADALORA", total_step=0)
+        with pytest.raises(ConfigError, match=r"^peft: OFTConfig refuses these values: "):
+            LibraryMethod(name="x", learning_rate=1, peft_type="OFT", r=2, oft_block_size=2)
 
     def test_a_value_that_it_refuses_only_when_the_layers_are_made(self, model):
         with pytest.raises(ConfigError, match=r"^peft: LoraConfig refuses these values: "):
@@ -60,6 +62,28 @@ class TestOptions:
             ConfigError, match=r"peft.save_only_topk_weights is no option: its adapters hold too little"
         ):
             LibraryMethod(name="vblora", learning_rate=1, peft_type="VBLORA", save_only_topk_weights=True)
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("layers_to_transform", [0], r"the blocks to adapt are peft\.layers"),
+            ("layers_pattern", "layer", r"the blocks to adapt are peft\.layers"),
+            ("exclude_modules", ["key"], r"name the modules to adapt in peft\.target"),
+            ("loftq_config", {"loftq_bits": 4}, "it belongs to a way to begin"),
+            ("use_qalora", True, "quantised by GPTQ"),
+            ("alora_invocation_tokens", [5], "begin within a text"),
+            ("monteclora_config", {}, "its variational loss"),
+        ],
+    )
+    def test_what_would_not_act(self, option, value, message):
+        with pytest.raises(ConfigError, match=rf"^peft\.{option} is no option: .*{message}"):
+            lora(**{option: value})
+
+    def test_pruning_that_nothing_does(self):
+        with pytest.raises(ConfigError, match=r"peft\.use_asa is no option: subspaces are pruned by a callback"):
+            LibraryMethod(name="x", learning_rate=1, peft_type="ADAMSS", use_asa=True)
+        with pytest.raises(ConfigError, match=r"its ranks are pruned after the steps .* Choose peft=adalora"):
+            LibraryMethod(name="x", learning_rate=1, peft_type="ADALORA", total_step=100)
 
     @pytest.mark.parametrize(("saved", "refused"), [(False, True), (True, False)])
     def test_another_seed_of_shared_matrices_is_another_method_unless_they_are_saved(
@@ -128,6 +152,13 @@ def test_a_head_of_any_name_is_trained_whole():
         "base_model.model.tagger.modules_to_save.default.weight",
         "base_model.model.tagger.modules_to_save.default.bias",
     }
+
+
+def test_copies_of_a_layer_which_share_its_weights_are_not_merged(model):
+    context = MethodContext(("classifier",), "TOKEN_CLS", "here")
+    method = lora(r=2, target="query", layer_replication=[[0, 1], [0, 1]])
+    with pytest.raises(UserError, match="cannot be merged into a plain model"):
+        method.merge(method.apply(copy.deepcopy(model), context))
 
 
 def test_lora_is_the_equation_of_its_paper(pretrained, ner):

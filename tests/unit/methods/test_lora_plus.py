@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from peftlab.errors import ConfigError
 from peftlab.methods.head import head_of
 from peftlab.methods.lora_plus import LoraPlus
 from peftlab.methods.method import MethodContext
@@ -22,3 +23,8 @@ def test_the_matrices_b_learn_faster_whatever_lora_it_is(options, pretrained, ne
     assert {rate for name, rate in trained.items() if "lora_B" in name} == {4.0}
     assert {rate for name, rate in trained.items() if "classifier" in name} == {0.25}
     assert {rate for name, rate in trained.items() if "lora_B" not in name and "classifier" not in name} == {0.5}
+
+
+def test_there_must_be_matrices_a_and_b():
+    with pytest.raises(ConfigError, match=r"peft\.peft_type = 'VERA': peft=x gives the matrices A and B"):
+        LoraPlus(name="x", learning_rate=1e-3, peft_type="VERA")
