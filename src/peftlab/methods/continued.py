@@ -166,6 +166,7 @@ class ContinuedLora(LibraryMethod):
             for _, layer in lora_layers(wrapped):
                 for matrices, dim in ((layer.lora_A, 0), (layer.lora_B, 1)):
                     matrices[_NAME] = Continued(matrices[_NAME], self.previous.rank, dim)
+                layer.lora_B[_NAME].new.data.zero_()  # of init_lora_weights=orthogonal, only all ranks together make 0
         return wrapped
 
     @override

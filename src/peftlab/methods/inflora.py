@@ -42,6 +42,7 @@ class InfLora(ContinuedLora):
     learning rates suit. The head is trained whole, and is not kept out of anything.
     """
 
+    initialisations: ClassVar[tuple[bool | str, ...]] = (True,)  # A is designed, and B begins with zeros
     needed: ClassVar[tuple[str, ...]] = (SUBSPACES,)
 
     not_averaged: ClassVar[str | None] = (

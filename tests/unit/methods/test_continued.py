@@ -107,6 +107,21 @@ def test_it_begins_as_the_earlier_model_and_its_factors_do_not_matter(stage):
     assert {parameter.shape[0 if ".lora_A." in name else 1] for name, parameter in found.items()} == {2}
 
 
+def test_ranks_that_are_orthogonal_together_begin_as_the_earlier_model_too(stage):
+    """Of which only the new ones are trained, whose own product would not be 0."""
+    options = {"r": 2, "init_lora_weights": "orthogonal"}
+    _, first, folder = stage(OLora, "a", **options)
+    _, second, _ = stage(OLora, "b", folder, move=0, **options)
+    torch.testing.assert_close(logits(second), logits(first))
+    assert all(layer.lora_A["default"].new.any() for _, layer in lora_layers(second))
+
+
+@pytest.mark.parametrize("value", ["gaussian", "orthogonal"])
+def test_inflora_designs_its_beginning(value):
+    with pytest.raises(ConfigError, match=r"init_lora_weights = .*: allowed with peft=x are true$"):
+        InfLora(**OPTIONS, init_lora_weights=value)
+
+
 def test_rows_of_the_head_are_taken_by_label(stage):
     _, first, folder = stage(OLora, "a")
     _, second, _ = stage(OLora, "b", folder, move=0, labels=("new", "c", "a"))
