@@ -41,6 +41,12 @@ class Combined(Method):
         """Check that the two methods can be combined."""
         if any(isinstance(method, Combined) for method in self.methods):
             raise ConfigError("peft=combined: takes two methods, neither of them combined itself")
+        for method in self.methods:
+            if type(method).begin is not Method.begin or type(method).conclude is not Method.conclude:
+                raise ConfigError(
+                    f"peft=combined: '{method.name}' goes on from an earlier run, and keeps what later ones go on "
+                    f"from, only by itself; use peft={method.name}, or combine another method"
+                )
         if isinstance(self.first, LibraryMethod):
             mend = f"let it be the second: peft@peft.first={self.second.name} peft@peft.second={self.first.name}"
             if isinstance(self.second, LibraryMethod):

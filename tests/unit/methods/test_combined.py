@@ -202,6 +202,8 @@ def rank_of(model):
     ("first", "second", "message"),
     [
         ("lora", "bitfit", r"let it be the second: peft@peft.first=bitfit peft@peft.second=lora"),
+        ("bitfit", "o_lora", r"'o_lora' goes on from an earlier run, .* use peft=o_lora"),
+        ("bitfit", "inflora", r"'inflora' goes on from an earlier run, .* use peft=inflora"),
         ("lora", "ia3", "one of the two must be peftlab's own"),
         ("bitfit", "bitfit", "both methods are 'bitfit'"),
     ],
