@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from peftlab.continual.report import printed, write
-from peftlab.continual.stream import learn
-from peftlab.errors import ConfigError
+from peftlab.continual.stream import Stream, learn
+from peftlab.errors import ConfigError, DataError
 from peftlab.python_api import run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
@@ -64,6 +65,23 @@ def test_new_classes_join_those_of_the_stages_before(stream, tmp_path):
     assert document["runs"][walk.runs[1]]["trained_on"] == second.data["data"]["splits"]["train"]["rows"]
     assert "nearest_mean" in printed(result)
     assert "nearest_mean" in (tmp_path / "s/report.md").read_text()
+
+
+def test_data_that_have_changed_since_the_first_stage_are_refused(stream, tiny_texts, tmp_path, monkeypatch):
+    shutil.copytree(tiny_texts, tmp_path / "data")
+    overrides = stream(*CLASSES, f"data.path={tmp_path / 'data'}", "stream.controls=[]")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stream, "_score", killed)
+        with pytest.raises(KeyboardInterrupt):
+            learn(overrides, tmp_path / "s")
+    with (tmp_path / "data/test.csv").open("a") as file:
+        file.write("what comes next?,move\n")
+    with pytest.raises(DataError, match=r"the data have changed \(test\) since .* was trained"):
+        learn(overrides, tmp_path / "s")
 
 
 def test_a_task_keeps_its_head_and_shares_the_rest(stream, tiny_texts, tmp_path):

@@ -22,12 +22,11 @@ from peftlab.active_learning.loop import (
     LISTS,
     Settings,
     check,
-    check_data,
     of_round,
 )
 from peftlab.active_learning.observing import kind_of, observe
 from peftlab.active_learning.pool import affordable, costs, most, remaining, unseen, without_gold
-from peftlab.chains.chain import Chain
+from peftlab.chains.chain import Chain, check_data
 from peftlab.composing.compose import compose
 from peftlab.data.form import form_of
 from peftlab.data.labelled import gold_name, write_labelled

@@ -29,14 +29,14 @@ from peftlab.active_learning.pool import (
     unseen,
     without_gold,
 )
-from peftlab.chains.chain import Chain
+from peftlab.chains.chain import Chain, check_data
 from peftlab.composing.compose import compose
 from peftlab.config import RunSpec
 from peftlab.data.listed import write_list
 from peftlab.data.reading import read_data_set
 from peftlab.data.sampling import sampled
 from peftlab.devices.process_state import restored
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import ConfigError
 from peftlab.one_run import settle
 from peftlab.reading.json_form import parsed
 from peftlab.runs.record import RunRecord
@@ -259,20 +259,6 @@ def default_folder(settings: Settings) -> Path:
     """
     with restored():
         return Path("active") / settle(compose(*settings.overrides))[1].run_name
-
-
-def check_data(record: RunRecord, sha256: Mapping[str, str]) -> None:
-    """Check that the run of a round was trained on the data that there is now, by the digests of its files.
-
-    Raises:
-        DataError: it was not.
-    """
-    own = record.data["identity"]["data_sha256"]
-    if odd := [split for split, digest in sha256.items() if own.get(split) != digest]:
-        raise DataError(
-            f"the data have changed ({', '.join(odd)}) since {record.folder} was trained. Put the old ones back, or "
-            "begin a loop in another folder (--out)"
-        )
 
 
 def _read(file: Path) -> Asked:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.devices import openmp
 from peftlab.devices.process_state import restored
-from peftlab.errors import ConfigError, UserError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.imports import find_here
 from peftlab.masking.mask import mask
 from peftlab.one_run import run
@@ -167,6 +167,20 @@ class Chain:
     def _write(self) -> None:
         with replacing(self.folder / CHAIN) as temporary:
             temporary.write_text(canonical_json(self._document) + "\n", encoding="utf-8")
+
+
+def check_data(record: RunRecord, sha256: Mapping[str, str]) -> None:
+    """Check that the run of a stage was trained on the data that there is now, by the digests of its files.
+
+    Raises:
+        DataError: it was not.
+    """
+    own = record.data["identity"]["data_sha256"]
+    if odd := [split for split, digest in sha256.items() if own.get(split) != digest]:
+        raise DataError(
+            f"the data have changed ({', '.join(odd)}) since {record.folder} was trained. Put the old ones back, or "
+            "begin in another folder"
+        )
 
 
 def read_chain(folder: Path) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from peftlab.chains.chain import Chain
+from peftlab.chains.chain import Chain, check_data
 from peftlab.continual.matrix import Matrix, matrix_of
 from peftlab.continual.nearest_mean import Embedded, embed, nearest_mean
-from peftlab.continual.scoring import StageModel, known_metric
+from peftlab.continual.scoring import UNUSED, StageModel, known_metric
 from peftlab.continual.spec import StreamSpec
 from peftlab.continual.stages import Composing, Config, Contender, Plan, key_of
+from peftlab.data.reading import read_data_set
 from peftlab.errors import ConfigError
 from peftlab.imports import find_here
 from peftlab.one_run import settle
@@ -84,6 +85,8 @@ class Stream:
             self.contenders = [replace(whole, name=self.base["peft"]["name"])]
         self._models: dict[tuple[str, ...], StageModel] = {}
         self._embeddings: dict[str, Embedded] = {}
+        self._found = {run["name"] for run in chain.stages}
+        """The runs of an earlier call, until it is known that the data are still those that they were trained on."""
 
     def learn(self) -> Result:
         """Do all runs that are not done yet, score them, and return the result.
@@ -156,7 +159,12 @@ class Stream:
     def _run(self, name: str, config: Callable[[Path], Config]) -> str:
         """Do the run of a configuration that names earlier ones below a root, and return its name in the chain."""
         of_chain = f"{name}-{sha256_of(config(Path()))[:8]}"
-        record = self.chain.run(of_chain, config(self.chain.folder.absolute()) | {"name": name})
+        whole = config(self.chain.folder.absolute()) | {"name": name}
+        record = self.chain.run(of_chain, whole)
+        if of_chain in self._found:
+            _, spec = settle(whole | UNUSED)
+            check_data(record, read_data_set(spec.data, spec.task)[1].sha256)
+            self._found.remove(of_chain)
         self.chain.note(of_chain, **_seen(record))
         return of_chain
 
