@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from peftlab.cli import main
-from peftlab.continual.continuing import _forget_old_examples, _warn_of_learnt_tests, continue_run, continued
+from peftlab.continual.continuing import (
+    _forget_old_examples,
+    _warn_of_learnt_tests,
+    _warn_of_old_weights,
+    _with_values,
+    continue_run,
+    continued,
+)
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.python_api import run as train
 from peftlab.runs.folder import RunFolder
@@ -85,6 +92,17 @@ def test_synonyms_of_new_texts_may_be_others():
     assert config["augment"] == {"synonym": node | {"sha256": None}, "counterfactual": terms | {"sha256": "of a file"}}
     assert config["semi"]["strong"]["synonym"]["sha256"] is None
     _forget_old_examples(config | {"semi": None})
+
+
+def test_weights_of_labels_that_were_counted_may_be_counted_anew(caplog):
+    old = {"task": {"class_weights": {"hire": 0.5, "move": 2.0}, "top_k": None}}
+    _warn_of_old_weights(old)
+    assert "To count the new examples, set task.class_weights=balanced" in caplog.text
+    caplog.clear()
+    new = _with_values(old, ["task.class_weights=balanced"])
+    assert new["task"]["class_weights"] == "balanced"
+    _warn_of_old_weights(new)
+    assert not caplog.text
 
 
 def test_what_cannot_be_continued_says_so(finished, tiny_texts, tmp_path):

@@ -41,6 +41,9 @@ OF_THE_OLD_DATA = ("fold", "subset", "replay", "labelled")
 DECIDED = ("adapter", "data.labels", "data.path", "data.replay", "peft.previous")
 """What the new data, the run and the method decide."""
 
+_WEIGHTS = ("task.class_weights", "task.pos_weight")
+"""Options whose value may be a number for each label."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -127,6 +130,7 @@ def continued(
     config["budget"]["listed"] = None
     _forget_old_examples(config)
     config = _with_values(_kept(config, run, method, per_class), overrides)
+    _warn_of_old_weights(config)
     new_labels = _new_labels(run, config)
     if run.parts.data.labels:
         config["data"]["labels"] = [*run.parts.data.labels, *new_labels]
@@ -144,6 +148,18 @@ def _forget_old_examples(config: Config) -> None:
         for node in part.values():
             kind: type[Regularizer | Augmentation] = get_class(node["_target_"])
             node.update(dict.fromkeys(kind.of_examples))
+
+
+def _warn_of_old_weights(config: Config) -> None:
+    """Say that weights of labels stay as they are: those of `balanced` have been counted, and are numbers now."""
+    for key in _WEIGHTS:
+        if isinstance(config["task"].get(key.removeprefix("task.")), dict):
+            log.warning(
+                "%s: its numbers are kept, even if they were counted in the old training examples, and new labels have "
+                "1. To count the new examples, set %s=balanced",
+                key,
+                key,
+            )
 
 
 def _kept(config: Config, run: FinishedRun, method: Method, per_class: int | None) -> Config:
@@ -188,7 +204,8 @@ def _with_values(config: Config, overrides: Sequence[str]) -> Config:
         node: Any = config
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or leaf not in node or isinstance(node[leaf], dict):
+        is_value = isinstance(node, dict) and leaf in node
+        if not is_value or (isinstance(node[leaf], dict) and override.key_or_group not in _WEIGHTS):
             keys = [key for key, _ in leaves(config)]
             raise ConfigError(
                 f"{text}: the run has no such single value.{did_you_mean(override.key_or_group, keys)} The rest of the "
