@@ -16,6 +16,7 @@ from peftlab.semi_supervised.consistency import Consistency, Judged, certain
 from peftlab.semi_supervised.method import in_use
 from peftlab.semi_supervised.predicted import predicts_classes, sharpened
 from peftlab.semi_supervised.tally import seen_of
+from peftlab.tasks.multilabel import MultiLabel
 from peftlab.tasks.task import Task
 
 
@@ -37,7 +38,7 @@ class Uda(Consistency):
 
     @override
     def unsuited(self, task: Task) -> str | None:
-        if self.tsa is not None and (not task.labels or task.head.outputs != "text"):
+        if self.tsa is not None and (isinstance(task, MultiLabel) or not task.labels or task.head.outputs != "text"):
             return f"tsa={self.tsa}: a text of task={task.name} has not one label. Set semi.tsa=null"
         if not predicts_classes(task) and (self.threshold, self.temperature) != (0, 1):
             return (

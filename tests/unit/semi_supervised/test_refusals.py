@@ -12,6 +12,8 @@ from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.rdrop import RDrop
 from peftlab.semi_supervised.refusals import refuse
 from peftlab.semi_supervised.uda import Uda
+from peftlab.tasks.multilabel import MultiLabel
+from peftlab.tasks.task import Selection
 
 
 def spec_of(semi, **regularizers):
@@ -36,3 +38,10 @@ def test_an_easy_example_cannot_be_left_out_of_another_loss_than_the_tasks(other
         refuse(semi, spec_of(semi, other=other))
     refuse(annealed, spec_of(annealed, other=ConfidencePenalty()))
     refuse(annealed, spec_of(annealed, focal=Focal(gamma=0.0), rdrop=RDrop(strength=0.0)))
+
+
+def test_annealing_is_for_texts_with_one_label():
+    task = MultiLabel(name="topics", selection=Selection(metric="micro_f1"))
+    task.labels = ["a", "b"]
+    assert Uda().unsuited(task) is None
+    assert "a text of task=topics has not one label" in Uda(tsa="linear").unsuited(task)
