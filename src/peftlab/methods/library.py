@@ -353,6 +353,12 @@ def _wrapped(method: LibraryMethod, model: nn.Module, config: Any, targets: Sequ
         raise ConfigError(f"peft: {type(config).__name__} refuses these values: {error}") from error
     if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
         raise not_adapted
+    parameters = [f".{name}" for name in getattr(wrapped.base_model, "targeted_parameter_names", ())]
+    for name in getattr(config, "target_parameters", None) or ():
+        if not any(own.endswith(f".{name}") for own in parameters):
+            raise ConfigError(
+                f"peft.target_parameters: no parameter is called '{name}'. Leave it out, or mend the name"
+            )
     return wrapped
 
 

@@ -128,6 +128,14 @@ def test_a_value_for_modules_that_are_not_adapted(pretrained, ner, options, mess
         method.apply(pretrained.backbone(ner()), MethodContext(("classifier",), "TOKEN_CLS", "here"))
 
 
+def test_parameters_that_are_not_there(model):
+    context = MethodContext(("classifier",), "TOKEN_CLS", "here")
+    with pytest.raises(ConfigError, match=r"^peft\.target_parameters: no parameter is called 'experts\.up'"):
+        lora(r=2, target="query", target_parameters=["key.weight", "experts.up"]).apply(copy.deepcopy(model), context)
+    found = lora(r=2, target="query", target_parameters=["key.weight"]).apply(copy.deepcopy(model), context)
+    assert any(".key.lora_A." in name for name, _ in found.named_parameters())
+
+
 @pytest.mark.parametrize("pattern", ["query", "layer.1.attention.self.query", "self.query", r"layer\.\d\.att.*query"])
 def test_a_value_for_modules_by_any_pattern_of_the_library(pretrained, ner, pattern):
     method = lora(target=["query", "value"], r=4, rank_pattern={pattern: 3})
