@@ -83,6 +83,14 @@ def test_a_packed_run_and_what_is_done_with_it(train, capsys):
 
 
 @pytest.mark.slow
+def test_texts_are_written_by_all_layers_where_training_starts_from_activations(train):
+    record = train("peft.layers=last:1", "peft.lora_dropout=0", "task.packing=off", "budget.max_steps=2")
+    assert record.data["cost"]["activation_cache"]["layers"] == 1
+    assert any(row["predicted"] for row in rows_of())
+    assert peftlab.load("run").evaluate().equal
+
+
+@pytest.mark.slow
 def test_forgetting_is_that_of_the_weights_that_are_kept(train):
     """Of their average, whether the last validation or the test is what measures them."""
     Path("general.txt").write_text("the river flows through rome\n\nand paris is the name\n", encoding="utf-8")

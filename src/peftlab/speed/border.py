@@ -71,7 +71,7 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
         raise NoBorderError(f"the inputs of {type(model).__name__} are no tokens, by which activations are kept")
     was_training = model.training
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
-        border = _highest(model, *_watch(model.train(), inputs))
+        border = _highest(model, inputs, *_watch(model.train(), inputs))
         model.eval()
         same = _is_the_same(model, border, inputs)
         model.train(was_training)
@@ -115,11 +115,16 @@ def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
     return called, ended
 
 
-def _highest(model: nn.Module, called: Mapping[str, int], ended: Mapping[nn.Module, _Ended]) -> Border:
+def _highest(
+    model: Any, inputs: Mapping[str, Tensor], called: Mapping[str, int], ended: Mapping[nn.Module, _Ended]
+) -> Border:
     layers = set(blocks_of(model)) & ended.keys()
     first_trained = min(_first_use(name, called) for name, p in model.named_parameters() if p.requires_grad)
     # an encoder that returns more, such as a pooled state, is not skipped as a whole
     alone = [module for module, end in ended.items() if module in layers or len(end.output) == 1]
+    if "decoder_input_ids" in inputs:  # what is kept is that of the source's tokens, of which a decoder has none
+        of_source = set(model.get_encoder().modules())
+        alone = [module for module in alone if module in of_source]
     frozen = sorted((module for module in alone if ended[module].time < first_trained), key=lambda m: ended[m].time)
     below = [module for module in frozen if not ended[module].random]
     if not frozen:
@@ -197,6 +202,8 @@ def watching(border: Border) -> Iterator[list[Tensor]]:
 def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
     """Let `model` skip the modules below `border` where `STATES` is among its inputs.
 
+    That is for the pass of `model` itself: `generate` and others that call an inner module get all of its layers.
+
     Unless the whole encoder is skipped, everything before its first layer (embeddings, positions, masks) is still
     computed: it costs little, and the remaining layers may need some of it.
     """
@@ -212,12 +219,16 @@ def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
 
         return hand_on
 
-    hook = model.register_forward_pre_hook(take, with_kwargs=True)
+    hooks = [
+        model.register_forward_pre_hook(take, with_kwargs=True),
+        model.register_forward_hook(lambda *_: replacement.clear(), always_call=True),
+    ]
     for module in border.below:
         module.forward = skipping(module.forward)
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         for module in border.below:
             del module.forward  # restores that of its class

@@ -64,6 +64,17 @@ class TestFindBorder:
             find_border(model, {"pixel_values": torch.zeros(2, 3, 8, 8)})
         assert not caught.value.avoidable
 
+    def test_of_an_encoder_decoder_it_is_in_the_encoder(self):
+        """A decoder's layers have other tokens than the mask that says which are kept."""
+        layers = {f"{half}_{what}": 2 for half in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+        sizes = {"d_model": 8, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "max_position_embeddings": 16}
+        config = transformers.BartConfig(**layers, **sizes, vocab_size=20, dropout=0.0, attention_dropout=0.0)
+        model = transformers.BartForConditionalGeneration(config).requires_grad_(False)
+        model.model.decoder.layers[1].fc1.requires_grad_(True)
+        for tokens in (3, 5):  # as many as the source has, too
+            inputs = {**INPUTS, "decoder_input_ids": torch.full((2, tokens), 4)}
+            assert find_border(model, inputs).below == list(model.model.encoder.layers)
+
     @pytest.mark.parametrize("fused", [False, True])
     def test_of_adapters_it_is_below_the_lowest(self, bert, fused):
         model = adapted(bert(), "layer.1.output.dense")
@@ -196,6 +207,19 @@ class TestStartingFrom:
         logits = model(**inputs).logits[real]
         logits.logsumexp(-1).sum().backward()
         return [logits.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+    def test_a_pass_of_an_inner_module_skips_nothing(self, bert):
+        """As in `generate`, which asks the model within an adapted one, or an encoder by itself."""
+        model = bert()
+        border = find_border(model, INPUTS)
+        expected = model.bert(**INPUTS)[0]
+        with starting_from(border, model):
+            model(**INPUTS, **{STATES: torch.zeros(2, 5, 32)})
+            assert torch.equal(model.bert(**INPUTS)[0], expected)
+            model.classifier.register_forward_hook(lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                model(**INPUTS, **{STATES: torch.zeros(2, 5, 32)})
+            assert torch.equal(model.bert(**INPUTS)[0], expected)
 
     def test_names_stay_as_they_are(self, bert):
         model = bert()
