@@ -25,13 +25,13 @@ class CheapDropout(nn.Dropout):
 
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
-    """Return a mask of the shape and type of `like`: 0 with probability `p`, else 1 / (1 - p)."""
+    """Return a mask of the shape, type and device of `like`: 0 with probability `p`, else 1 / (1 - p)."""
     count = like.numel()
     smallest = torch.iinfo(torch.int64).min
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(smallest, None)
     bits = draws.view(torch.int16)[:count].view(like.shape)
     threshold = round(p * LEVELS) - LEVELS // 2  # int16 counts from -LEVELS / 2
-    return (bits >= threshold).to(like.dtype).mul_(1.0 / (1.0 - p))
+    return (bits >= threshold).to(like).mul_(1.0 / (1.0 - p))
 
 
 def cheapen(model: nn.Module) -> int:

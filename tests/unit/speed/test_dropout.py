@@ -51,6 +51,11 @@ def test_bf16_keeps_its_type():
     assert CheapDropout(0.1)(torch.ones(8, dtype=torch.bfloat16)).dtype is torch.bfloat16
 
 
+def test_the_mask_goes_where_the_elements_are():
+    """It is drawn on the host; a GPU's elements are not there."""
+    assert CheapDropout(0.1)(torch.ones(8, device="meta")).device.type == "meta"
+
+
 def test_every_dropout_of_a_model_is_replaced_with_its_rate():
     model = nn.Sequential(nn.Dropout(0.2), nn.ModuleDict({"default": nn.Dropout(0.3)}), nn.ModuleList([nn.Dropout()]))
     model.eval()
