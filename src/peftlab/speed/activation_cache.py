@@ -33,7 +33,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.seams.transformers import attention_of
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
-from peftlab.storage.atomic import replacing
+from peftlab.storage.atomic import is_torn, replacing
 from peftlab.storage.tensors import sha256_of
 from peftlab.tasks.batch import Batch
 
@@ -292,14 +292,22 @@ def folder() -> Path:
 
 
 def make_room(size: int, gib: float) -> None:
-    """Remove the least recently used files until `size` more bytes fit within `gib` GiB."""
-    files = sorted(folder().glob("*.safetensors*"), key=lambda path: path.stat().st_mtime)
-    room = gib * 2**30 - size - sum(path.stat().st_size for path in files)
-    while room < 0 and files:
-        oldest = files.pop(0)
-        room += oldest.stat().st_size
-        log.info("trainer.activation_cache_gib=%g: removing %s", gib, oldest)
-        oldest.unlink()  # runs that have it mapped keep it
+    """Remove the least recently used files until `size` more bytes fit within `gib` GiB.
+
+    Other runs may make room, or write, at the same time: what they are writing counts, and stays.
+    """
+    room, whole = gib * 2**30 - size, []
+    for path in folder().glob("*.safetensors*"):
+        with suppress(FileNotFoundError):  # another run has just removed it
+            state = path.stat()
+            room -= state.st_size
+            whole += [] if is_torn(path) else [(state.st_mtime, state.st_size, path)]
+    for _, bytes_of_file, path in sorted(whole):
+        if room >= 0:
+            break
+        room += bytes_of_file
+        log.info("trainer.activation_cache_gib=%g: removing %s", gib, path)
+        path.unlink(missing_ok=True)  # runs that have it mapped keep it
 
 
 def _bytes(border: Border, tokens: np.ndarray) -> int:

@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from peftlab.data.module import DataModule
 from peftlab.speed import activation_cache
 from peftlab.speed.activation_cache import ActivationCache, choose_border, folder, make_room
 from peftlab.speed.border import STATES, watching
+from peftlab.storage.atomic import replacing
 
 
 @pytest.fixture
@@ -154,6 +156,27 @@ class TestMakeRoom:
     def test_the_oldest_go(self, mib, left):
         make_room(2**20, mib / 1024)
         assert files() == [f"{name}.safetensors" for name in left]
+
+    @pytest.mark.usefixtures("kept")
+    def test_what_another_run_is_writing_counts_and_stays(self):
+        with replacing(folder() / "d.safetensors") as temporary:
+            temporary.write_bytes(bytes(2**20))
+            os.utime(temporary, (1, 1))
+            make_room(2**20, 2.5 / 1024)
+        assert files() == ["d.safetensors"]
+
+    @pytest.mark.usefixtures("kept")
+    def test_another_run_may_make_room_at_the_same_time(self, monkeypatch):
+        found = Path.glob
+
+        def glob(folder, pattern):
+            paths = list(found(folder, pattern))
+            paths[0].unlink()
+            return paths
+
+        monkeypatch.setattr(Path, "glob", glob)
+        make_room(2**20, 1 / 1024)
+        assert os.listdir(folder()) == []
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("kept")
