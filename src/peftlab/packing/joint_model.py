@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from peftlab.packing.joint_modules import JOINT, Forward
 from peftlab.packing.rows import NeverJoinableError, Rows
 from peftlab.packing.run_context import RandomStates
+from peftlab.positions import positions, reserved
 from peftlab.seams.pytorch import attribute_replaced
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -60,7 +61,8 @@ class JointModel:
         config: Any = getattr(models[0], "config", None)
         numbers = config.to_dict() if config is not None else {}
         self._padding = numbers.get("pad_token_id") or 0
-        self._limit = numbers.get("max_position_embeddings")
+        most = positions(models[0])
+        self._limit = None if most is None else most - reserved(models[0])
         self._sizes = {size for parameter in everywhere for size in parameter.shape}
         self._sizes |= {number for number in numbers.values() if isinstance(number, int)}
         hidden, heads = numbers.get("hidden_size"), numbers.get("num_attention_heads")
