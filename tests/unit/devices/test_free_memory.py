@@ -25,7 +25,11 @@ def test_it_is_what_the_narrowest_control_group_has_left(tmp_path):
     write("sys/fs/cgroup/jobs/memory.max", "30000\n")
     write("sys/fs/cgroup/jobs/memory.current", "9000\n")
     assert free_memory(tmp_path) == 21_000
+    write("sys/fs/cgroup/jobs/memory.stat", "anon 2000\nfile 6500\nshmem 500\nactive_file 1000\ninactive_file 5000\n")
+    assert free_memory(tmp_path) == 27_000  # files that it has read are given back
     write("proc/self/cgroup", "9:name=systemd:/\n4:memory:/docker/x\n")  # the first version
     write("sys/fs/cgroup/memory/memory.limit_in_bytes", "5000\n")
     write("sys/fs/cgroup/memory/memory.usage_in_bytes", "6000\n")
     assert free_memory(tmp_path) == 0
+    write("sys/fs/cgroup/memory/memory.stat", "inactive_file 9\ntotal_active_file 700\ntotal_inactive_file 1300\n")
+    assert free_memory(tmp_path) == 1000
