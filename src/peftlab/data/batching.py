@@ -83,7 +83,8 @@ def plan(
     order = random.permutation(len(lengths))
     if batch_tokens is not None:
         rows = np.ones_like(lengths) if rows is None else rows
-        order = order[np.argsort(lengths[order], kind="stable")]
+        # by rows too: in another order of these, the same examples would make more batches, or fewer
+        order = order[np.lexsort((rows[order], lengths[order]))]
         bounds = _filled(lengths[order], rows[order], batch_tokens)
         return Plan(order, bounds, random.permutation(len(bounds) - 1))
     bucket = batch_size * bucket_batches

@@ -244,6 +244,13 @@ def test_rows_of_split_examples_are_counted_with_their_padding():
         assert any(rows[batch].sum() > len(batch) > 1 for batch in batches)
 
 
+def test_epochs_of_split_examples_have_as_many_batches():
+    draw = np.random.default_rng(0)
+    rows = np.where(draw.random(60) < 0.5, draw.integers(1, 6, size=60), 1)
+    lengths = np.where(rows > 1, 128, draw.integers(4, 129, size=60))
+    assert len({len(plan(lengths, 16, 50, 0, epoch, 1024, rows)) for epoch in range(8)}) == 1
+
+
 def test_where_each_example_is_a_row_the_plan_is_what_it_was():
     lengths = np.random.default_rng(4).integers(4, 33, size=200)
     for tokens in (None, 100, 300):
