@@ -101,6 +101,10 @@ class Masker:
 
     def find(self, text: str, names: Sequence[Slice] = ()) -> list[Found]:
         """Return the personal data in `text`; what overlaps is one, of the kind of its longest part."""
+        return list(self._found(text, names))
+
+    def _found(self, text: str, names: Sequence[Slice]) -> dict[Found, bool]:
+        """Return what `find` does, and of each whether values of several kinds run into each other in it."""
         plain = plain_text(text)
         found = [
             Found(name, *plain.written(*place)) for name, kind in self._kinds.items() for place in kind.find(plain.text)
@@ -110,18 +114,19 @@ class Masker:
 
     def masked(self, text: str, names: Sequence[Slice]) -> Masked:
         """Return `text` masked, and the `names` in it, which have been found already; see `mask`."""
-        found = self.find(text, names)
+        found = self._found(text, names)
         if not found:
             return Masked(text)
         if self.with_ == "refuse":
-            listed = ", ".join(f"{one.kind} at characters {one.start} to {one.end}" for one in found[:5])
+            listed = ", ".join(f"{one.kind} at characters {one.start} to {one.end}" for one in list(found)[:5])
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise DataError(f"it holds personal data: {listed}{more}. Remove it, or mask it")
         pieces: list[str] = []
         places: list[Slice] = []
         done = length = 0
-        for one in found:
-            new = self.replacement(one.kind, text[one.start : one.end])
+        for one, is_mixed in found.items():
+            # the surrogate of a kind has its form, and this text has not
+            new = _tag(one.kind) if is_mixed else self.replacement(one.kind, text[one.start : one.end])
             pieces += [text[done : one.start], new]
             length += one.start - done
             places.append((length, length + len(new)))
@@ -133,9 +138,8 @@ class Masker:
 
         A value of which no surrogate can be told from a real one becomes the tag.
         """
-        tag = f"[{kind.upper()}]"
         if self.key is None:
-            return tag
+            return _tag(kind)
         own = self._kinds[kind]
         plain = plain_text(value).text
         same = own.same(plain)
@@ -143,7 +147,7 @@ class Masker:
             new = own.surrogate(plain, Draw(self.key, f"{kind}\x1f{same}\x1f{number}"))
             if new != plain and not self._is_found(own, new):
                 return new
-        return tag
+        return _tag(kind)
 
     def _is_found(self, own: Kind, new: str) -> bool:
         """Return whether a surrogate is found again, by its own kind or another.
@@ -158,14 +162,20 @@ class Masker:
         return others or own.found_anywhere(new)
 
 
-def _disjoint(found: list[Found]) -> list[Found]:
-    result: list[tuple[Found, int]] = []
+def _tag(kind: str) -> str:
+    return f"[{kind.upper()}]"
+
+
+def _disjoint(found: list[Found]) -> dict[Found, bool]:
+    """Return what overlaps as one, and of each whether kinds overlap in it and none of them has it whole."""
+    result: list[tuple[Found, int, bool]] = []
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
         length = one.end - one.start
         if result and one.start < result[-1][0].end:
-            before, longest = result[-1]
+            before, longest, is_mixed = result[-1]
             kind = one.kind if length > longest else before.kind
-            result[-1] = Found(kind, before.start, max(before.end, one.end)), max(length, longest)
+            is_mixed |= one.kind != before.kind and (one.end > before.end or length > longest)
+            result[-1] = Found(kind, before.start, max(before.end, one.end)), max(length, longest), is_mixed
         else:
-            result.append((one, length))
-    return [one for one, _ in result]
+            result.append((one, length, False))
+    return {one: is_mixed for one, _, is_mixed in result}

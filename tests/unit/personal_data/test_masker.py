@@ -28,6 +28,19 @@ def test_what_overlaps_is_one():
     assert one.kind == "iban"
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("at 192.168.123.202 555 0143", "at [IP]"),
+        ("call 030 23125100 00:1A:2B:3C:4D:5E", "call [MAC]"),
+        ("4111 1111 1111 1111.bob@acme.org", "[CARD]"),
+    ],
+)
+def test_values_of_several_kinds_that_run_into_each_other_have_no_surrogate(text, masked):
+    assert Masker().mask(text).text == masked
+    assert Masker(with_="surrogate", key=KEY).mask(text).text == masked
+
+
 def test_names_come_from_outside():
     def names(texts):
         return [[(text.index("Bob Roe"), text.index("Bob Roe") + 7)] if "Bob Roe" in text else [] for text in texts]
