@@ -144,6 +144,7 @@ def test_one_person_has_one_surrogate_however_it_is_written():
         ("DE89 3704 0044 0532 0130 00", "de89370400440532013000"),
         ("4111 1111 1111 1111", "4111-1111-1111-1111"),
         ("bob@acme.org", "BOB@acme.org"),
+        ("bob (at) acme.org", "bob (at) acme (dot) org"),
         ("0049 30 901820", "0049-30/901820"),
     ):
         one, other = (re.sub(r"\W", "", masker.mask(text).text).casefold() for text in (first, second))

@@ -49,8 +49,8 @@ class Email(Kind):
                 done = domain.end()
 
     def same(self, value: str) -> str:
-        """Return the address in small letters."""
-        return _AT.sub("@", value).casefold()
+        """Return the address in small letters, with ``@`` and points."""
+        return re.sub(_DOT, ".", _AT.sub("@", value), flags=re.IGNORECASE).casefold()
 
     def surrogate(self, value: str, draw: Draw) -> str:
         """Return an address under ``.invalid``, which nobody can have (RFC 2606)."""
