@@ -41,6 +41,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_of_parameters(spec, tuner),
         *_of_optimizer(spec, tuner),
         *_of_encoding(spec),
+        *_of_masking(spec.data),
         *_of_task(spec),
         *_of_interactions(spec),
         *_of_generation(spec),
@@ -113,6 +114,13 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
     for key, value in spec.data.limits._asdict().items():
         if key not in spec.task.limited_by and value != DataSpec.__pydantic_fields__[key].get_default():
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
+
+
+def _of_masking(data: DataSpec) -> Iterator[str]:
+    """Yield the countries of personal data that looks alike in all of them."""
+    mask = data.mask_pii
+    if mask is not None and mask.regions is not None and not mask.has_regions:
+        yield f"data.mask_pii.regions={','.join(mask.regions)}: only phone and national_id depend on a country"
 
 
 def _of_task(spec: RunSpec) -> Iterator[str]:

@@ -96,6 +96,7 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
             ["trainer.find_unused_parameters=true"],
             "trainer.find_unused_parameters=true: a gradient that a device does not have",
         ),
+        (["data.mask_pii={kinds: [email], regions: [DE]}"], "data.mask_pii.regions=DE: only phone and national_id"),
         (["trainer.zero_stage=1"], "trainer.zero_stage=1: it is for trainer=deepspeed, and this is single_device"),
         (["trainer.offload_optimizer=true"], "trainer.offload_optimizer=True: it is for trainer=deepspeed"),
         (

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Protocol
 
+from peftlab.errors import ConfigError
 from peftlab.personal_data.key import read_key
 from peftlab.personal_data.kinds import kinds
 from peftlab.personal_data.masker import REGIONS, Masker, Names
@@ -67,13 +68,19 @@ def masker_of(options: argparse.Namespace, names: Names | None = None) -> Masker
     Raises:
         ConfigError: an option is unknown, has no effect, or needs another or a package.
     """
-    return Masker(
+    masker = Masker(
         kinds=_listed(options.mask_kinds),
         with_=options.mask_with or "tag",
         key=None if options.mask_key is None else read_key(options.mask_key),
         regions=_listed(options.mask_regions),
         names=names,
     )
+    if options.mask_regions and not masker.has_regions:
+        raise ConfigError(
+            f"regions: {', '.join(masker.kinds)} look alike in all countries: leave the option out, or look for phone "
+            "or national_id too"
+        )
+    return masker
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ class Kind(ABC):
     """What it is called in options, tags and counts."""
     is_number: ClassVar[bool] = False
     """Whether it is a long number, which another kind may take for one of its own."""
+    has_regions: ClassVar[bool] = False
+    """Whether its forms depend on `regions`."""
     regions: tuple[str, ...] = ()
     """The countries whose forms are looked for, ISO 3166-1 codes such as ``DE``."""
 

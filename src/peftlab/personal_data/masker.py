@@ -35,7 +35,7 @@ class Masker:
     """Masks texts.
 
     Raises:
-        ConfigError: an option is unknown, has no effect, or needs another or a package.
+        ConfigError: an option is unknown, or needs another or a package.
     """
 
     kinds: tuple[str, ...] = ()
@@ -66,6 +66,11 @@ class Masker:
             raise ConfigError("key: surrogates follow from a key, and nothing else does: give both, or neither")
         for one in self._kinds.values():
             one.check()
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether what is found depends on the `regions`."""
+        return any(kind.has_regions for kind in self._kinds.values())
 
     @cached_property
     def _kinds(self) -> dict[str, Kind]:

@@ -77,10 +77,12 @@ def mask_files(
     if out is not None and (out.resolve() == source.resolve() or source.resolve() in out.resolve().parents):
         raise ConfigError(f"--out {out}: is the data itself, or lies in it; name another place")
     files = sorted(each for each in source.rglob("*") if _is_read(source, each)) if source.is_dir() else [source]
+    formats = {file: format or _format_of(file) for file in files}
+    if word_column and "columns" not in formats.values():
+        raise ConfigError(f"--word-column {word_column}: no file is one of columns. Leave it out, or --format columns")
     counts = Counts(masker.mask)
     report = Report()
-    for file in files:
-        name = format or _format_of(file)
+    for file, name in formats.items():
         if name is None:
             report.left_out.append(str(file))
             continue

@@ -41,6 +41,11 @@ class MaskPii:
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
+    @property
+    def has_regions(self) -> bool:
+        """Whether what is found depends on the regions."""
+        return Masker(kinds=tuple(self.kinds or ())).has_regions
+
     def masker(self) -> Masker:
         """Return what masks texts.
 

@@ -84,6 +84,7 @@ class NationalId(Kind):
 
     name: ClassVar[str] = "national_id"
     is_number: ClassVar[bool] = True
+    has_regions: ClassVar[bool] = True
 
     def check(self) -> None:
         """Check that `python-stdnum` is there, and that it has a number of one of the regions; raises ConfigError."""

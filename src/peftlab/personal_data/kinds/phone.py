@@ -46,6 +46,7 @@ class Phone(Kind):
     """
 
     name: ClassVar[str] = "phone"
+    has_regions: ClassVar[bool] = True
 
     def check(self) -> None:
         """Check that `phonenumbers` is there and has the regions; raises ConfigError."""

@@ -122,6 +122,8 @@ def test_what_cannot_be_done_is_said(mask, tmp_path):
         ((tmp_path / "none", "--check"), "no such file"),
         ((file, "--check", "--kinds", "mail"), "Did you mean 'email'"),
         ((file, "--check", "--names-types", "PER"), "--names RUN"),
+        ((file, "--check", "--kinds", "email,ip", "--regions", "DE"), "email, ip look alike in all countries"),
+        ((file, "--check", "--word-column", "1"), "no file is one of columns"),
         ((file, "--new-key", out), "leave the rest out"),
         (("--new-key", out, "--check"), "leave the rest out"),
     ):
