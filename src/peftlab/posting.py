@@ -54,6 +54,15 @@ def post(
             reason = f"status {answer.status_code}"
             if answer.status_code < 500 and answer.status_code not in (408, 429):
                 break
-        except requests.RequestException as error:  # its words may hold the address
+        except (requests.RequestException, ValueError) as error:  # its words may hold the address
             reason = type(error).__name__
-    raise NotDeliveredError(urlsplit(address).hostname, reason)
+            if isinstance(error, ValueError):  # the address can be none, and urllib3 says some of that in its own way
+                break
+    raise NotDeliveredError(_host(address), reason)
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:  # a bracket is missing, say
+        return None
