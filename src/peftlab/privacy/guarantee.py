@@ -53,8 +53,14 @@ def settle(spec: PrivacySpec, sampling: Poisson, steps: int) -> Guarantee:
     """Return the guarantee of a training of so many `steps`.
 
     Raises:
-        ConfigError: the noise that is given spends more than the epsilon that is given; or no noise suffices.
+        ConfigError: the noise that is given spends more than the epsilon that is given; no noise suffices; or delta is
+            open, and there is one unit alone.
     """
+    if spec.delta is None and sampling.number == 1:
+        raise ConfigError(
+            f"privacy.delta=null: n ** -1.1 of one {spec.unit} is 1, which promises nothing. Train on several "
+            f"{spec.unit}s, or give a probability: privacy.delta=1e-5"
+        )
     delta = sampling.number**-1.1 if spec.delta is None else spec.delta
     noise = spec.noise_multiplier
     if noise is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -10,8 +11,11 @@ pytest.importorskip("opacus")
 
 from opacus.accountants import PRVAccountant
 
+from peftlab.data.poisson import Poisson
 from peftlab.errors import ConfigError
 from peftlab.privacy.accountant import TOLERANCE, Release, epsilon_of, noise_for
+from peftlab.privacy.guarantee import settle
+from peftlab.privacy.spec import PrivacySpec
 
 
 def exact(sigma, steps, delta):
@@ -78,3 +82,9 @@ def test_several_trainings_on_the_same_data_spend_together():
 def test_an_epsilon_that_no_noise_reaches_is_refused():
     with pytest.raises(ConfigError, match="no noise suffices"):
         noise_for(1e-3, 1e-5, 0.02, 100)
+
+
+def test_an_open_delta_needs_several_units():
+    one = Poisson(np.zeros(5, dtype=np.int64), 1.0, 3)
+    with pytest.raises(ConfigError, match=r"privacy\.delta=null: n \*\* -1\.1 of one group is 1"):
+        settle(PrivacySpec(noise_multiplier=1.0, unit="group"), one, 3)
