@@ -126,7 +126,9 @@ class Pgd:
             start = drawn(ball, mask, batch, numbers, [self.seed, restart], hidden)
 
         def outputs(perturbation: Tensor) -> Any:
-            perturbed = changed(model, lambda embedded: embedded + perturbation.to(embedded.dtype))
+            # wherever these tokens are looked up: each member of an ensemble does
+            ids = batch.inputs["input_ids"]
+            perturbed = changed(model, lambda embedded: embedded + perturbation.to(embedded.dtype), ids)
             with perturbed, victim.predictor.arithmetic():
                 return model(**batch.inputs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch.nn.functional import softplus
@@ -9,6 +11,7 @@ from torch.nn.functional import softplus
 from peftlab.errors import UserError
 from peftlab.regularizers.embeddings import Ball
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.mixing import Members, Mixture
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 from peftlab.use.predictor import Predictor
@@ -116,6 +119,19 @@ def test_no_size_is_no_attack_and_more_is_worse(victim, classification):
     )
     assert none == pytest.approx(clean, abs=1e-6)
     assert all(a < b for a, b in zip(some, more, strict=True))
+
+
+def test_all_members_of_an_ensemble_are_attacked(pretrained, processor, classification):
+    """Two copies of one model answer as it does, and are no harder to attack."""
+    task = classification()
+    one = pretrained.backbone(task).eval()
+    other = deepcopy(one)
+    other.get_input_embeddings().weight = one.get_input_embeddings().weight
+    both, worst = Members([one, other], Mixture([0.5, 0.5]), task.mixed), []
+    for model in (one, both):
+        victim = Victim(Predictor(model=model, task=task, processor=processor, max_tokens=12))
+        worst.append([judged.loss for judged in Pgd(epsilon=0.5, steps=2, restarts=1).worst(victim, TEXTS)])
+    assert worst[1] == pytest.approx(worst[0], abs=1e-6)
 
 
 def test_a_model_without_input_embeddings_is_an_error():
