@@ -104,6 +104,9 @@ def test_what_reshapes_distributions_is_refused_before_anything_is_written(run_t
 
 @pytest.mark.slow
 def test_changed_inputs_are_measured(finished_numbers):
-    measured = load(finished_numbers.folder).robustness(["typo", "greedy"], limit=16)
-    assert {one.perturbation for one in measured.outcomes} == {"typo", "greedy"}
+    run = load(finished_numbers.folder)
+    measured = run.robustness(["typo", "pgd"], limit=16)
+    assert {one.perturbation for one in measured.outcomes} == {"typo", "pgd"}
     assert measured.metric == "pearson"
+    with pytest.raises(UserError, match="greedy: none of these 16 examples is answered rightly"):
+        run.robustness(["greedy"], limit=16)

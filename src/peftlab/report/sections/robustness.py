@@ -77,9 +77,9 @@ def _bootstrap(measured: list[Measured]) -> str:
 
 
 def _table(measured: list[Measured], name: str) -> Table:
-    tested = "McNemar's test"
+    tested = "McNemar's test, or approximate randomisation where no answer flips"
     if any(one.get("units") == "groups" for *_, one in measured):
-        tested += ", or approximate randomisation where examples are grouped"
+        tested += " or examples are grouped"
     columns = (
         Column("group"),
         Column("seed", True),

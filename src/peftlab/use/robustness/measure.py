@@ -55,9 +55,9 @@ class Outcome:
     mended: int
     """Examples answered wrongly before and rightly after."""
     p: float | None
-    """The p value of McNemar's test; where several examples are of one group, and flip together, of approximate
-    randomisation of the score. It is adjusted for the number of slices (Holm). None for an attack, which chooses the
-    worst answer: that it breaks more than it mends is no surprise."""
+    """The p value of McNemar's test; where several examples are of one group, and flip together, or none flips, as in a
+    regression, of approximate randomisation of the score. It is adjusted for the number of slices (Holm). None for an
+    attack, which chooses the worst answer: that it breaks more than it mends is no surprise."""
     queries: int
     """Examples that the model computed."""
     passes: int
@@ -207,7 +207,8 @@ def _outcome(
     p = None
     if not perturbation.adversarial:
         grouped = len(before) < len(examples)
-        p = approximate_randomisation(after, before, score).p if grouped else mcnemar(broken, mended)
+        graded = not (broken or mended)  # as numbers are, which are never quite right: the score alone can tell
+        p = approximate_randomisation(after, before, score).p if grouped or graded else mcnemar(broken, mended)
     return Outcome(
         perturbation=name,
         changed=perturbed.changed,

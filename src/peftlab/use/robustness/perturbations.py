@@ -128,7 +128,7 @@ class OnWords:
         """Return the answers to the attacked examples.
 
         Raises:
-            UserError: none of their words has a substitute.
+            UserError: none of their words has a substitute, or none is answered rightly.
         """
         views = [_view(victim.predictor.task, example) for example in examples]
         if not any(self.substitutes(words[place]) for words, free, _ in views for place in free):
@@ -141,14 +141,19 @@ class OnWords:
                 log.info("greedy: %d of %d examples, %d queries", len(ends), len(examples), victim.queries)
         attacked = [ends[number] for number in range(len(examples))]
         tried = [one for one in attacked if one.clean.right]
+        if not tried:
+            raise UserError(
+                f"greedy: none of these {len(examples)} examples is answered rightly, as no number of a regression "
+                "ever is, and only right answers are attacked. Leave greedy out of --perturb"
+            )
         broken = [(one, words) for one, (words, _, _) in zip(attacked, views, strict=True) if one.broken]
         return Perturbed(
             [one.worst for one in attacked],
             sum(bool(one.changed) for one in attacked),
             {
                 "attacked": len(tried),
-                "success_rate": len(broken) / len(tried) if tried else 0.0,
-                "queries_of_an_example": sum(one.queries for one in tried) / len(tried) if tried else 0.0,
+                "success_rate": len(broken) / len(tried),
+                "queries_of_an_example": sum(one.queries for one in tried) / len(tried),
                 "most_queries": max((one.queries for one in attacked), default=0),
                 "words_changed_of_the_broken": (
                     float(np.mean([len(one.changed) / len(words) for one, words in broken])) if broken else 0.0

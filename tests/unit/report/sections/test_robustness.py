@@ -46,10 +46,11 @@ def test_behaviour_alone_and_another_split_hide_nothing():
 
 
 def test_what_the_intervals_are_over_is_said():
+    otherwise = "McNemar's test, or approximate randomisation where no answer flips"
     for documents, units, test in (
-        ([[OLD]], "examples", "McNemar's test, adjusted by Holm's method"),
-        ([[OLD, NEW]], "groups of examples", "McNemar's test, or approximate randomisation where examples are grouped"),
-        ([[NEW], [OLD]], "examples or groups of examples", "McNemar's test, or approximate randomisation where"),
+        ([[OLD]], "examples", f"{otherwise}, adjusted by Holm's method"),
+        ([[OLD, NEW]], "groups of examples", f"{otherwise} or examples are grouped"),
+        ([[NEW], [OLD]], "examples or groups of examples", otherwise),
     ):
         notes, _, caption = shown(*documents)
         assert notes["interval"] == f"paired bootstrap over {units}"

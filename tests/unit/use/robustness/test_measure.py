@@ -10,22 +10,13 @@ import pytest
 
 from peftlab.commands.robustness import _print
 from peftlab.scores.class_scores import ClassScores
+from peftlab.scores.numbers import NumberScores
 from peftlab.scores.paired import mcnemar
 from peftlab.use.robustness import measure
 from peftlab.use.robustness.perturbations import Perturbed
 from peftlab.use.robustness.victim import Judged
 
 EXAMPLES = 80
-
-
-class Answering:
-    """A model that answers everything rightly, and takes the losses of a perturbation as they come."""
-
-    def __init__(self, predictor):
-        self.queries = self.passes = 0
-
-    def judged(self, examples):
-        return judged([True] * len(examples))
 
 
 def judged(right):
@@ -37,20 +28,21 @@ def judged(right):
 def measured(monkeypatch, tmp_path):
     """Measure what it costs that the examples in `wrong` are answered wrongly, of documents of `size` examples."""
 
-    def run_with(wrong=(), size=None, perturb=("typo",), behaviour=None):
+    def run_with(wrong=(), size=None, perturb=("typo",), behaviour=None, answers=None, scorer=None, metric="accuracy"):
         examples = [
             SimpleNamespace(id=f"test:{n}", group=None if size is None else f"doc{n // size}") for n in range(EXAMPLES)
         ]
-        after = judged([n not in wrong for n in range(EXAMPLES)])
+        clean, after = answers or (judged([True] * EXAMPLES), judged([n not in wrong for n in range(EXAMPLES)]))
         typo = SimpleNamespace(adversarial=False, perturbed=lambda victim, examples: Perturbed(after, len(wrong), {}))
         task = SimpleNamespace(
             name="classification",
             processor="tokenizer",
-            scorer=ClassScores(["a", "b"]),
+            scorer=scorer or ClassScores(["a", "b"]),
             gold=lambda example: "a",
-            selection=SimpleNamespace(metric="accuracy"),
+            selection=SimpleNamespace(metric=metric),
         )
-        monkeypatch.setattr(measure, "Victim", Answering)
+        victim = SimpleNamespace(judged=lambda examples: clean)
+        monkeypatch.setattr(measure, "Victim", lambda predictor: victim)
         monkeypatch.setattr(measure, "examples_of", lambda run, split: examples)
         monkeypatch.setattr(measure, "chosen", lambda names, *of: ({"typo": typo} if names else {}, {}))
         monkeypatch.setattr(measure, "_behaviour", lambda run, file, names: [])
@@ -83,6 +75,19 @@ def test_one_document_that_flips_as_a_whole_is_one_flip(measured):
     assert alone.p < 0.01 < 0.9 < together.p
     assert alone.drop.low > 0 == together.drop.low
     assert together.drop.high > alone.drop.high
+
+
+def test_numbers_that_get_worse_are_not_called_the_same(measured):
+    """None is quite right before or after, so that none flips, and McNemar's test would always say 1."""
+    drawn = np.random.default_rng(0).normal(size=(EXAMPLES, 3))
+    answers = [
+        [Judged({"id": "a", "gold": gold, "predicted": gold + noise}, 0.0, False) for gold, noise in pairs]
+        for pairs in (zip(drawn[:, 0], drawn[:, 1] / 10, strict=True), zip(drawn[:, 0], drawn[:, 2], strict=True))
+    ]
+    (one,) = measured(answers=answers, scorer=NumberScores(), metric="rmse").outcomes
+    assert (one.broken, one.mended) == (0, 0)
+    assert one.drop.low > 0
+    assert one.p < 0.001
 
 
 def test_a_single_document_has_no_interval(measured, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -94,6 +95,15 @@ def test_a_substitute_has_the_case_of_the_word():
 def test_an_attack_without_a_substitute_is_an_error_and_not_a_model_that_nothing_breaks(victim):
     attack = OnWords(Greedy(), lambda word: [])
     with pytest.raises(UserError, match="greedy: none of these 1 examples has a word that a substitute is known for"):
+        attack.perturbed(victim, [Text("0", "paris", "pos")])
+
+
+def test_an_attack_on_answers_that_are_all_wrong_is_an_error_and_not_a_model_that_nothing_breaks(victim, monkeypatch):
+    """As the numbers of a regression are, which are never quite right."""
+    answers = victim.judged
+    monkeypatch.setattr(victim, "judged", lambda those: [replace(one, right=False) for one in answers(those)])
+    attack = OnWords(Greedy(), lambda word: ["rome"])
+    with pytest.raises(UserError, match="greedy: none of these 1 examples is answered rightly"):
         attack.perturbed(victim, [Text("0", "paris", "pos")])
 
 
