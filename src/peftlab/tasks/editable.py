@@ -30,12 +30,15 @@ class EditableText:
     """The white space before each word, and after the last one; one more than `words`."""
     spans: tuple[Span, ...] = ()
     """Disjoint, in order."""
+    about: str | None = None
+    """The gold of the text as a whole beside its spans, such as an intent: only a text of the same may take its place.
+    None: it has none."""
 
     @classmethod
-    def of_words(cls, words: Sequence[str], spans: Sequence[Span] = ()) -> Self:
+    def of_words(cls, words: Sequence[str], spans: Sequence[Span] = (), about: str | None = None) -> Self:
         """Return a text of these words, one space apart."""
         spaces = ("", *[" "] * (len(words) - 1), "") if words else ("",)
-        return cls(tuple(words), spaces, tuple(spans))
+        return cls(tuple(words), spaces, tuple(spans), about)
 
     @classmethod
     def of_text(cls, text: str, protected: Sequence[tuple[int, int]] = ()) -> Self:
@@ -111,4 +114,4 @@ class EditableText:
             kept = tuple(words[after.start : after.end])
             if not kept or (before.label is None and kept != self.words[before.start : before.end]):
                 raise ValueError(f"the span {before} of {self.text!r} may not become {kept}")
-        return EditableText(tuple(words), (*spaces, self.spaces[-1]), spans)
+        return EditableText(tuple(words), (*spaces, self.spaces[-1]), spans, self.about)

@@ -251,9 +251,9 @@ class Joint(SentenceTask):
         }
 
     def editable(self, example: Utterance) -> list[EditableText]:
-        """Return the words, with the slots as mentions of their types."""
+        """Return the words, with the slots as mentions of their types, about the intent."""
         spans = [Span(start, end, label) for label, start, end in entities(example.tags)]
-        return [EditableText.of_words(example.words, spans)]
+        return [EditableText.of_words(example.words, spans, example.intent)]
 
     def edited(self, example: Utterance, texts: Sequence[EditableText]) -> Utterance:
         """Return an utterance of the words, tagged by the mentions, with the same intent."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import AutoTokenizer
 
+from peftlab.data.augmentation.augmentation import Material
+from peftlab.data.augmentation.context import Context
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.joint import Joint
 from peftlab.tasks.limits import Limits
@@ -134,3 +137,13 @@ def test_edits_keep_the_slots_and_the_intent():
     joint = task()
     for one in UTTERANCES:
         assert joint.edited(one, joint.editable(one)) == one
+
+
+def test_slots_move_into_an_utterance_of_the_same_intent():
+    said = [("rain in rome", "weather"), ("sun over oslo", "weather"), ("time in bonn", "clock")]
+    joint, recombines = task(), Context()
+    made = [Utterance(words, words.split(), ["O", "O", "B-LOC"], intent=intent) for words, intent in said]
+    texts = [joint.editable(one)[0] for one in made]
+    recombines.prepare(Material(texts, None, None))
+    edits = [{recombines.edit(text, np.random.default_rng(n)).text for n in range(20)} for text in texts]
+    assert edits == [{"rain in rome", "sun over rome"}, {"sun over oslo", "rain in oslo"}, {"time in bonn"}]
