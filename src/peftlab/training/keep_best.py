@@ -25,7 +25,8 @@ class KeepBest(Callback):
 
     A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
     checkpoint stays, with less training. Scores are over all ranks, so that every rank decides alike. With `last`,
-    every validation counts as better, so that the last weights stay and no label of the split has chosen them.
+    every validation counts as better, even one whose score is NaN, so that the last weights stay and no label of the
+    split has chosen them.
     """
 
     def __init__(self, selection: Selection, path: Path, record: RunRecord, last: bool = False) -> None:
@@ -75,8 +76,10 @@ class KeepBest(Callback):
         self.record.write()
 
     def _better(self, value: float) -> bool:
+        if self.last:
+            return True
         if math.isnan(value):
             return False
-        if self.value is None or self.last:
+        if self.value is None:
             return True
         return value > self.value if self.selection.mode == "max" else value < self.value

@@ -40,8 +40,8 @@ def record(tmp_path):
 def validate(tuner, record, tmp_path):
     """Return the step of the weights that are kept after validations with these scores."""
 
-    def run(*scores, metric="entity_f1", mode="max", fn="fit", loss=1.0):
-        callback = KeepBest(Selection(metric=metric, mode=mode), tmp_path / "checkpoints" / "best", record)
+    def run(*scores, metric="entity_f1", mode="max", fn="fit", loss=1.0, last=False):
+        callback = KeepBest(Selection(metric=metric, mode=mode), tmp_path / "checkpoints" / "best", record, last)
         for step, score in enumerate(scores, start=1):
             tuner.model["classifier"].weight.data.fill_(step)
             trainer = SimpleNamespace(
@@ -103,6 +103,13 @@ def test_a_score_beside_a_loss_that_is_not_finite_keeps_nothing(validate, record
 
 def test_scores_that_are_no_number_keep_nothing(validate):
     assert validate(math.nan, math.nan)[0] is None
+
+
+@pytest.mark.parametrize("scores", [[0.3, 0.2], [0.3, math.nan], [math.nan]])
+def test_the_last_is_kept_whatever_its_score_is(validate, record, scores):
+    """A correlation is NaN where a small validation split has the same number everywhere."""
+    assert validate(*scores, last=True)[0] == len(scores)
+    assert json.loads((record.folder / "record.json").read_text())["selection"]["step"] == len(scores)
 
 
 def test_the_loss_can_be_what_is_selected_by(validate, record):
