@@ -87,7 +87,8 @@ def test_the_table(peftlab, copy):
         (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no single label"),
         (["--perturb", "typo", "--step-size", "1"], "--step-size acts on pgd, and --perturb typo names none"),
         (["--perturb", "pgd", "--substitutes", "typo"], "--substitutes acts on greedy, and --perturb pgd names none"),
-        (["--perturb", "pgd", "--strength", "1"], "--strength acts on slices, and --perturb pgd names none"),
+        (["--perturb", "pgd", "--strength", "1"], "--strength acts on slices of some words, and --perturb pgd names"),
+        (["--perturb", "context", "--strength", "1"], "--strength acts on slices of some words, and --perturb context"),
         (
             ["--perturb", "none", "--behaviour", "suite.jsonl", "--limit", "0"],
             "--limit acts on perturbations, and --perturb none names none",

@@ -26,6 +26,8 @@ _OF_GREEDY = ("max_queries", "max_changed")
 _OF_PGD = ("epsilon", "norm", "steps", "step_size", "restarts")
 _ATTACKS = {"greedy": (*_OF_GREEDY, "substitutes"), "pgd": _OF_PGD}
 """The options that act on one attack alone."""
+WHOLE = ("back_translation", "context", "counterfactual")
+"""The slices that edit a text as a whole, at no strength."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +124,7 @@ def _check_acting(options: argparse.Namespace, perturb: Sequence[str] | None) ->
         return
     acts = {
         "perturbations": (bool(perturb), ("split", "limit", "seed")),
-        "slices": (any(name not in _ATTACKS for name in perturb), ("strength",)),
+        "slices of some words": (any(name not in (*_ATTACKS, *WHOLE) for name in perturb), ("strength",)),
         **{attack: (attack in perturb, names) for attack, names in _ATTACKS.items()},
     }
     for what, (acting, names) in acts.items():

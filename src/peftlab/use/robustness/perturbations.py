@@ -55,7 +55,8 @@ class Settings:
     seed: int = 0
     """Of the sample of examples, and of what is random in a perturbation."""
     strength: float = 0.1
-    """The share of an example's words, or mentions, that a slice changes; at least one."""
+    """The share of an example's words, or mentions, that a slice changes, if it does not edit the text as a whole; at
+    least one."""
     pgd: Pgd = field(default_factory=Pgd)
     greedy: Greedy = field(default_factory=Greedy)
     substitutes: tuple[Source, ...] = ("typo", "neighbour")
@@ -93,7 +94,8 @@ class Slice:
 
     name: str
     augmentation: Augmentation
-    strength: float
+    strength: float | None
+    """None: it edits texts as a whole."""
     seed: int
     adversarial: ClassVar[bool] = False
 
@@ -113,7 +115,7 @@ class Slice:
             raise UserError(
                 f"{self.name}: the model's tokenizer makes no difference between the texts before and after"
             )
-        return Perturbed(victim.judged(edited), changed, {"strength": self.strength})
+        return Perturbed(victim.judged(edited), changed, {} if self.strength is None else {"strength": self.strength})
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ def _made(name: str, run: FinishedRun, split: Sequence[Any], settings: Settings)
         return OnWords(settings.greedy, _substitutes(words, run, settings.substitutes))
     augmentation: Augmentation = _option(name, {"share": 1.0, "alpha": settings.strength, "mentions": True})
     augmentation.prepare(Material(texts, run.processor, partial(_embeddings, name, model)))
-    return Slice(name, augmentation, settings.strength, settings.seed)
+    return Slice(name, augmentation, getattr(augmentation, "alpha", None), settings.seed)
 
 
 def _option(name: str, values: Mapping[str, Any]) -> Any:

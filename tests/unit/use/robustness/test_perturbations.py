@@ -8,12 +8,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from peftlab.commands.robustness import WHOLE
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import UserError
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 from peftlab.use.predictor import Predictor
 from peftlab.use.robustness.greedy import Greedy
-from peftlab.use.robustness.perturbations import OnWords, Slice, _in_case_of, _option, _substitutes, _view
+from peftlab.use.robustness.perturbations import (
+    OnWords,
+    Settings,
+    Slice,
+    _in_case_of,
+    _made,
+    _option,
+    _substitutes,
+    _view,
+)
 from peftlab.use.robustness.victim import Victim
 
 WORDS, TAGS = ["Ada", "Lovelace", "left", "New", "York", "."], ["B-PER", "I-PER", "O", "B-LOC", "I-LOC", "O"]
@@ -39,6 +50,21 @@ def test_a_slice_edits_an_example_in_the_same_way_whatever_else_is_in_the_sample
     slice_of("typo").perturbed(victim, texts[1:])
     assert seen[0][1] == seen[1][0] != texts[1]
     assert [text.label for text in seen[0]] == ["pos", "pos"]
+
+
+def test_a_slice_of_whole_texts_claims_no_strength(victim):
+    run = SimpleNamespace(predictor=victim.predictor, processor=victim.predictor.processor)
+    text = Text("0", "he left and she stayed there", "pos")
+    claimed = {}
+    for name in ("counterfactual", "delete"):
+        made = _made(name, run, [text], Settings(strength=0.5))
+        claimed[name] = made.perturbed(victim, [text]).details
+    assert claimed == {"counterfactual": {}, "delete": {"strength": 0.5}}
+
+
+def test_the_slices_of_whole_texts_are_those_without_a_share():
+    options = [file.stem for file in (conf_dir() / "augment").glob("*.yaml")]
+    assert sorted(name for name in options if not hasattr(_option(name, {}), "alpha")) == sorted(WHOLE)
 
 
 def test_a_slice_that_changes_nothing_or_nothing_that_the_model_sees_is_an_error(victim):
