@@ -12,14 +12,18 @@ from lightning.pytorch.callbacks import EarlyStopping
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.config import RunSpec
+from peftlab.data.augmentation.synonym import Synonym
 from peftlab.data.interactions import Interactions
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.generation.options import Generation
 from peftlab.methods.head import is_of_head
+from peftlab.regularizers.adversarial import AdversarialLoss
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
+from peftlab.regularizers.lwf import Lwf
+from peftlab.regularizers.of_groups import OfGroups
 from peftlab.regularizers.regularizer import Term, key_of
 from peftlab.seams.transformers import attention_of
 from peftlab.semi_supervised.mixtext import MixText
@@ -30,6 +34,8 @@ log = logging.getLogger("peftlab")
 
 _PAGED_FROM = 100_000
 """Weights of the smallest tensors whose state bitsandbytes' optimisers page."""
+_ROUNDING = 1e-9
+"""The share by which steps may miss a norm by rounding."""
 _OF_STRATEGY = {"zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
 """Keys of the trainer that only one strategy uses."""
 
@@ -125,11 +131,15 @@ def _of_masking(data: DataSpec) -> Iterator[str]:
 
 def _of_task(spec: RunSpec) -> Iterator[str]:
     """Yield the options of the task that act only together with another one."""
-    own: Any = type(spec.task)
     for name, (key, needed) in spec.task.acts_with.items():
         value = getattr(spec.task, name)
-        if attrgetter(key)(spec) != needed and value != own.__pydantic_fields__[name].get_default():
+        if attrgetter(key)(spec) != needed and value != _default(spec.task, name):
             yield f"task.{name}={value}: it acts only with {key}={str(needed).lower()}"
+
+
+def _default(made: Any, option: str) -> Any:
+    """Return the default of an option of an object that a configuration has made."""
+    return type(made).__pydantic_fields__[option].get_default()
 
 
 def _of_interactions(spec: RunSpec) -> Iterator[str]:
@@ -171,8 +181,16 @@ def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
             yield f"{key_of(name)}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
             yield f"{key_of(name)}.start_step={regularizer.start_step}: the run has {steps} steps"
-        elif isinstance(regularizer, Distil) and spec.task.head.problem_type == "regression":
+        elif isinstance(regularizer, Distil | Lwf) and spec.task.head.problem_type == "regression":
             yield f"regularizer.{name}.temperature={regularizer.temperature:g}: a regression has no classes to soften"
+        elif isinstance(regularizer, AdversarialLoss) and regularizer.reach < regularizer.epsilon * (1 - _ROUNDING):
+            yield (
+                f"regularizer.{name}.epsilon={regularizer.epsilon:g}: its steps from init=zero come to "
+                f"{regularizer.reach:g} at most; raise step_size or steps with it"
+            )
+        elif isinstance(regularizer, OfGroups) and regularizer.column is not None:
+            if regularizer.terms != _default(regularizer, "terms"):
+                yield f"regularizer.{name}.terms={regularizer.terms}: column={regularizer.column} takes its place"
         elif isinstance(regularizer, Focal | MixText) and (smoothing := getattr(spec.task, "label_smoothing", 0)):
             yield (
                 f"task.label_smoothing={smoothing:g} on the training: {key_of(name)} takes the place of the loss that "
@@ -181,10 +199,15 @@ def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
 
 
 def _of_augmentations(spec: RunSpec) -> Iterator[str]:
-    """Yield the augmentations that edit no examples; `Augmenter.prepare` refuses those that could not."""
+    """Yield the augmentations that edit no examples; `Augmenter.prepare` refuses those that could not. And options of a
+    source of synonyms that is not chosen."""
     for name, augmentation in spec.augment.items():
         if augmentation.share == 0:
             yield f"augment.{name}: share=0 leaves it out"
+        elif isinstance(augmentation, Synonym):
+            other = "neighbours" if augmentation.source == "wordnet" else "senses"
+            if (value := getattr(augmentation, other)) != _default(augmentation, other):
+                yield f"augment.{name}.{other}={value}: source={augmentation.source} does not go by it"
 
 
 def _of_attention(trainer: TrainerSpec, tuner: Tuner) -> Iterator[str]:

@@ -56,17 +56,49 @@ def test_a_paged_optimizer_that_pages_nothing(told, compose_config):
 
 
 @pytest.mark.slow
-def test_a_regression_has_no_classes_to_soften(told):
-    chosen = ["regularizer=[distil]", "regularizer.distil.teacher=runs/a"]
+@pytest.mark.parametrize(("name", "run"), [("distil", "teacher"), ("lwf", "previous")])
+def test_a_regression_has_no_classes_to_soften(told, name, run):
+    chosen = [f"regularizer=[{name}]", f"regularizer.{name}.{run}=runs/a"]
     assert told(*chosen) == []
     assert told(*chosen, "task=regression", "data=numbers", "data.path=none.csv") == [
-        "regularizer.distil.temperature=2: a regression has no classes to soften"
+        f"regularizer.{name}.temperature=2: a regression has no classes to soften"
     ]
 
 
 @pytest.mark.slow
 def test_an_epoch_of_one_batch(told):
     assert told("budget=overfit", epoch=1) == []
+
+
+@pytest.mark.one_in(3, "slow")
+@pytest.mark.parametrize(
+    ("overrides", "start"),
+    [
+        (
+            ["regularizer=[freelb]", "regularizer.freelb.epsilon=0.5"],
+            "regularizer.freelb.epsilon=0.5: its steps from in",
+        ),
+        (["regularizer=[freelb]", "regularizer.freelb.epsilon=0.5", "regularizer.freelb.init=uniform"], None),
+        (["regularizer=[freelb]"], None),
+        (
+            ["regularizer=[pgd]", "regularizer.pgd.steps=1"],
+            "regularizer.pgd.epsilon=0.2: its steps from init=zero come",
+        ),
+        (["regularizer=[pgd]", "regularizer.pgd.step_size=0.02", "regularizer.pgd.steps=10"], None),
+        (["regularizer=[fgm]", "regularizer.fgm.epsilon=9"], None),
+        (
+            ["regularizer=[reweight]", "regularizer.reweight.terms=age", "regularizer.reweight.column=sex"],
+            "regularizer.reweight.terms=age: column=sex takes its place",
+        ),
+        (
+            ["augment=[synonym]", "augment.synonym.neighbours=9"],
+            "augment.synonym.neighbours=9: source=wordnet does not",
+        ),
+        (["augment=[synonym]", "augment.synonym.neighbours=9", "augment.synonym.source=embeddings"], None),
+    ],
+)
+def test_options_of_a_regulariser_or_an_augmentation_that_others_leave_without(told, overrides, start):
+    assert [line[: len(start or "")] for line in told(*overrides)] == ([start] if start else [])
 
 
 WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -53,6 +54,11 @@ class AdversarialLoss(AdversarialTerm):
     @override
     def replaces(self) -> float:
         return self.share
+
+    @property
+    def reach(self) -> float:
+        """The largest norm that its steps come to, whatever epsilon is; infinite: epsilon alone limits them."""
+        return math.inf
 
     def losses_of(self, computed: Computed) -> Callable[[Any], Tensor]:
         """Return the function from outputs to the task's losses."""

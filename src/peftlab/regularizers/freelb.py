@@ -49,6 +49,11 @@ class FreeLb(AdversarialLoss):
     def replaces(self) -> float:
         return self.share * self.passes / self.steps
 
+    @property
+    @override
+    def reach(self) -> float:
+        return self.passes * self.step_size if self.init == "zero" else super().reach
+
     @override
     def losses(self, computed: Computed) -> Tensor:
         repeatable, batch, losses_of = computed.repeatable, computed.batch, self.losses_of(computed)

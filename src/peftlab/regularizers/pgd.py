@@ -32,6 +32,11 @@ class Pgd(AdversarialLoss):
         """One at the end, and one for each step that does not begin at the embeddings."""
         return self.steps + (self.init == "uniform")
 
+    @property
+    @override
+    def reach(self) -> float:
+        return self.steps * self.step_size if self.init == "zero" else super().reach
+
     @override
     def losses(self, computed: Computed) -> Tensor:
         repeatable, batch, losses_of = computed.repeatable, computed.batch, self.losses_of(computed)
