@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from peftlab import backbone
 from peftlab.active_learning import queries
 from peftlab.active_learning.curve import outcome, rows
 from peftlab.active_learning.observed import Observed
 from peftlab.composing.compose import compose
+from peftlab.models import backbone
 from peftlab.one_run import settle
 from peftlab.terminal.output import table
 

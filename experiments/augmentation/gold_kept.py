@@ -12,11 +12,11 @@ from functools import partial
 
 from hydra import compose, initialize_config_dir
 
-from peftlab.backbone import fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.splits import split_files
+from peftlab.models.backbone import fetch
 from peftlab.scores.bio import entities
 from peftlab.tasks.words import Sentence
 

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from peftlab.assembly import build_tuner
+from peftlab.catalogue.method_table import method_names
 from peftlab.composing.compose import compose
-from peftlab.method_table import method_names
 from peftlab.one_run import prepare, settle
 from peftlab.tasks.batch import Batch
 

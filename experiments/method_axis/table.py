@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-from peftlab.method_table import about, method_names
+from peftlab.catalogue.method_table import about, method_names
 from peftlab.sweep.protocols import interval
 
 HERE = Path(__file__).parent

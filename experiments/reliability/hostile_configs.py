@@ -101,7 +101,7 @@ def _payload(draw: random.Random, jail: Jail) -> dict[str, Any]:
         ("functools.partial", [{"_target_": "os.mkdir", "_partial_": True}, mark], {}),
         ("peftlab.storage.atomic.write_text", [mark, "x"], {}),
         ("peftlab.specs.importlib.import_module", ["evil"], {}),
-        ("peftlab.wheels.subprocess.run", [touch], {}),
+        ("peftlab.transfer.wheels.subprocess.run", [touch], {}),
         ("peftlab.callbacks.evil.Evil", [], {}),
         ("torch.optim.os.system", [f"touch {mark}"], {}),
         ("torch.optim.lr_scheduler.LambdaLR", [], {"lr_lambda": code}),

@@ -196,7 +196,7 @@ FAULTS = [
         "a file of a wheel is taken whatever its digest",
         "if actual != expected:\n",
         "if False:\n",
-        ("unit/test_wheels.py", "unit/test_sources.py"),
+        ("unit/transfer/test_wheels.py", "unit/test_sources.py"),
     ),
     Fault(
         "a checkpoint is taken whatever its digest",

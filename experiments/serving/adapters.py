@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from peftlab.adapted_model import base_model
+from peftlab.models.adapted_model import base_model
 from peftlab.runs.folder import each_prediction
 from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf

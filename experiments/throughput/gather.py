@@ -93,9 +93,9 @@ def copy_model_and_data(folder: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from peftlab import backbone
     from peftlab.composing.compose import compose
     from peftlab.config import resolve, validate
+    from peftlab.models import backbone
 
     spec = validate(resolve(compose(*RUN)))
     model = backbone.fetch(spec.model).folder

@@ -21,11 +21,11 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from peftlab import backbone
 from peftlab.assembly import build_tuner, make_trainer
 from peftlab.composing.compose import compose
 from peftlab.config import resolve, validate
 from peftlab.data.module import DataModule
+from peftlab.models import backbone
 from peftlab.one_run import seed_everything
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord

@@ -19,8 +19,6 @@ from torch import nn
 from yaml import YAMLError
 
 from peftlab.abstaining.features import check_features
-from peftlab.adapted_model import adapted_model, base_model
-from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.data.poisson import Poisson, numbered
@@ -32,6 +30,8 @@ from peftlab.federated.coordinator import Coordinator
 from peftlab.federated.private import ClientPrivacy, KeepClientPrivacy, freeze_factors, sampling
 from peftlab.methods.head import is_of_head
 from peftlab.methods.method import Method, MethodContext
+from peftlab.models.adapted_model import adapted_model, base_model
+from peftlab.models.backbone import Pretrained
 from peftlab.privacy.guarantee import Guarantee, settle
 from peftlab.privacy.refusals import check_labels, not_covered
 from peftlab.reading import plain_yaml

@@ -19,7 +19,6 @@ from pydantic.dataclasses import dataclass
 from peftlab import specs
 from peftlab.abstaining.spec import OutOfScope
 from peftlab.abstaining.spec import refuse as refuse_out_of_scope
-from peftlab.backbone import ModelSpec
 from peftlab.composing.compose import explain_composition
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.data.augmentation.augmentation import Augmentation
@@ -35,9 +34,10 @@ from peftlab.imports import find_here
 from peftlab.methods.adapter_files import AdapterSpec, resolve_adapter
 from peftlab.methods.continued import resolve_previous
 from peftlab.methods.method import Method
+from peftlab.models.backbone import ModelSpec
+from peftlab.models.quantizing import check_installed
 from peftlab.privacy.refusals import refuse_uncounted
 from peftlab.privacy.spec import PrivacySpec
-from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage, key_of
 from peftlab.runs.derivation import DerivedSpec
 from peftlab.runs.notice import Notice

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from peftlab import backbone, no_effect
+from peftlab import no_effect
 from peftlab.abstaining.learning import Reader, learn_scope
 from peftlab.assembly import (
     adopt,
@@ -34,7 +34,6 @@ from peftlab.assembly import (
     settle_privacy,
     store_and_compile,
 )
-from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
@@ -51,9 +50,11 @@ from peftlab.federated.local import LocalTraining
 from peftlab.federated.workers import ignore_signals, serve
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
+from peftlab.models import backbone
+from peftlab.models.backbone import Pretrained
+from peftlab.models.positions import check_length, longest_row
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
-from peftlab.positions import check_length, longest_row
 from peftlab.privacy.guarantee import Guarantee
 from peftlab.regularizing import check_regularizers, prepared_regularizers, set_up_terms
 from peftlab.runs.conclusion import conclude

@@ -10,13 +10,13 @@ import numpy as np
 
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
-from peftlab.earlier import EarlierRun
+from peftlab.earlier.remembered import EarlierRun
+from peftlab.earlier.teacher import Teacher
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.random_inputs import reads_sounds
-from peftlab.pooling import OF_ENTITIES
+from peftlab.models.pooling import OF_ENTITIES
 from peftlab.regularizers.regularizer import Material, Term, key_of
 from peftlab.tasks.task import Task
-from peftlab.teacher import Teacher
 from peftlab.training.tuner import Tuner
 
 

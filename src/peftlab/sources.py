@@ -25,14 +25,14 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.converting.find import convert, formats
 from peftlab.errors import SourceError, did_you_mean
-from peftlab.hub import MODEL, checked_repository, checked_revision, snapshot
-from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
+from peftlab.models.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
 from peftlab.storage.atomic import remove_abandoned
 from peftlab.storage.digests import file_sha256, folder_sha256, sha256_of
 from peftlab.storage.disk import refusal
 from peftlab.storage.entries import oddity
-from peftlab.unpacking import Tree, checked_digests, inner_path, opened
-from peftlab.wheels import download, pinned
+from peftlab.transfer.hub import MODEL, checked_repository, checked_revision, snapshot
+from peftlab.transfer.unpacking import Tree, checked_digests, inner_path, opened
+from peftlab.transfer.wheels import download, pinned
 
 logger = logging.getLogger("peftlab")
 

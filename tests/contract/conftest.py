@@ -49,7 +49,7 @@ def spec(compose_config, tiny_model: Path, tiny_data: Path):
 
 @pytest.fixture(scope="session")
 def pretrained(spec):
-    from peftlab.backbone import fetch
+    from peftlab.models.backbone import fetch
 
     return fetch(spec().model)
 

@@ -145,7 +145,7 @@ def option(request):
 @pytest.fixture
 def augmenter(composed, pretrained, cased):
     """Return a maker of the augmenter of some options, prepared for a task's tiny data, and of those examples."""
-    from peftlab.backbone import fetch
+    from peftlab.models.backbone import fetch
 
     def make(*options, task="ner", seed=0):
         whole = validate(resolve(composed(list(options), task=task)))

@@ -23,9 +23,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from peftlab import model_table
 from peftlab.assembly import build_tuner
-from peftlab.backbone import ModelSpec, fetch
+from peftlab.catalogue import model_table
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build, resolve, validate
 from peftlab.data.static_shapes import StaticShapes
@@ -33,8 +32,9 @@ from peftlab.errors import ConfigError
 from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 from peftlab.methods.targets import blocks_of, target_modules
+from peftlab.models.backbone import ModelSpec, fetch
+from peftlab.models.positions import check_length
 from peftlab.one_run import run
-from peftlab.positions import check_length
 from peftlab.sources import FilesSource
 from peftlab.speed.attention import attention_kernels
 from peftlab.speed.border import NoBorderError, find_border

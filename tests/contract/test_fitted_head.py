@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 
-from peftlab.adapted_model import adapted_model
-from peftlab.backbone import fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
+from peftlab.models.adapted_model import adapted_model
+from peftlab.models.backbone import fetch
 
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 

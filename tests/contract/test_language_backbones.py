@@ -14,10 +14,10 @@ import transformers
 from safetensors.torch import save_file
 from tests.tiny_models import DECODERS, ENCODER_DECODERS
 
-from peftlab import model_table
-from peftlab.backbone import ModelSpec, Pretrained, fetch
+from peftlab.catalogue import model_table
 from peftlab.errors import ConfigError, SourceError
-from peftlab.positions import positions
+from peftlab.models.backbone import ModelSpec, Pretrained, fetch
+from peftlab.models.positions import positions
 from peftlab.seams.transformers import kind_of
 from peftlab.sources import FilesSource
 from peftlab.tasks.heads import model_class

@@ -12,7 +12,7 @@ from tests.method_files import METHODS, OFTEN
 from peftlab.data.splits import split_files
 from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
-from peftlab.positions import reserve
+from peftlab.models.positions import reserve
 from peftlab.serving.models.mixing import Mixed
 from peftlab.use.predictor import Predictor
 

@@ -14,7 +14,7 @@ from peftlab.methods.head import head_of
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 from peftlab.methods.targets import linear_layers
-from peftlab.quantizing import QuantizedLinear, dequantize, quantize, quantized_parameters
+from peftlab.models.quantizing import QuantizedLinear, dequantize, quantize, quantized_parameters
 
 REFUSED = {"full", "glora", "olora", "osf", "pissa", "sliced", "top_layers"}
 WORKS = [name for name in METHODS if name not in REFUSED]

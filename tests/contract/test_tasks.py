@@ -13,13 +13,13 @@ import torch
 from peft import TaskType
 from tests.tiny_models import OF_HEADS
 
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.data.data_card import Tokenised, data_card
 from peftlab.data.reading import DataFacts
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
+from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.data.batching import generator_of
 from peftlab.data.encoding import encode
 from peftlab.data.spec import takes_folders
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
+from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks.media_files import MediaTask, UnreadableFilesError
 

@@ -10,11 +10,11 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from peftlab import backbone
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.data.rows.conversations import ConversationRows
 from peftlab.data.rows.row_files import RowFiles
+from peftlab.models import backbone
 from peftlab.tasks.causal_lm import CausalLm
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor

@@ -10,9 +10,9 @@ import torch
 from omegaconf import DictConfig
 from transformers import BertConfig, BertModel
 
+from peftlab.models.quantizing import CLASSES
 from peftlab.one_run import run
 from peftlab.packing.pack import Pack
-from peftlab.quantizing import CLASSES
 from peftlab.runs.folder import RunFolder
 from peftlab.speed.attention import attention_kernels
 from peftlab.terminal.signals import Interrupted

@@ -9,9 +9,9 @@ import torch
 import yaml
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from peftlab import backbone
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build
+from peftlab.models import backbone
 
 pytestmark = pytest.mark.slow
 

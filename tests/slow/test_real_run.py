@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from peftlab import backbone
 from peftlab.composing.compose import compose
 from peftlab.config import resolve, validate
 from peftlab.data.duplicates import near_duplicates
 from peftlab.data.module import DataModule
 from peftlab.data.splits import SPLITS
+from peftlab.models import backbone
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from tests.forks import fork_ours, start_interpreters
 
-from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
 from peftlab.devices.processes import RankError
+from peftlab.models.backbone import fetch
 from peftlab.one_run import run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord

@@ -618,8 +618,8 @@ LACKING = {
 """What the tiny run has not that a documented command is about: the command says so."""
 
 
-# `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
-# `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
+# `tests/unit/catalogue/test_method_table.py` runs the one that counts what every method trains; those that train are
+# run by `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
 @pytest.mark.one_in(5, "exhaustive")
 @pytest.mark.one_in(15, "slow")
 @pytest.mark.parametrize(

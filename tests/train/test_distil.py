@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftlab.earlier import EarlierRun
+from peftlab.earlier.remembered import EarlierRun
+from peftlab.earlier.teacher import Teacher
 from peftlab.errors import ConfigError, UserError
 from peftlab.regularizers.distil import Distil
 from peftlab.report.study import Run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.tasks.batch import Batch
-from peftlab.teacher import Teacher
 from peftlab.use.check import check
 from peftlab.use.compression import distilling
 from peftlab.use.compression.distilling import distil

@@ -17,7 +17,7 @@ from peftlab.tasks.batch import Batch
 
 @pytest.fixture(scope="session")
 def pretrained(tiny_model: Path):
-    from peftlab.backbone import ModelSpec, fetch
+    from peftlab.models.backbone import ModelSpec, fetch
     from peftlab.sources import FilesSource
 
     return fetch(ModelSpec(name="tiny", source=FilesSource(path=tiny_model)))

@@ -216,7 +216,8 @@ peftlab..sources.FilesSource torch.optim./../canary.Canary torch.optim.C:canary.
 
 REFUSED_BY_KIND = """
 peftlab.run peftlab.one_run.run peftlab.one_run.Tuner peftlab.errors.UserError peftlab.runs.record.RunRecord.load
-peftlab.sources.Path peftlab.wheels.subprocess peftlab.wheels.subprocess.Popen peftlab.unpacking.zipfile.ZipFile
+peftlab.sources.Path
+peftlab.transfer.wheels.subprocess peftlab.transfer.wheels.subprocess.Popen peftlab.transfer.unpacking.zipfile.ZipFile
 peftlab.terminal.streams.os peftlab.terminal.streams.os.system peftlab.specs.importlib
 peftlab.specs.importlib.import_module peftlab.config.functools.partial torch.optim.Nothing
 torch.optim.nothing.Thing torch.optim.adamw.adamw torch.optim.Optimizer.load_state_dict

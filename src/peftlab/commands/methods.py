@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Print the table."""
     with without_collecting():
-        from peftlab import method_table
+        from peftlab.catalogue import method_table
         from peftlab.terminal.console import start_logging
 
     start_logging(stderr=True)

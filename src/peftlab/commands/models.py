@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the table."""
-    from peftlab import model_table
+    from peftlab.catalogue import model_table
 
     rows = list(model_table.rows([options.model] if options.model else []))
     if options.json:

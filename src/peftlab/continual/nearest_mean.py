@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from peftlab import backbone
-from peftlab.adapted_model import base_model
 from peftlab.continual.scoring import UNUSED
 from peftlab.continual.stages import Config
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError
+from peftlab.models import backbone
+from peftlab.models.adapted_model import base_model
 from peftlab.one_run import settle
 
 Embedded = dict[str, tuple[np.ndarray, list[str]]]

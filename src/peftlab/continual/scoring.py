@@ -18,8 +18,8 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
 from peftlab.methods.head import is_of_head
+from peftlab.models.positions import check_length
 from peftlab.one_run import settle
-from peftlab.positions import check_length
 from peftlab.storage.tensors import save
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner

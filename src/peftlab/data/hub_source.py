@@ -10,8 +10,8 @@ from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import SourceError
-from peftlab.hub import DATA, checked_repository, checked_revision, snapshot
 from peftlab.sources import Fetched
+from peftlab.transfer.hub import DATA, checked_repository, checked_revision, snapshot
 
 log = logging.getLogger("peftlab")
 

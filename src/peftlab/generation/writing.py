@@ -29,7 +29,7 @@ from transformers.generation import BaseStreamer
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
-from peftlab.positions import positions, reserved
+from peftlab.models.positions import positions, reserved
 
 _NEVER_WRITTEN = ("suppress_tokens", "begin_suppress_tokens")
 """Settings with ids of tokens that a model for speech never writes, or not first."""

@@ -21,7 +21,7 @@ from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, plain
 from peftlab.methods.factors import Factors
 from peftlab.methods.fitting import Fitting, notes_on_the_base, without_copies
 from peftlab.methods.labels import adapter_labels
-from peftlab.quantizing import quantized_parameters
+from peftlab.models.quantizing import quantized_parameters
 from peftlab.storage.tensors import load_into, save
 from peftlab.tasks.heads import Outputs
 

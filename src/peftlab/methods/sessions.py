@@ -23,7 +23,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.method import Method, MethodContext, spec
-from peftlab.positions import positions
+from peftlab.models.positions import positions
 from peftlab.storage.tensors import load_into, save
 
 Engine = Literal["onnxruntime", "openvino"]

@@ -9,8 +9,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.language_models import input_embeddings
 from peftlab.methods.head import is_of_head
+from peftlab.models.language_models import input_embeddings
 
 GROUPS = ("all_linear", "attention", "mlp", "layer_norms")
 """Names of groups of modules that hold for every architecture."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
-from peftlab.language_models import input_embeddings
 from peftlab.methods.generating import seen_by, stack_of
+from peftlab.models.language_models import input_embeddings
 from peftlab.tasks.heads import logits_of
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftlab.opinion.sinks import Alert, Recipient
-from peftlab.posting import NotDeliveredError
 from peftlab.storage.atomic import replacing
+from peftlab.transfer.posting import NotDeliveredError
 
 log = logging.getLogger("peftlab")
 

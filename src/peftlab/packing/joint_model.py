@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from peftlab.models.positions import positions, reserved
 from peftlab.packing.joint_modules import JOINT, Forward
 from peftlab.packing.rows import NeverJoinableError, Rows
 from peftlab.packing.run_context import RandomStates
-from peftlab.positions import positions, reserved
 from peftlab.seams.pytorch import attribute_replaced
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)

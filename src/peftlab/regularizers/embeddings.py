@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.errors import UserError
-from peftlab.language_models import input_embeddings
+from peftlab.models.language_models import input_embeddings
 from peftlab.tasks.batch import Batch
 
 TINY = torch.finfo(torch.float32).tiny

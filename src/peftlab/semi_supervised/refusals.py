@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peftlab.errors import ConfigError
-from peftlab.pooling import OF_ENTITIES
+from peftlab.models.pooling import OF_ENTITIES
 from peftlab.regularizers.rdrop import RDrop
 from peftlab.regularizers.regularizer import Term
 from peftlab.semi_supervised.method import SemiSupervised

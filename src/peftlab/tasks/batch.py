@@ -11,7 +11,7 @@ from torch import Tensor
 
 ENTITY_SPANS = "entity_spans"
 """The input with the places of two entities, their markers included, in tokens of the row: (rows, 2, 2), start and end.
-Tokens that a method adds before a text are not counted. Only a pooling reads it, see `peftlab.pooling`."""
+Tokens that a method adds before a text are not counted. Only a pooling reads it, see `peftlab.models.pooling`."""
 
 LEARNT = "learnt"
 """The entry of `Batch.host` with the number of tokens that a language model learns, of all examples."""

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.positions import positions
+from peftlab.models.positions import positions
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import SEQ2SEQ_LM, Head

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.generation.writing import Heard
-from peftlab.positions import positions
+from peftlab.models.positions import positions
 from peftlab.scores.transcripts import UNSPACED, Normaliser, Transcripts
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.heads import SPEECH_SEQ2SEQ, Head

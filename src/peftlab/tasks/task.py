@@ -112,7 +112,7 @@ class Task(KeptAnswers, FromExamples, ComparesWithReference, ABC):
     """Whether it writes conversations or generates texts, so that the model's chat template and generation settings
     decide its results, and belong to the identity of its runs."""
     pooling_inputs: ClassVar[frozenset[str]] = frozenset()
-    """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
+    """Names of the inputs of a batch that only a pooling before the head reads, see `peftlab.models.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()

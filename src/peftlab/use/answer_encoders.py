@@ -17,10 +17,10 @@ from peftlab.answer_search.arguments import Settings
 from peftlab.answer_search.fallback import Fallback
 from peftlab.answer_search.index import AnswerIndex, Retriever
 from peftlab.answer_search.stored import Stored
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError, UserError, did_you_mean
-from peftlab.positions import longest_row
+from peftlab.models.backbone import ModelSpec, fetch
+from peftlab.models.positions import longest_row
 from peftlab.specs import build
 from peftlab.tasks.embeddings import mean_of_tokens
 from peftlab.use.finished import FinishedRun, load

@@ -20,7 +20,6 @@ from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import backbone
 from peftlab.composing.compose import compose
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import RunSpec, resolve, validate
@@ -31,6 +30,7 @@ from peftlab.devices.hardware import fit_to_this_machine
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.masking.mask import mask
+from peftlab.models import backbone
 from peftlab.one_run import surroundings
 from peftlab.runs.compare import differences, kept_packages, package_differences
 from peftlab.runs.environment import WITHOUT_EFFECT, code_state, installed_packages

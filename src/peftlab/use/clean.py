@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peftlab import backbone
 from peftlab.composing.compose import compose
 from peftlab.data.cleaning import copies, unread
 from peftlab.data.cleaning.copies import Entry
@@ -22,6 +21,7 @@ from peftlab.data.cleaning.label_errors import ScoreName
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
+from peftlab.models import backbone
 from peftlab.one_run import run as train
 from peftlab.one_run import settle
 from peftlab.runs.find import find

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from peftlab import backbone
 from peftlab.composing.compose import compose, conf_dir
 from peftlab.config import RunSpec
 from peftlab.data.containers.saved import NOTES
@@ -21,6 +20,7 @@ from peftlab.data.reading import read_data_set
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.images.pictures import SUFFIXES
+from peftlab.models import backbone
 from peftlab.one_run import settle
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import LONGEST_TEXT

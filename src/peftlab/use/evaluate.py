@@ -22,8 +22,8 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.devices.products import products
 from peftlab.errors import ConfigError, DataError
+from peftlab.models.positions import check_length
 from peftlab.one_run import describe
-from peftlab.positions import check_length
 from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED

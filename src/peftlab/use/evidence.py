@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from peftlab import backbone
 from peftlab.abstaining.learning import ANSWERS
 from peftlab.assembly import adopt, build_tuner, divide_units, draw_batches, refer, store_and_compile
 from peftlab.config import RunSpec, build
@@ -30,6 +29,7 @@ from peftlab.masking.mask import mask
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.head import is_of_head
 from peftlab.methods.labels import LABELS, adapter_labels
+from peftlab.models import backbone
 from peftlab.one_run import seed_everything
 from peftlab.regularizers.regularizer import WeightAverage
 from peftlab.runs import label_budget

@@ -19,9 +19,9 @@ from peftlab.assembly import refer
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
-from peftlab.pooling import make_plain
-from peftlab.positions import positions
-from peftlab.quantizing import Quantization, dequantize
+from peftlab.models.pooling import make_plain
+from peftlab.models.positions import positions
+from peftlab.models.quantizing import Quantization, dequantize
 from peftlab.report.study import Run
 from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state

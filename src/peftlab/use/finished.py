@@ -18,9 +18,6 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from peftlab import backbone
-from peftlab.adapted_model import adapted_model
-from peftlab.backbone import ModelSpec
 from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
 from peftlab.data.static_shapes import StaticShapes
@@ -29,7 +26,10 @@ from peftlab.errors import DataError, SourceError, UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import Method
-from peftlab.positions import longest_row
+from peftlab.models import backbone
+from peftlab.models.adapted_model import adapted_model
+from peftlab.models.backbone import ModelSpec
+from peftlab.models.positions import longest_row
 from peftlab.runs.decisions import SCOPE
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder

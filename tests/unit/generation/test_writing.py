@@ -12,7 +12,7 @@ from peftlab.generation.options import Generation
 from peftlab.generation.writing import check_room, plain_settings, stream, write
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PromptTuning
-from peftlab.positions import reserve
+from peftlab.models.positions import reserve
 
 TEXTS = ["what is the name of the river ?", "paris", "the capital of france is the river that flows through rome"]
 WAYS = {

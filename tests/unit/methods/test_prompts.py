@@ -24,7 +24,7 @@ from peftlab.methods.mam import MixAndMatch
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PrefixTuning, PromptTuning, PTuning
 from peftlab.methods.unipelt import UniPELT
-from peftlab.positions import check_length, reserve
+from peftlab.models.positions import check_length, reserve
 
 GIVEN = {"name": "x", "learning_rate": 1e-3, "num_virtual_tokens": 4}
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 30}

@@ -15,7 +15,7 @@ from torch import nn
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.method import MethodContext
 from peftlab.methods.sessions import MODEL, Session, SessionModel
-from peftlab.positions import positions
+from peftlab.models.positions import positions
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from peftlab.models.positions import reserve
 from peftlab.packing.joint_model import JointModel
 from peftlab.packing.rows import NeverJoinableError, NotJoinableError
 from peftlab.packing.run_context import RandomStates
-from peftlab.positions import reserve
 
 POSITIONS = 32
 

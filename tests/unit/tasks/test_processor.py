@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from transformers import AutoTokenizer, ViTImageProcessor
 
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.errors import SourceError
+from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks.processor import Processor
 

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from peftlab.active_learning import observing
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.errors import ConfigError, DataError
+from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks import prompt as prompts
 from peftlab.tasks.from_examples import Study

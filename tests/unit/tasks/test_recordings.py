@@ -14,12 +14,12 @@ from tests.sound_models import RATE, tone
 from torch import nn
 from transformers import GenerationConfig
 
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.data.media_files import MediaTable
 from peftlab.data.recording_files import RecordingRows, TranscriptRows
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
-from peftlab.positions import positions
+from peftlab.models.backbone import ModelSpec, fetch
+from peftlab.models.positions import positions
 from peftlab.sources import FilesSource
 from peftlab.tasks.audio_classification import AudioClassification
 from peftlab.tasks.limits import Limits

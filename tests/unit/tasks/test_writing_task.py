@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from peftlab.backbone import ModelSpec, fetch
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
+from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks import writing_task
 from peftlab.tasks.limits import Limits

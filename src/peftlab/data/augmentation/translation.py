@@ -14,7 +14,7 @@ from filelock import FileLock
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from peftlab.errors import SourceError
-from peftlab.model_files import deciding_files, has_safetensors
+from peftlab.models.model_files import deciding_files, has_safetensors
 from peftlab.sources import ANOTHER_CACHE, Fetched, FilesSource, HubSource, cache_root
 from peftlab.storage.atomic import replacing
 from peftlab.storage.digests import sha256_of

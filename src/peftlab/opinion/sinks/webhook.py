@@ -15,8 +15,8 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.errors import ConfigError
 from peftlab.opinion.sinks import Alert
-from peftlab.posting import SCHEMES, post
 from peftlab.storage.secrets import read_secret
+from peftlab.transfer.posting import SCHEMES, post
 
 SIGNATURE = "X-Peftlab-Signature"
 """The header with ``sha256=`` and the HMAC (RFC 2104) of the body, in hexadecimal digits."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftlab.backbone import Backbone
 from peftlab.data.static_shapes import widened
+from peftlab.models.backbone import Backbone
 from peftlab.seams.pytorch import leaves
 from peftlab.seams.transformers import attention_of
 from peftlab.serving.models.edits import NotSharedError, edits_of

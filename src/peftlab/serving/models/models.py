@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from peftlab.adapted_model import base_model
 from peftlab.answer_search.arguments import Settings as Search
 from peftlab.data.encoded_blocks import joined
 from peftlab.errors import ConfigError, DataError, UserError, did_you_mean
+from peftlab.models.adapted_model import base_model
 from peftlab.personal_data.masker import Masker
 from peftlab.reading.unicode_text import Door
 from peftlab.runs.find import find

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.backbone import Backbone, ModelSpec, Pretrained
+from peftlab.models.backbone import Backbone, ModelSpec, Pretrained
 from peftlab.storage.digests import canonical_json
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Task

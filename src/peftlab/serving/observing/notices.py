@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from peftlab.errors import ConfigError
-from peftlab.posting import SCHEMES, NotDeliveredError, post
 from peftlab.serving.observing.alerting import Message
 from peftlab.serving.observing.rules import LinesFile, Webhook
+from peftlab.transfer.posting import SCHEMES, NotDeliveredError, post
 
 log = logging.getLogger("peftlab")
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from peftlab.adapted_model import adapted_model
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError
 from peftlab.methods.sliced import Sliced
 from peftlab.methods.slices import NUMBER, Kind, Units, all_layers, keep_layers, layers_of, matrix, units
-from peftlab.quantizing import dequantize
+from peftlab.models.adapted_model import adapted_model
+from peftlab.models.quantizing import dequantize
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 from peftlab.use.compression.importance import importances, least_needed_layers, sample

@@ -14,7 +14,7 @@ from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.selection import OwnWeights
 from peftlab.methods.sessions import MODEL, Engine, Session, SessionModel, check_installed
 from peftlab.methods.sliced import Sliced
-from peftlab.quantizing import dequantize
+from peftlab.models.quantizing import dequantize
 from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
 from peftlab.use.compression.onnx_file import check, compare, export, quantize

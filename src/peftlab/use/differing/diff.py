@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from peftlab.backbone import Backbone
 from peftlab.data.batching import in_order_of_length
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
+from peftlab.models.backbone import Backbone
 from peftlab.runs.folder import DIFFERENCES, keep_beside
 from peftlab.use.differing.flips import Flips, flips
 from peftlab.use.differing.passes import Layer, observed, plain_model

@@ -14,7 +14,7 @@ from peftlab.methods.head import is_of_head
 from peftlab.methods.method import Method, MethodContext
 from peftlab.methods.sliced import Sliced
 from peftlab.methods.targets import block_of
-from peftlab.quantizing import dequantize
+from peftlab.models.quantizing import dequantize
 from peftlab.use.differing.forms import form_of
 from peftlab.use.differing.passes import plain_model
 from peftlab.use.differing.spectra import effective_rank, intruders, singular_values, stable_rank

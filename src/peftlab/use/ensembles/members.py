@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from peftlab.adapted_model import adapted_model, base_model
 from peftlab.errors import UserError
+from peftlab.models.adapted_model import adapted_model, base_model
 from peftlab.specs import build
 from peftlab.tasks.mixing import Members
 from peftlab.use.finished import FinishedRun

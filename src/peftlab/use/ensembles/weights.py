@@ -14,7 +14,7 @@ from torch import Tensor
 
 from peftlab.errors import UserError
 from peftlab.methods.head import head_of, is_of_head, output_of
-from peftlab.quantizing import dequantize
+from peftlab.models.quantizing import dequantize
 from peftlab.storage.tensors import save
 
 if TYPE_CHECKING:

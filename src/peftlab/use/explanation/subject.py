@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from peftlab.errors import UserError
-from peftlab.language_models import input_embeddings
+from peftlab.models.language_models import input_embeddings
 from peftlab.regularizers.embeddings import changed
 from peftlab.tasks.batch import Batch
 from peftlab.use.explanation.targets import Target, target_of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.language_models import input_embeddings
+from peftlab.models.language_models import input_embeddings
 from peftlab.regularizers.embeddings import Ball, changed, perturbed_positions
 from peftlab.tasks.batch import Batch
 from peftlab.use.robustness.victim import Judged, Victim

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from peftlab import posting
 from peftlab.errors import ConfigError
 from peftlab.serving.observing.notices import Notices
 from peftlab.serving.observing.rules import LinesFile, Webhook
+from peftlab.transfer import posting
 
 
 class Hook:

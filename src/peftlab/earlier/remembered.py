@@ -20,13 +20,13 @@ from peftlab.data.encoding import encode
 from peftlab.data.module import DataModule
 from peftlab.data.sampling import random_sample
 from peftlab.devices.rounding import rounding_of
+from peftlab.earlier.teacher import Teacher
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.head import is_of_head
 from peftlab.regularizers.earlier import Earlier, Importance
 from peftlab.storage.digests import folder_sha256
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
-from peftlab.teacher import Teacher
 from peftlab.training.fisher import fisher
 from peftlab.training.reference import device_of
 

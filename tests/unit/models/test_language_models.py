@@ -11,8 +11,8 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from peftlab.errors import ConfigError
-from peftlab.language_models import check_kind, input_embeddings, let_ends_learn
 from peftlab.methods.targets import is_attention, target_modules
+from peftlab.models.language_models import check_kind, input_embeddings, let_ends_learn
 from peftlab.seams.transformers import kind_of
 from peftlab.tasks.heads import CAUSAL_LM, MASKED_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 

@@ -19,16 +19,16 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from peftlab.backbone import (
+from peftlab.errors import ConfigError, SourceError
+from peftlab.models.backbone import (
     ModelSpec,
     Pretrained,
     fetch,
     head_of,
     output_of,
 )
-from peftlab.errors import ConfigError, SourceError
-from peftlab.model_files import GENERATION_FILES, MODEL_NOTES
-from peftlab.positions import check_length, positions
+from peftlab.models.model_files import GENERATION_FILES, MODEL_NOTES
+from peftlab.models.positions import check_length, positions
 from peftlab.sources import FilesSource, HubSource
 
 

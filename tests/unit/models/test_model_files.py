@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peftlab.errors import SourceError
-from peftlab.model_files import deciding_files, named_files
+from peftlab.models.model_files import deciding_files, named_files
 
 CONFIG, TOKENIZER, INDEX = "config.json", "tokenizer_config.json", "model.safetensors.index.json"
 

@@ -11,7 +11,7 @@ import transformers
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.pooling import JOINED, make_plain, pool
+from peftlab.models.pooling import JOINED, make_plain, pool
 from peftlab.speed.border import find_border
 from peftlab.tasks.batch import ENTITY_SPANS
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from peftlab import cli, model_table
+from peftlab import cli
+from peftlab.catalogue import model_table
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 
@@ -61,6 +62,7 @@ def test_a_file_without_a_description(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_it_imports_nothing_heavy():
-    code = "import sys, peftlab.model_table; print(sorted({'torch', 'transformers', 'lightning'} & set(sys.modules)))"
+    heavy = "{'torch', 'transformers', 'lightning'}"
+    code = f"import sys, peftlab.catalogue.model_table; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

@@ -19,13 +19,14 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
-from peftlab.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
 from peftlab.methods.head import head_of, is_of_head, output_of
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext
-from peftlab.model_files import deciding_files, files_of_task, has_safetensors
-from peftlab.pooling import Pooling, pool
-from peftlab.quantizing import Quantization
+from peftlab.models.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
+from peftlab.models.model_files import deciding_files, files_of_task, has_safetensors
+from peftlab.models.pooling import Pooling, pool
+from peftlab.models.quantizing import Quantization
+from peftlab.models.vocabulary import biases_of_output, missing_layers, note_on_missing
 from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of, save_as_it_is
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
@@ -33,7 +34,6 @@ from peftlab.storage.entries import oddity
 from peftlab.tasks.heads import head_in, model_class
 from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
-from peftlab.vocabulary import biases_of_output, missing_layers, note_on_missing
 
 DROPOUT_KEYS = {
     "dropout": (
@@ -71,7 +71,7 @@ class ModelSpec:
     pooling: Pooling | None = None
     """What the head of a text reads of the last hidden states; None: what the architecture's own reads."""
     quantize: Quantization = "none"
-    """The form in which the linear layers of the repeated blocks are kept, see `peftlab.quantizing`; none: in fp32."""
+    """The form of the linear layers of the repeated blocks, see `peftlab.models.quantizing`; none: in fp32."""
 
 
 class Backbone(NamedTuple):

@@ -7,7 +7,7 @@ import transformers
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from peftlab.methods.head import is_of_head
-from peftlab.vocabulary import biases_of_output, missing_layers
+from peftlab.models.vocabulary import biases_of_output, missing_layers
 
 SIZES = {
     "vocab_size": 60,

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from peftlab import backbone
-from peftlab.adapted_model import adapted_model
 from peftlab.config import RunSpec, validate
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
+from peftlab.models import backbone
+from peftlab.models.adapted_model import adapted_model
 from peftlab.regularizers.answering import Answering
 from peftlab.runs.find import find
 from peftlab.runs.folder import RunFolder

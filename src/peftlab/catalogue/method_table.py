@@ -15,13 +15,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from transformers import AutoConfig, BertConfig, GPT2Config, LlamaConfig, PretrainedConfig, T5Config
 
-from peftlab import backbone
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.language_models import of_words
 from peftlab.methods.head import head_of
 from peftlab.methods.method import Method, MethodContext
+from peftlab.models import backbone
+from peftlab.models.language_models import of_words
 from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 
 TASKS = {"ner": TOKEN_CLASSIFICATION, "classification": SEQUENCE_CLASSIFICATION}

@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 
-from peftlab import cli, method_table
+from peftlab import cli
+from peftlab.catalogue import method_table
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 

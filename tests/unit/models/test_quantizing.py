@@ -9,7 +9,7 @@ from torch import nn
 
 from peftlab.errors import ConfigError
 from peftlab.methods.targets import linear_layers
-from peftlab.quantizing import (
+from peftlab.models.quantizing import (
     CLASSES,
     Int8Linear,
     NF4Linear,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from peftlab.posting import NotDeliveredError, post
+from peftlab.transfer.posting import NotDeliveredError, post
 
 
 @pytest.mark.parametrize("address", ["http://a..b/secret", f"http://{'a' * 70}.org/secret", "http://[::1/secret"])

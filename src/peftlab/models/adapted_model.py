@@ -7,15 +7,15 @@ from typing import NamedTuple, Protocol
 
 from torch import nn
 
-from peftlab.backbone import Backbone, Pretrained
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.methods.method import Method, MethodContext
 from peftlab.methods.targets import linear_layers
+from peftlab.models.backbone import Backbone, Pretrained
+from peftlab.models.positions import reserve
+from peftlab.models.quantizing import quantize
 from peftlab.packing.joint_answers import join
-from peftlab.positions import reserve
-from peftlab.quantizing import quantize
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.lora import fuse_lora

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peftlab import wheels
+from peftlab.transfer import wheels
 
 
 def test_passwords_in_an_index_url_are_not_shown() -> None:

@@ -1,0 +1,1 @@
+"""Finished runs that another one learns from."""

@@ -1,0 +1,1 @@
+"""What comes from other machines, and goes to them: the hub, the package index, messages. No torch."""
