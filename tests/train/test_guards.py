@@ -138,6 +138,20 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
     assert states == [{}] * 9
 
 
+def test_steps_that_were_left_out_before_an_interruption_count(run_tiny, spoil, users_callbacks):
+    spoil(*(f"train:{n}" for n in range(48)))
+    signalled = users_callbacks("Signal", number=int(SIGTERM), hook="on_train_batch_end", step=4)
+    options = ["trainer.on_nan=skip_batch", "run_dir=run"]
+    with pytest.raises(Interrupted):
+        run_tiny(*options, *(override.replace("callbacks.users", "callbacks.progress") for override in signalled))
+    with pytest.raises(NonFiniteError, match="10 steps in a row"):
+        run_tiny(*options)
+    record = json.loads(Path("run/record.json").read_text())
+    assert [event["step"] for event in events(record, "step left out")] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    (last,) = events(record, "not finite")
+    assert last["step"] == 10
+
+
 @pytest.fixture
 def read_late(monkeypatch):
     """Have checks wait to be read, as they do on a GPU."""

@@ -50,8 +50,9 @@ _OF_A_RUN = (
 )
 """What is taken of a run besides the files that its record lists: an unfinished one lists none."""
 
-_BESIDE_RUNS = ("sweep.json", "trials.csv", "report.*", "report/**/*")
-"""What is taken of a folder of runs: the board of a sweep, and its report."""
+_OF_CHAINS = ("chain.json", "stream.json", "scorecard.json")
+_BESIDE_RUNS = ("sweep.json", "trials.csv", "report.*", "report/**/*", *_OF_CHAINS)
+"""What is taken of a folder of runs: the board of a sweep, what a chain has come to, and the report."""
 
 _OF_A_REPORT = ("report.*", "figures/*")
 """What is taken of the folder of a report that lies elsewhere."""

@@ -70,7 +70,8 @@ class FiniteGuard:
 
     def __init__(self, on_nan: Literal["stop", "skip_batch"], note: Callable[..., None], unread: int = 1) -> None:
         self.on_nan, self.note, self.unread = on_nan, note, unread
-        self._skipped = 0
+        self.skipped = 0
+        """Steps in a row that were not finite, as far as they have been looked at."""
         self.in_a_row: Tensor | None = None
         """The number of successive steps that the device has left out, on the device; None: it has not begun."""
 
@@ -84,7 +85,7 @@ class FiniteGuard:
             bad: whether the step itself has to be left out, a scalar in fp32: 1 or 0.
         """
         if self.in_a_row is None:
-            self.in_a_row = torch.zeros_like(bad)
+            self.in_a_row = torch.full_like(bad, self.skipped)
         most = SKIPS_IN_A_ROW if self.on_nan == "skip_batch" else 1
         bad = torch.maximum(bad, (self.in_a_row >= most).to(bad.dtype))
         self.in_a_row.add_(1).mul_(bad)
@@ -106,7 +107,7 @@ class FiniteGuard:
         Args:
             at_once: whether it was looked at when it was taken, so that the device has not counted it.
         """
-        self._skipped = 0
+        self.skipped = 0
         if at_once and self.in_a_row is not None:
             self.in_a_row.zero_()
 
@@ -126,8 +127,8 @@ class FiniteGuard:
         """
         if scale is not None and finding.kind == "gradient" and scale > 1:
             raise StepSkippedError
-        self._skipped += 1
-        skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
+        self.skipped += 1
+        skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self.skipped < SKIPS_IN_A_ROW
         self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
         if not skipping:
             raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding)}")

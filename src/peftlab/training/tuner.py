@@ -89,6 +89,7 @@ class Tuner(Stepping):
         """
         self.settle()
         checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.rules.in_training.items()}
+        checkpoint["skipped_in_a_row"] = self.guards.finite.skipped
         checkpoint |= self.rules.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -97,6 +98,7 @@ class Tuner(Stepping):
         Raises:
             ValueError: weights are missing or superfluous.
         """
+        self.guards.finite.skipped = checkpoint.get("skipped_in_a_row", 0)  # older checkpoints lack it
         self.rules.load_state(checkpoint)
         if "state_dict" not in checkpoint:
             return

@@ -28,12 +28,15 @@ def test_all_that_confirms_the_records_goes_in_and_nothing_else():
         path = sweep / "run0" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
+    for file in ("chain.json", "stream.json"):
+        (sweep / file).write_text("{}")
     written = write([sweep], "a.zip")
     run = ["adapter/labels.json", "audit.json", "compression.json", "config.yaml", "explanation.json", "fairness.json"]
     run += ["metrics.csv", "packages.txt", "predictions/test.jsonl", "record.json"]
     run += ["reproduction.json", "robustness.json", "tables/test/confusion.csv", "trail.jsonl"]
-    beside = ["report/figures/f.svg", "report/report.html"]
-    expected = [*beside, *(f"run{n}/{file}" for n in (0, 1) for file in run), "sweep.json", "trials.csv"]
+    beside = ["chain.json", "report/figures/f.svg", "report/report.html"]
+    runs = [f"run{n}/{file}" for n in (0, 1) for file in run]
+    expected = [*beside, *runs, "stream.json", "sweep.json", "trials.csv"]
     assert names("a.zip") == [*(f"tiny/{name}" for name in expected), MANIFEST]
     assert (written.runs, written.files, written.doubts) == (2, len(expected), ())
     assert written.bytes == Path("a.zip").stat().st_size

@@ -99,3 +99,6 @@ def test_as_many_bad_steps_in_a_row_as_end_a_run_are_the_last_ones():
     guard = FiniteGuard("skip_batch", lambda *_, **__: None)
     assert [guard.hold(torch.ones(())).item() for _ in range(SKIPS_IN_A_ROW)] == [1] * SKIPS_IN_A_ROW
     assert [guard.hold(torch.zeros(())).item() for _ in range(3)] == [1] * 3
+    resumed = FiniteGuard("skip_batch", lambda *_, **__: None)
+    resumed.skipped = SKIPS_IN_A_ROW - 1
+    assert [resumed.hold(torch.tensor(bad)).item() for bad in (1.0, 0.0)] == [1, 1]

@@ -73,7 +73,7 @@ class Greedy:
             queries += len(ranked)
             importance = {place: judged.loss for place, judged in zip(ranked, without, strict=True)}
         worst, changed = clean, dict[int, str]()
-        most = max(1, int(self.max_changed * len(words)))
+        most = max(1, int(self.max_changed * len(words) + 1e-9))  # .29 of 100 words is a little less than 29
         for place in sorted(ranked, key=lambda place: -importance[place]):
             tried = options(words[place])[: self.max_queries - queries]
             if len(changed) == most or not worst.right or not tried:

@@ -66,6 +66,8 @@ def test_the_share_of_changed_words_is_kept():
     assert len(one.changed) <= 2
     (one,) = attacks(["great good day is good"], Greedy(max_changed=0.01))
     assert len(one.changed) == 1
+    (one,) = attacks([" ".join(["good"] * 100)], Greedy(max_changed=0.29, max_queries=1000))
+    assert len(one.changed) == 29
 
 
 def test_protected_words_wrong_answers_and_words_without_substitutes_are_left_alone():
