@@ -104,6 +104,12 @@ def _build(node: Any, path: str, prefixes: tuple[str, ...], kinds: Kinds) -> Any
     return kinds.make(cls, values, path)
 
 
+def class_of(node: Mapping[str, Any], path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> type:
+    """Return the class that ``_target_`` in `node` names, one of our specs, without building it; see `build`."""
+    check_names({"_target_": node["_target_"]}, path, prefixes)
+    return _allowed_class(node["_target_"], join(path, "_target_"), prefixes, ())
+
+
 def _is_within(name: str, prefixes: tuple[str, ...]) -> bool:
     dotted = re.fullmatch(r"\w+(\.\w+)+", name)
     return dotted is not None and any(name.startswith(prefix + ".") for prefix in prefixes)

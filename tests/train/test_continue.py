@@ -92,6 +92,8 @@ def test_synonyms_of_new_texts_may_be_others():
     assert config["augment"] == {"synonym": node | {"sha256": None}, "counterfactual": terms | {"sha256": "of a file"}}
     assert config["semi"]["strong"]["synonym"]["sha256"] is None
     _forget_old_examples(config | {"semi": None})
+    with pytest.raises(ConfigError, match=r"augment\.mine\._target_: 'os\.system' may not be named here"):
+        _forget_old_examples(config | {"augment": {"mine": {"_target_": "os.system"}}})
 
 
 def test_weights_of_labels_that_were_counted_may_be_counted_anew(caplog):

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import get_class
 
 from peftlab.composing.compose import compose, conf_dir, explain_composition
 from peftlab.composing.hydra_gate import plain_values
@@ -29,6 +28,7 @@ from peftlab.runs.folder import read_predictions
 from peftlab.runs.identity import leaves
 from peftlab.scores.paired import counts_of, difference
 from peftlab.sources import FilesSource
+from peftlab.specs import ALLOWED_PREFIXES, class_of, join, packages_of
 from peftlab.use.finished import FinishedRun, load
 
 log = logging.getLogger("peftlab")
@@ -143,10 +143,12 @@ def continued(
 
 def _forget_old_examples(config: Config) -> None:
     """Leave out of `config` what its parts have read off the training examples, which are now others."""
-    views = ((config.get("semi") or {}).get(view) or {} for view in ("weak", "strong"))
-    for part in (config["regularizer"], config["augment"], *views):
-        for node in part.values():
-            kind: type[Regularizer | Augmentation] = get_class(node["_target_"])
+    semi, prefixes = config.get("semi") or {}, (*ALLOWED_PREFIXES, *packages_of(config))
+    parts = {key: config[key] for key in ("regularizer", "augment")}
+    parts |= {f"semi.{view}": semi.get(view) or {} for view in ("weak", "strong")}
+    for key, part in parts.items():
+        for name, node in part.items():
+            kind: type[Regularizer | Augmentation] = class_of(node, join(key, name), prefixes)
             node.update(dict.fromkeys(kind.of_examples))
 
 
