@@ -46,7 +46,7 @@ from peftlab.scores.scorer import SCORED, Direction
 from peftlab.semi_supervised.joining import without_null_views
 from peftlab.semi_supervised.method import SemiSupervised
 from peftlab.semi_supervised.refusals import refuse as refuse_unlabelled
-from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, packages_of, section
+from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, packages_of, prefixes_of, section
 from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
 from peftlab.training.foreign_objects import KINDS, make
@@ -312,7 +312,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 def _resolve_directions(config: dict[str, Any]) -> None:
     """Set the mode of the selection and of callbacks that watch a score, where null, to the score's direction."""
-    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
+    prefixes = prefixes_of(config)
     check_names(config, "", prefixes)
     task = build(config.get("task"), "task", prefixes)
     if not isinstance(task, Task):
@@ -348,5 +348,5 @@ def validate(config: Mapping[str, Any]) -> RunSpec:
     Raises:
         ConfigError: names the key, the allowed values and the nearest match.
     """
-    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
+    prefixes = prefixes_of(config)
     return checked(RunSpec, build(dict(config), "", prefixes), "")

@@ -174,6 +174,11 @@ def packages_of(config: Mapping[str, Any]) -> Sequence[str]:
     return allow
 
 
+def prefixes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all packages whose classes `config` may name; see `packages_of`."""
+    return (*ALLOWED_PREFIXES, *packages_of(config))
+
+
 def join(path: str, key: Any) -> str:
     """Return the dotted key of `key` within `path`."""
     return f"{path}.{key}" if path else str(key)

@@ -28,7 +28,8 @@ from peftlab.runs.folder import read_predictions
 from peftlab.runs.identity import leaves
 from peftlab.scores.paired import counts_of, difference
 from peftlab.sources import FilesSource
-from peftlab.specs import ALLOWED_PREFIXES, class_of, join, packages_of
+from peftlab.specs import class_of, join, prefixes_of
+from peftlab.use.check import SETTLED_WHOLE
 from peftlab.use.finished import FinishedRun, load
 
 log = logging.getLogger("peftlab")
@@ -41,7 +42,7 @@ OF_THE_OLD_DATA = ("fold", "subset", "replay", "labelled")
 DECIDED = ("adapter", "data.labels", "data.path", "data.replay", "peft.previous")
 """What the new data, the run and the method decide."""
 
-_WEIGHTS = ("task.class_weights", "task.pos_weight")
+_WEIGHTS = [f"task.{key}" for key in SETTLED_WHOLE]
 """Options whose value may be a number for each label."""
 
 
@@ -143,7 +144,7 @@ def continued(
 
 def _forget_old_examples(config: Config) -> None:
     """Leave out of `config` what its parts have read off the training examples, which are now others."""
-    semi, prefixes = config.get("semi") or {}, (*ALLOWED_PREFIXES, *packages_of(config))
+    semi, prefixes = config.get("semi") or {}, prefixes_of(config)
     parts = {key: config[key] for key in ("regularizer", "augment")}
     parts |= {f"semi.{view}": semi.get(view) or {} for view in ("weak", "strong")}
     for key, part in parts.items():

@@ -59,7 +59,7 @@ _CLAIMED_TWICE = {"environment.threads": "trainer.threads", "environment.precisi
 _SETTLED_ELSEWHERE = {"packages_sha256", "seeds", "effective_batch_size", "deterministic", "nondeterministic_parts"}
 """Entries of the record's environment that follow from others, or from the configuration."""
 
-_SETTLED_WHOLE = ("class_weights", "pos_weight")
+SETTLED_WHOLE = ("class_weights", "pos_weight")
 """Keys of the configuration whose value, whatever it was, is replaced by a run with a weight for each label."""
 
 _ALL_BUT_THE_IDENTITY = [*NOT_READABLE, "name", "data", "method", "selection", "metrics", "cost", "history"]
@@ -177,9 +177,9 @@ def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, A
 def _settle(config: dict[str, Any], settled: Mapping[str, Any]) -> None:
     """Replace null and ``auto`` in `config` with the values of `settled`, which the run resolved."""
     for key, value in config.items():
-        if isinstance(value, dict) and isinstance(settled.get(key), dict) and key not in _SETTLED_WHOLE:
+        if isinstance(value, dict) and isinstance(settled.get(key), dict) and key not in SETTLED_WHOLE:
             _settle(value, settled[key])
-        elif value in (None, "auto") or key in _SETTLED_WHOLE:
+        elif value in (None, "auto") or key in SETTLED_WHOLE:
             config[key] = settled.get(key)
 
 

@@ -13,7 +13,7 @@ from peftlab.report.study import Run
 from peftlab.runs.folder import CONFIG, RunFolder, read_predictions
 from peftlab.runs.record import RunRecord
 from peftlab.scores.scorer import SCORED, Scorer
-from peftlab.specs import ALLOWED_PREFIXES, build, packages_of
+from peftlab.specs import build, prefixes_of
 from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Task
 from peftlab.use.card import Published, metadata, model_card
@@ -56,7 +56,7 @@ def card(folder: Path, place: str, allow: Sequence[str] = ()) -> Card:
     config = run.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
     if config_sha256(run.record.data, config) != run.record.data["identity"]["config_sha256"]:
         raise UserError(not_of_the_record(run, CONFIG, "the configuration of its record"))
-    task: Task = build({"task": config["task"]}, "", (*ALLOWED_PREFIXES, *packages_of(config)))["task"]
+    task: Task = build({"task": config["task"]}, "", prefixes_of(config))["task"]
     task.learn_labels({"train": []}, config["data"]["labels"])
     published = Published(
         library="peftlab",

@@ -35,7 +35,7 @@ from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.notice import notice_of
 from peftlab.runs.record import RunRecord
-from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
+from peftlab.specs import build, check_names, prefixes_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
 from peftlab.use.decisions import decisions_of, scope_of
@@ -354,7 +354,7 @@ def _parts_of(config: Mapping[str, Any]) -> ModelParts:
     Raises:
         ConfigError: names the key, what is allowed and the nearest match.
     """
-    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
+    prefixes = prefixes_of(config)
     check_names(config, "", prefixes)
     sections = {name: config[name] for name in ("model", "data", "task", "peft", "trainer")}
     parts: ModelParts = checked(ModelParts, build(sections, "", prefixes), "")

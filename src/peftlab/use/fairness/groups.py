@@ -122,10 +122,10 @@ def _of_data(column: str, folder: RunFolder, ids: Sequence[str]) -> dict[str, st
     from peftlab.data.attributes import by_column
     from peftlab.data.spec import digest_of
     from peftlab.data.splits import file_of
-    from peftlab.specs import ALLOWED_PREFIXES, build, packages_of
+    from peftlab.specs import build, prefixes_of
 
     config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
-    data, prefixes = config["data"], (*ALLOWED_PREFIXES, *packages_of(config))
+    data, prefixes = config["data"], prefixes_of(config)
     source, format = (build(data[key], f"data.{key}", prefixes) for key in ("source", "format"))
     fetched, names = source.fetch(), data["splits"]
     splits = dict.fromkeys(id.partition(":")[0] for id in ids)

@@ -177,14 +177,14 @@ def _training(folder: RunFolder) -> Training:
     from peftlab.data.reading import read_data_set
     from peftlab.data.sampling import sampled
     from peftlab.data.spec import BudgetSpec, DataSpec
-    from peftlab.specs import ALLOWED_PREFIXES, build, packages_of
+    from peftlab.specs import build, prefixes_of
     from peftlab.tasks.task import Task
     from peftlab.tasks.words import Sentence
     from peftlab.validation import checked
 
     config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
     sections = {"data": DataSpec, "budget": BudgetSpec}
-    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
+    prefixes = prefixes_of(config)
     made = build({key: config[key] for key in ("task", *sections)}, "", prefixes)
     data, budget = (checked(kind, made[key], key) for key, kind in sections.items())
     task: Task = made["task"]
