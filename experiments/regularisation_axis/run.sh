@@ -20,7 +20,7 @@ case ${1:-} in \[*) arms=$1; shift ;; esac
 seeds=0,1
 if [ "$phase" = final ]; then seeds=0,1,2,3,4; fi
 common=(logger=[csv] callbacks=[] budget.train_examples=1000 budget.max_epochs=null budget.max_passes=6
-  budget.validate_every=6 data.batch_size=16 "hydra.launcher.trials_at_once=${TRIALS_AT_ONCE:-2}" sweep.probe_seconds=0)
+  budget.validate_every=6 data.batch_size=16 trainer.precision=32-true "hydra.launcher.trials_at_once=${TRIALS_AT_ONCE:-2}" sweep.probe_seconds=0)
 
 keep() {
   (cd "$sweeps" && grep --files-with-matches '"status": "completed"' -- */*/record.json | sort |
