@@ -29,7 +29,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
 from prometheus_client import Counter
@@ -547,6 +547,13 @@ def test_events_are_dropped_from_a_step_on(tmp_path):
     logger.experiment.close()
     (file,) = tmp_path.glob("events.*")
     assert [event.step for event in loader.EventFileLoader(str(file)).Load() if event.session_log.status] == [7]
+
+
+def test_an_mlflow_run_is_gone_on_with(tmp_path):
+    pytest.importorskip("mlflow")
+    first, second = (MLFlowLogger("e", tracking_uri=tmp_path.as_uri()) for _ in range(2))
+    lightning.go_on_in_mlflow(second, first.run_id)
+    assert (second.run_id, second.experiment_id) == (first.run_id, first.experiment_id)
 
 
 # --- PyTorch and Transformers ----------------------------------------------------------------------------------------

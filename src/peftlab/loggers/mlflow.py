@@ -15,7 +15,9 @@ from typing import Any
 import mlflow  # noqa: F401  # else Lightning fails only after the run has begun
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
-from mlflow.entities import Param
+from mlflow.entities import LifecycleStage, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import (
     MAX_ENTITY_KEY_LENGTH,
     MAX_EXPERIMENT_NAME_LENGTH,
@@ -25,7 +27,7 @@ from mlflow.utils.validation import (
 
 from peftlab.masking.mask import mask
 from peftlab.runs.record import RunRecord
-from peftlab.seams.lightning import flat_parameters
+from peftlab.seams.lightning import flat_parameters, go_on_in_mlflow
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.names import shortened
 from peftlab.terminal.console import VERBATIM
@@ -44,6 +46,9 @@ STATUS = {"completed": "FINISHED", "interrupted": "KILLED"}
 
 class MLflow(MLFlowLogger):
     """An MLflow run with the metrics, the configuration as parameters and the tables as CSV files.
+
+    A resumed run continues its MLflow run. Rows logged after the checkpoint stay there next to the same rows logged
+    again, since MLflow cannot remove any, and parameters keep their first values.
 
     Args:
         save_dir: the run folder.
@@ -68,7 +73,9 @@ class MLflow(MLFlowLogger):
         logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
         name = mask(run_name) if run_name else Path(save_dir).name
         self._keys: dict[str, str] = {}
-        super().__init__(experiment, name, tracking_uri=tracking_uri or folder.as_uri(), tags={})
+        uri = tracking_uri or folder.as_uri()
+        self._store = MlflowClient(uri)
+        super().__init__(experiment, name, tracking_uri=uri, tags={})
 
     @classmethod
     def refuse(cls, options: Mapping[str, Any]) -> str | None:
@@ -84,6 +91,28 @@ class MLflow(MLFlowLogger):
             )
         return None
 
+    def begin(self, record: RunRecord) -> None:
+        """Start the MLflow run, or continue that of a resumed run where the store has it."""
+        tracked = [event["id"] for event in record.events("tracking") if event["logger"] == "mlflow"]
+        if known := next(filter(self._goes_on, reversed(tracked)), None):
+            go_on_in_mlflow(self, known)
+            self.experiment.update_run(known, "RUNNING")
+            return
+        if tracked:
+            log.warning("MLflow: the store no longer has the run %s: what follows is logged to a new one", tracked[-1])
+        record.event("tracking", logger="mlflow", id=self.run_id)
+        record.write()
+
+    def _goes_on(self, run_id: str) -> bool:
+        """Return whether the store has an MLflow run that takes more rows."""
+        try:
+            run = self._store.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return bool(run.info.lifecycle_stage == LifecycleStage.ACTIVE)
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log a row; a name that MLflow does not accept is changed, which is logged once."""
@@ -93,10 +122,14 @@ class MLflow(MLFlowLogger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Log a configuration as parameters; values too long for MLflow are truncated, which is logged."""
         flat = {key: str(value) for key, value in flat_parameters(params).items()}
+        kept = self.experiment.get_run(self.run_id).data.params  # of a resumed run; MLflow refuses to change them
         long = [key for key, value in flat.items() if len(value) > MAX_PARAM_VAL_LENGTH]
         if long:
             log.info("MLflow: only the first %d characters of %s are kept", MAX_PARAM_VAL_LENGTH, ", ".join(long))
-        parameters = [Param(self._key(key), value[:MAX_PARAM_VAL_LENGTH]) for key, value in flat.items()]
+        named = {self._key(key): value[:MAX_PARAM_VAL_LENGTH] for key, value in flat.items()}
+        if stale := [key for key, value in named.items() if kept.get(key, value) != value]:
+            log.info("MLflow: the parameters %s keep the values that the run began with", ", ".join(stale))
+        parameters = [Param(key, value) for key, value in named.items() if key not in kept]
         for start in range(0, len(parameters), MAX_PARAMS_TAGS_PER_BATCH):
             batch = parameters[start : start + MAX_PARAMS_TAGS_PER_BATCH]
             self.experiment.log_batch(run_id=self.run_id, params=batch)

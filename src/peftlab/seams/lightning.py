@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.load import _METADATA_FILENAME
 from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -178,3 +178,8 @@ def flat_parameters(params: dict[str, Any] | Namespace) -> Mapping[str, Any]:
 def purge_events_from(logger: TensorBoardLogger, step: int | None) -> None:
     """Have TensorBoard drop the events of `step` and later, before its first event is written."""
     logger._kwargs["purge_step"] = step
+
+
+def go_on_in_mlflow(logger: MLFlowLogger, run_id: str) -> None:
+    """Have Lightning's logger continue an MLflow run that the store has, before it logs anything."""
+    logger._run_id = run_id

@@ -4,6 +4,8 @@ import logging
 
 import pytest
 
+from peftlab.runs.record import RunRecord
+
 NAMES = [
     *("f1/password: reset", "f1/password_ reset", "f1/what?", "f1/what!", "f1/中文", "f1/日本", "f1/a//b", "f1/a/b"),
     *("f1/..", "f1/.", "f1/" + "long" * 100, "f1/C++", "f1/C#", "f1/100 %", "loss"),
@@ -51,6 +53,34 @@ def test_every_parameter_arrives(logger, tmp_path, caplog, monkeypatch):
     assert params["data/labels"] == str(["label"] * 100)
     assert len(params["data/long"]) == 6000
     assert "only the first 6000 characters of data/long are kept" in caplog.text
+
+
+def test_a_resumed_run_goes_on_in_its_mlflow_run(mlflow, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("peftlab"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("peftlab"), "level", logging.INFO)
+    record = RunRecord.start(tmp_path, run_id="x", name="x", command=[], overrides=[], identity={"sha256": "0"})
+
+    def part(loss: float, step: int, **params: str) -> str:
+        """Log a part of the run as another process does."""
+        logger = mlflow(tmp_path)
+        logger.begin(RunRecord.load(tmp_path))
+        assert logger.experiment.get_run(logger.run_id).info.status == "RUNNING"
+        logger.log_hyperparams(params)
+        logger.log_metrics({"loss": loss}, step)
+        logger.conclude(record)
+        return logger.run_id
+
+    record.finish("interrupted")
+    first = part(3.0, 1, existing="auto", lr="0.1")
+    assert part(2.0, 2, existing="resume", lr="0.1", new="yes") == first
+    assert "the parameters existing keep the values" in caplog.text
+    run = mlflow(tmp_path).experiment.get_run(first)
+    assert run.data.params == {"existing": "auto", "lr": "0.1", "new": "yes"}
+    assert [row.value for row in mlflow(tmp_path).experiment.get_metric_history(first, "loss")] == [3.0, 2.0]
+    assert run.info.status == "KILLED"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "another").as_uri())
+    assert part(1.0, 3) != first
+    assert f"no longer has the run {first}" in caplog.text
 
 
 def test_an_experiment_that_mlflow_does_not_take_is_refused(mlflow):
