@@ -41,7 +41,7 @@ from peftlab.data.module import AHEAD, DataModule
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
-from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
+from peftlab.devices.processes import agreed, check_rank, from_rank_0, rank, threads_each, together
 from peftlab.devices.products import set_products
 from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
@@ -139,6 +139,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     Raises:
         UserError: a source or the data cannot be used.
     """
+    check_rank(spec.trainer)
     seed_everything(spec)
     pretrained = backbone.fetch(spec.model, spec.task)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)

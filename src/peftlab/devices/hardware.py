@@ -16,12 +16,19 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 
+from peftlab.devices.launched import number_in
 from peftlab.devices.sharding import FullyShard
 from peftlab.devices.spec import Precision, TrainerSpec
 from peftlab.errors import ConfigError
 
 CPU_PROCESSES = max(8, os.cpu_count() or 1)
 """The most processes that train on the CPU of one machine."""
+
+_NUMBERS: dict[type[ClusterEnvironment], tuple[str, ...]] = {
+    TorchElasticEnvironment: ("WORLD_SIZE", "RANK", "LOCAL_RANK"),
+    SLURMEnvironment: ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+}
+"""The variables that Lightning reads as numbers, by launcher; it checks those of others itself."""
 
 
 def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
@@ -138,9 +145,15 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
 
 
 def launcher() -> ClusterEnvironment | None:
-    """Return the launcher that started this process, which knows the number and addresses of all; None: no launcher."""
+    """Return the launcher that started this process, which knows the number and addresses of all; None: no launcher.
+
+    Raises:
+        ConfigError: it has left a number out of the environment.
+    """
     kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
     kind = next((kind for kind in kinds if kind.detect()), None)
+    for name in _NUMBERS.get(kind, ()) if kind else ():
+        number_in(name)
     # the same command resumes the run: the user decides whether to queue the job again
     return SLURMEnvironment(auto_requeue=False) if kind is SLURMEnvironment else kind and kind()
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peftlab.devices.control_groups import groups
+from peftlab.devices.launched import number_in
 
 log = logging.getLogger("peftlab")
 
@@ -83,12 +84,15 @@ def settings(
         cpu: the CPU, and its use by others.
         threads: threads of each process; None: their share of those in `environment`, or of all that `cpu` allows.
         processes: processes to be started, which compute at the same time.
+
+    Raises:
+        ConfigError: a launcher's number of processes is none.
     """
     each, limited = threads_each(environment, cpu, threads, processes)
     chosen: dict[str, str] = {}
     if limited:  # torch counts cores, and more threads than the quota has time for are held up together
         chosen["OMP_NUM_THREADS"] = str(max(1, int(cpu.usable)))
-    launched = int(environment.get("LOCAL_WORLD_SIZE", "1"))  # by torchrun, each with threads of its own
+    launched = number_in("LOCAL_WORLD_SIZE", 1, environment)  # by torchrun, each with threads of its own
     wanted = each * processes * launched + cpu.busy
     if each > 1 and wanted > cpu.usable + SLACK and not any(name in environment for name in WAITING):
         chosen["OMP_WAIT_POLICY"] = "PASSIVE"

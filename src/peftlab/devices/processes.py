@@ -24,8 +24,9 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from peftlab.devices.hardware import launcher
+from peftlab.devices.launched import number_in
 from peftlab.devices.spec import TrainerSpec
-from peftlab.errors import RunError
+from peftlab.errors import ConfigError, RunError
 from peftlab.imports import to_be_found_here
 from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import SIGNALS, Interrupted, Signals
@@ -43,7 +44,21 @@ class RankError(RuntimeError):
 def rank() -> int:
     """Return the rank of this process in the run, from 0."""
     environment = launcher()
-    return environment.global_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
+    return environment.global_rank() if environment else number_in("LOCAL_RANK", 0)
+
+
+def check_rank(trainer: TrainerSpec) -> None:
+    """Check that this process is one of the run's: another would train, and leave nothing behind.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if (own := rank()) >= trainer.world_size:
+        raise ConfigError(
+            f"LOCAL_RANK={own} in the environment says that this is process {own + 1} of a run, and the run has "
+            f"{trainer.world_size} (trainer.devices={trainer.devices}). Unset LOCAL_RANK; or start with torchrun or "
+            "srun, and set trainer.devices to the processes on each machine"
+        )
 
 
 def starts_others(trainer: TrainerSpec) -> bool:

@@ -160,7 +160,8 @@ def launched(monkeypatch):
 
     def by_torchrun(processes):
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        for name, number in (("WORLD_SIZE", processes), ("RANK", 0), ("LOCAL_RANK", 0)):
+            monkeypatch.setenv(name, str(number))
 
     return by_torchrun
 
@@ -193,6 +194,18 @@ def test_a_launcher_says_how_many_devices_there_are(machine, launched):
     machine(gpus=4)
     launched(processes=8)
     assert several(devices="auto", num_nodes=2) == (4, "ddp")
+
+
+@pytest.mark.parametrize(("name", "text"), [("WORLD_SIZE", "two"), ("RANK", "")])
+def test_a_launcher_whose_numbers_are_none(machine, launched, monkeypatch, name, text):
+    machine(gpus=0)
+    launched(processes=1)
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=rf"^{name} in the environment is '{text}': .*unset the variables"):
+        several()
+    monkeypatch.delenv(name)
+    with pytest.raises(ConfigError, match=rf"^{name} in the environment is not set"):
+        several()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from peftlab.devices import openmp
 from peftlab.devices.openmp import Cpu, settings, threads_of, waiting
+from peftlab.errors import ConfigError
 
 SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 TWO = {"OMP_NUM_THREADS": "2"}
@@ -62,6 +63,11 @@ def test_what_the_environment_says():
     assert waiting({"HOME": "x"}) == "default"
     assert waiting(SLEEP) == "OMP_WAIT_POLICY=PASSIVE"
     assert waiting({"GOMP_SPINCOUNT": "100", "KMP_BLOCKTIME": "0"}) == "GOMP_SPINCOUNT=100 KMP_BLOCKTIME=0"
+
+
+def test_a_launcher_whose_number_of_processes_is_none():
+    with pytest.raises(ConfigError, match=r"^LOCAL_WORLD_SIZE in the environment is 'two'"):
+        openmp.settings(TWO | {"LOCAL_WORLD_SIZE": "two"}, Cpu(4))
 
 
 @pytest.fixture
