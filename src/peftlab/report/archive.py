@@ -158,6 +158,22 @@ def against_record(name: str, record: Mapping[str, Any], digests: Mapping[str, s
             yield Fault(member, f"is not what {name} lists: it was changed after the run")
 
 
+def missing(name: str, record: Mapping[str, Any], digests: Mapping[str, str], weights: bool) -> Iterator[Fault]:
+    """Yield the files that a record lists and the archive lacks.
+
+    Args:
+        name: the member that holds the record.
+        record: its content.
+        digests: the sha256 of every member, by name.
+        weights: whether the archive was made with weights; without, they are not missing.
+    """
+    folder = PurePosixPath(name).parent
+    for file in record["files"]:
+        path = PurePosixPath(file["path"])
+        if (member := (folder / path).as_posix()) not in digests and (weights or not _is_weights(path)):
+            yield Fault(member, f"is not in the archive, and {name} lists it")
+
+
 def _meant(path: str | Path) -> Path:
     """Return the folder that `path` names: itself, or that of a run by the start of its id."""
     return Path(path) if Path(path).is_dir() else find(path)
@@ -178,7 +194,7 @@ def _members(folders: Iterable[Path], weights: bool) -> tuple[dict[str, Path], l
         if not files and not runs:
             raise UserError(f"'{folder}' holds no run: there is no {RECORD} in it. `peftlab runs DIR` lists runs")
         for run in runs:
-            files += [(run, file) for file in _of_run(run, run.relative_to(top).as_posix(), doubts)]
+            files += [(run, file) for file in _of_run(run, run.relative_to(top).as_posix(), weights, doubts)]
         for owner, file in files:
             name = file.relative_to(top).as_posix()
             if name in members or (_is_weights(file.relative_to(owner)) and not weights):
@@ -190,8 +206,15 @@ def _members(folders: Iterable[Path], weights: bool) -> tuple[dict[str, Path], l
     return members, sorted(set(doubts), key=lambda doubt: (doubt.member, doubt.what))
 
 
-def _of_run(run: Path, name: str, doubts: list[Fault]) -> list[Path]:
-    """Return the files to take of the run in the folder `run`, called `name`; add to `doubts` what is wrong with it."""
+def _of_run(run: Path, name: str, weights: bool, doubts: list[Fault]) -> list[Path]:
+    """Return the files to take of the run in the folder `run`, called `name`; add to `doubts` what is wrong with it.
+
+    Args:
+        run: the folder.
+        name: its name in the archive.
+        weights: whether weights go in, so that those that are gone are missed.
+        doubts: what is wrong so far.
+    """
     files = _matching(run, _OF_A_RUN)
     try:
         record = RunRecord.load(run).data
@@ -202,7 +225,7 @@ def _of_run(run: Path, name: str, doubts: list[Fault]) -> list[Path]:
         doubts.append(Fault(f"{name}/{RECORD}", "says that the run is still running, or it was killed"))
     listed = [run / file["path"] for file in record["files"]]
     here = [file for file in listed if file.is_symlink() or file.exists()]
-    gone = [file for file in listed if file not in here and not _is_weights(file.relative_to(run))]
+    gone = [file for file in listed if file not in here and (weights or not _is_weights(file.relative_to(run)))]
     if gone:
         first = gone[0].relative_to(run)
         doubts.append(Fault(f"{name}/{RECORD}", f"lists files that are gone, {len(gone)} of them, such as {first}"))

@@ -26,7 +26,7 @@ from peftlab.errors import UserError
 from peftlab.reading import json_form
 from peftlab.reading.json_form import parsed
 from peftlab.reading.unicode_text import has_controls
-from peftlab.report.archive import FORM, FORMAT, MANIFEST, SIGNATURE, VERSION, Fault, against_record
+from peftlab.report.archive import FORM, FORMAT, MANIFEST, SIGNATURE, VERSION, Fault, against_record, missing
 from peftlab.report.signature import Signature, check
 from peftlab.runs.find import find
 from peftlab.runs.record import FILE_NAME as RECORD
@@ -113,7 +113,7 @@ def verify(
             if fault := reader.copy(name, record):
                 faults.append(fault)
             elif record is not None:
-                faults += _against(name, record.getvalue(), digests)
+                faults += _against(name, record.getvalue(), digests, reader.weights)
         keys = (None if file is None else Path(file).expanduser() for file in (key, allowed_signers))
         return Verification(
             archive=Path(archive),
@@ -336,8 +336,8 @@ def _unfit(name: str, info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _against(name: str, content: bytes, digests: Mapping[str, str]) -> Iterator[Fault]:
-    """Yield where the record in the member `name` contradicts the manifest."""
+def _against(name: str, content: bytes, digests: Mapping[str, str], weights: bool) -> Iterator[Fault]:
+    """Yield where the record in the member `name` contradicts the manifest, or lists what the archive lacks."""
     try:
         record = parsed(content.decode())
         json_form.check(record, {"files": RECORD_FORM["files"]})
@@ -345,3 +345,4 @@ def _against(name: str, content: bytes, digests: Mapping[str, str]) -> Iterator[
         yield Fault(name, f"is no run record: {error}")
         return
     yield from against_record(name, record, digests)
+    yield from missing(name, record, digests, weights)

@@ -139,6 +139,29 @@ def test_a_file_that_was_changed_before_it_was_archived_contradicts_its_record()
     assert "is not what run0/record.json lists" in fault.what
 
 
+def test_a_file_that_the_record_lists_and_the_manifest_does_not_is_missing(archive):
+    def forget(members: Members) -> None:
+        without(TEST)(members)
+        document = json.loads(next(content for info, content in members if info.filename == MANIFEST))
+        document["files"] = [file for file in document["files"] if file["path"] != TEST]
+        replaced(MANIFEST, json.dumps(document).encode())(members)
+
+    rewrite(archive, forget)
+    verification = verify(archive)
+    assert [fault.member for fault in verification.faults] == [TEST]
+    assert verification.faults[0].what == "is not in the archive, and tiny/run0/record.json lists it"
+    assert not verification.holds
+
+
+def test_weights_are_missed_only_where_they_were_asked_for():
+    folder = make_run(Path("runs/tiny/run0"))
+    (folder / "checkpoints/best.safetensors").unlink()
+    (doubt,) = write([folder], "with.zip", weights=True).doubts
+    assert "gone, 1 of them, such as checkpoints/best.safetensors" in doubt.what
+    assert [fault.member for fault in verify("with.zip").faults] == ["run0/checkpoints/best.safetensors"]
+    assert write([folder], "without.zip").doubts == verify("without.zip").faults == ()
+
+
 def test_a_record_that_is_none_is_named():
     folder = make_run(Path("runs/tiny/run0"))
     (folder / "record.json").write_text('{"files": 3}')
