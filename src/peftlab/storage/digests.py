@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from peftlab.errors import SourceError
@@ -29,17 +30,39 @@ def file_sha256(path: str | Path) -> str:
 def folder_sha256(folder: Path, digests: Mapping[str, str] | None = None) -> str:
     """Return the sha256 over the names and digests of all files below `folder` that are not hidden.
 
+    Links are followed, as by whatever reads the folder, except to a folder that they lie in.
+
     Args:
         folder: the folder.
         digests: those of files that need not be read again, by their paths below it.
+
+    Raises:
+        SourceError: a folder or a file cannot be read.
     """
     known = digests or {}
-    files = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
     whole = hashlib.sha256()
+    try:
+        files = sorted(path.relative_to(folder).as_posix() for path in _files_below(folder))
+    except OSError as error:
+        raise SourceError(
+            f"'{error.filename}' cannot be read ({error.strerror}). Name a folder that can be."
+        ) from error
     for name in files:
-        if not any(part.startswith(".") for part in PurePosixPath(name).parts):
-            whole.update(f"{known.get(name) or file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
+        whole.update(f"{known.get(name) or file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
+
+
+def _files_below(folder: Path, within: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden; `within` are the real paths of the folders around it."""
+    within = (*within, os.path.realpath(folder))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_file():
+                yield Path(entry.path)
+            elif entry.is_dir() and os.path.realpath(entry.path) not in within:
+                yield from _files_below(Path(entry.path), within)
 
 
 def canonical_json(value: Any) -> str:
