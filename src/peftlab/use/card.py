@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,6 +34,7 @@ UNKNOWN = "unknown"
 _LABELS_SHOWN, _SETTINGS_SHOWN = 100, 40
 
 _METRICS = (
+    *("rmse", "ranking_average_precision"),  # before those that they end with
     *("f1", "precision", "recall", "accuracy", "mse", "mae", "pearsonr", "spearmanr", "matthews_correlation"),
     *("perplexity", "exact_match", "chrf", "bleu", "rouge"),
 )
@@ -294,17 +296,25 @@ def _certainty(certainty: Certainty) -> list[str]:
 
 def _cost(run: Run) -> list[str]:
     cost, environment = run.record.data["cost"], run.record.data["environment"]
-    machine = ", ".join(map(_plain, environment["accelerators"])) or _plain(environment["cpu"])
     flops = UNKNOWN if cost["train_flops"] is None else f"{cost['train_flops']:.3g}"
     return [
         f"- **Time**: {_decimal(cost['wall_seconds'], 0)} s, {_decimal(cost['train_seconds'], 0)} s of them training",
-        f"- **Machine**: {_number(environment.get('devices'))} x {machine}",
+        f"- **Machine**: {_machine(environment)}",
         f"- **Memory at most**: {_decimal(cost['peak_memory_gib'], 2)} GiB",
         f"- **Operations**: {flops} floating-point operations in training",
         f"- **Size of what was trained**: {_number(run.record.data['method']['adapter_bytes'])} bytes",
         f"- **Energy**: {_energy(cost)}",
         f"- **Money**: {UNKNOWN}",
     ]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    """Return the devices of each machine, of which a record lists those of the first, and how many machines."""
+    names = Counter(map(_plain, environment["accelerators"]))
+    devices = ", ".join(f"{_number(number)} x {name}" for name, number in names.items())
+    devices = devices or f"{_number(environment.get('devices'))} x {_plain(environment['cpu'])}"
+    nodes = environment.get("num_nodes") or 1
+    return devices if nodes == 1 else f"{_number(nodes)} machines with {devices} each"
 
 
 def _energy(cost: Mapping[str, Any]) -> str:

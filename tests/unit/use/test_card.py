@@ -75,6 +75,30 @@ def test_the_hub_reads_back_what_the_record_says(run):
     assert "| test | entity_f1/LOC | 0.5000 | a scorer | unknown |" in read.text
 
 
+@pytest.mark.parametrize(
+    ("score", "kind"),
+    [("rmse", "rmse"), ("mae", "mae"), ("ranking_average_precision", "ranking_average_precision"), ("micro_f1", "f1")],
+)
+def test_a_score_is_called_by_a_name_of_the_hubs_only_if_it_is_that_one(run, score, kind):
+    run.record.data["metrics"] = []
+    run.record.add_metric(score, "test", 0.5, "best", "a scorer")
+    assert [one.metric_type for one in card(run).data.eval_results] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "nodes", "machine"),
+    [
+        ([], 1, "2 x Xeon"),
+        (["H200", "H200"], 1, "2 x H200"),
+        (["H200", "A100"], None, "1 x H200, 1 x A100"),
+        (["H200", "H200"], 3, "3 machines with 2 x H200 each"),
+    ],
+)
+def test_each_device_is_counted_once(run, accelerators, nodes, machine):
+    run.record.update(environment={"accelerators": accelerators, "num_nodes": nodes, "devices": 2, "cpu": "Xeon"})
+    assert f"- **Machine**: {machine}\n" in card(run).text
+
+
 def test_metadata_survive_the_tools_of_the_hub(run):
     Path("README.md").write_text(model_card(run, PUBLISHED, SURE, None))
     data = metadata_load("README.md")
