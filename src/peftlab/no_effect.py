@@ -130,7 +130,13 @@ def _of_masking(data: DataSpec) -> Iterator[str]:
 
 
 def _of_task(spec: RunSpec) -> Iterator[str]:
-    """Yield the options of the task that act only together with another one."""
+    """Yield the options of the task that act only together with another one, and shapes that it does not let fill."""
+    if spec.task.packs and spec.trainer.static_shapes:
+        auto = ", as auto is on a GPU" if spec.trainer.accelerator == "gpu" else ""
+        yield (
+            f"trainer.static_shapes=true{auto}: task.packing has examples share rows, and neither these nor batches "
+            "are filled up further"
+        )
     for name, (key, needed) in spec.task.acts_with.items():
         value = getattr(spec.task, name)
         if attrgetter(key)(spec) != needed and value != _default(spec.task, name):

@@ -180,6 +180,14 @@ def test_options_of_a_task_that_need_another_one(told, task):
         assert [line[: len(start or "")] for line in lines] == ([start] if start else []), overrides
 
 
+def test_rows_that_examples_share_are_not_filled_up(told):
+    chosen = ["task=causal_lm", "model=smollm2_135m", "data=conversations", "data.path=none", "task.packing=bfd"]
+    assert told(*chosen) == []
+    (line,) = told(*chosen, "trainer.static_shapes=true")
+    assert line.startswith("trainer.static_shapes=true: task.packing has examples share rows")
+    assert told(*chosen, "trainer.static_shapes=true", "task.packing=off") == []
+
+
 def test_a_learning_rate_that_no_parameter_has(told):
     (line,) = told("optimizer.lr=1e-3", "optimizer.head_lr=1e-2", backbone=False)
     assert line == "optimizer.lr=0.001: only the head is trained, at optimizer.head_lr=0.01"
