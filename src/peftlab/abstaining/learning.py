@@ -121,7 +121,7 @@ def follows(
 
 def compared(record: RunRecord, data: DataModule) -> int:
     """Return the number of checkpoints that the best one was chosen among."""
-    return max(1, len(record.events("validated"))) if data.budget.select == "best" else 1
+    return max(1, len(record.course("validated"))) if data.budget.select == "best" else 1
 
 
 def rows(scope: Scope, reader: Reader, splits: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -181,6 +181,16 @@ class RunRecord:
         """Return the events of these `kinds`, in order; all events if none is named."""
         return [event for event in self.data["history"] if not kinds or event["event"] in kinds]
 
+    def course(self, kind: str) -> list[dict[str, Any]]:
+        """Return the events of a `kind`, in order, without those that a resume has undone: the run repeats them."""
+        events: list[dict[str, Any]] = []
+        for event in self.events(kind, "resumed"):
+            if event["event"] == kind:
+                events.append(event)
+            elif (step := event.get("step")) is not None:
+                events = [earlier for earlier in events if (earlier.get("step") or 0) <= step]
+        return events
+
     def add_metric(self, name: str, split: str, value: float, checkpoint: str, scorer: str) -> None:
         """Add a score; it replaces an earlier one of the same name, split, checkpoint and scorer."""
         metric = {"name": name, "split": split, "value": float(value), "checkpoint": checkpoint, "scorer": scorer}

@@ -356,6 +356,19 @@ class TestRunRecord:
         assert [event["event"] for event in read.events()] == ["started", "validated"]
         assert [event["step"] for event in read.events("validated", "resumed")] == [3]
 
+    def test_what_a_resume_has_undone_is_no_part_of_the_course(self, tmp_path: Path) -> None:
+        run = start(tmp_path)
+        for step in (2, 4, 6):
+            run.event("validated", step=step)
+        assert [event["step"] for event in run.course("validated")] == [2, 4, 6]
+        run.resume(step=4)
+        run.event("validated", step=6)
+        run.event("interrupted")
+        assert [event["step"] for event in run.course("validated")] == [2, 4, 6]
+        run.resume(step=0)
+        assert run.course("validated") == []
+        assert len(run.events("validated")) == 4
+
     def test_a_capability_has_a_section_of_its_own(self, tmp_path: Path) -> None:
         run = start(tmp_path)
         assert run.extensions == {}

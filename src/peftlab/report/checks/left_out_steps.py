@@ -12,7 +12,7 @@ from peftlab.report.numbers import plural
 
 def check(comparison: Comparison) -> Iterator[Finding]:
     """Count the steps that were left out."""
-    left_out = {run: len(events) for run in compared_runs(comparison) if (events := run.record.events("step left out"))}
+    left_out = {run: len(events) for run in compared_runs(comparison) if (events := run.record.course("step left out"))}
     if left_out:
         steps = sum(left_out.values())
         yield Finding(

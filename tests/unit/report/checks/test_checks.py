@@ -52,6 +52,17 @@ def test_a_check_finds_each_of_its_planted_faults(name, tmp_path):
             assert finding.places
 
 
+def test_a_step_that_a_resumed_run_has_left_out_again_counts_once(tmp_path):
+    sweep = planned(**SHAPES[0])
+    sweep.finals[0].history += [
+        *({"event": "step left out", "step": step} for step in (12, 30)),
+        {"event": "resumed", "step": 20},
+        {"event": "step left out", "step": 30},
+    ]
+    (finding,) = [one for one in findings_in(sweep.write(tmp_path / "sweep")) if one.check == "left_out_steps"]
+    assert finding.text.startswith("2 steps of 1 run were left out")
+
+
 def test_shares_of_one_file_are_two_splits(tmp_path):
     sweep = planned(**SHAPES[0])
     for run in sweep.runs:
