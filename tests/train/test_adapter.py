@@ -95,7 +95,11 @@ def test_a_label_more(run_tiny, finished, caplog):
 
 
 def test_an_exported_run_is_a_model_with_labels(run_tiny, finished, caplog):
+    Path("elsewhere").mkdir()
+    Path("plain").symlink_to("elsewhere")
     load(finished.folder).export("plain")
+    assert Path("plain").is_symlink()
+    assert Path("elsewhere/README.md").is_file()
     caplog.set_level(logging.INFO, logger="peftlab")
     record = run_tiny(*ONE_STEP, "model.path=plain", "peft=head", OTHER_ORDER, "run_dir=second")
     assert score(record) == score(finished)

@@ -65,6 +65,10 @@ def test_a_run_keeps_nothing(run):
     (same,) = loaded.predict(["Mail [EMAIL] now"])
     assert {**first, "masked": 0} == {**same, "masked": 0}
 
+    loaded.export("plain")  # which masks nothing
+    card = Path("plain/README.md").read_text()
+    assert "texts without personal data: mask personal data in what it is given first" in card
+
     models = Models(["own=masked"], mask=Masker(kinds=("ip",)))  # the server's door
     (answer,) = models.answers([models.read("own", f"Mail {MAIL} from 10.2.3.4")])
     assert (answer["text"], answer["masked"]) == ("Mail [EMAIL] from [IP]", {"email": 1, "ip": 1})

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.assembly import refer
+from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.models.pooling import make_plain
 from peftlab.models.positions import positions
-from peftlab.models.quantizing import Quantization, dequantize
+from peftlab.models.quantizing import dequantize
 from peftlab.report.study import Run
 from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
@@ -29,7 +30,6 @@ from peftlab.storage.disk import writing
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import logits_of, model_class
 from peftlab.tasks.processor import LOADERS
-from peftlab.tasks.task import Task
 from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
 from peftlab.use.card import Published, model_card
@@ -57,6 +57,8 @@ _ONE_FILE = "1000GB"
 _SAMPLE, _AT_ONCE = 32, 4
 """How many examples of the validation split are compared where each token has a logit for each word of a vocabulary,
 and how many at once: the logits of a whole split do not fit in memory."""
+
+_MASKING = "mask personal data in what it is given first, with `peftlab mask` and the options of data.mask_pii"
 
 _LOADING = """\
 from {module} import {model}
@@ -105,13 +107,16 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
             shows; the merged model is checked before that.
 
     Raises:
-        UserError: `folder` exists and is not empty, the method cannot be merged, transformers lacks the model's
-            pooling, or the record contradicts the run.
+        UserError: `folder` exists and is not empty, or is the current one; the method cannot be merged, transformers
+            lacks the model's pooling, or the record contradicts the run.
         RuntimeError: a logit differs by more than `MERGE_TOLERANCE`.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
+    place = folder.resolve()  # a link to an empty folder stays one
+    if place == Path.cwd():
+        raise UserError(f"'{folder}' is the current folder, which the model's would take the place of: name a new one")
     spec, tuner = run.spec, tuner_of(run)  # a new model: merging changes it
     data = data_of(run)
     refer(spec, run.pretrained, data, data.budget.scored)
@@ -119,7 +124,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         log.warning("the model card has no scores: %s", doubt)
     run.load_adapter(tuner.model)  # again: the evidence has loaded the best checkpoint
     expected = list(_logits(tuner.model, data, run.device))
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         dequantize(tuner.model)
         merged = spec.peft.merge(tuner.model)
@@ -136,6 +141,8 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
             save_decisions(spec.task.decisions, temporary)
         if run.scope is not None:
             log.warning("out of scope: transformers has no such thing: the exported model gives every text a label")
+        if spec.data.mask_pii is not None:
+            log.warning("personal data: transformers masks nothing, as the run does: %s", _MASKING)
         head = spec.task.head
         plain = model_class(head).from_pretrained(temporary, local_files_only=True, dtype=torch.float32)
         plain = plain.eval().to(run.device)
@@ -143,13 +150,12 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         _check(difference, MERGE_TOLERANCE if dtype == "fp32" else sys.float_info.max)
         card = model_card(
             Run(run.record, str(run.folder.path)),
-            _published(spec.task, spec.model.quantize, dtype, difference, processor.chat_template is not None),
+            _published(spec, dtype, difference, processor.chat_template is not None),
             certainty(run.folder, spec.task.scorer),
             doubt,
         )
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(folder)
+        temporary.replace(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Exported(folder, difference)
@@ -160,8 +166,10 @@ def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
         raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {most:.2g}")
 
 
-def _published(task: Task, quantization: Quantization, dtype: Dtype, difference: float, chats: bool) -> Published:
+def _published(spec: RunSpec, dtype: Dtype, difference: float, chats: bool) -> Published:
+    task, quantization = spec.task, spec.model.quantize
     head, usage = task.head, task.exported.format(task=task)
+    masked = "" if spec.data.mask_pii is None else f" It was trained on texts without personal data: {_MASKING}."
     weights = "weights" if quantization == "none" else f"weights, which training had rounded to {quantization}"
     rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"
     writes = "continuation" if head.pipeline == "text-generation" and not chats else head.pipeline
@@ -178,7 +186,7 @@ def _published(task: Task, quantization: Quantization, dtype: Dtype, difference:
         ),
         about=f"What the method added is merged into the {weights}{rounded}: it is a plain transformers model, whose "
         f"logits and those of the run's, both computed in fp32 on the validation split, differ by at most "
-        f"{difference:.2g}.{f' {usage}' if usage else ''}",
+        f"{difference:.2g}.{f' {usage}' if usage else ''}{masked}",
     )
 
 
