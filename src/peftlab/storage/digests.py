@@ -37,32 +37,40 @@ def folder_sha256(folder: Path, digests: Mapping[str, str] | None = None) -> str
         digests: those of files that need not be read again, by their paths below it.
 
     Raises:
-        SourceError: a folder or a file cannot be read.
+        SourceError: a folder cannot be read.
     """
     known = digests or {}
     whole = hashlib.sha256()
-    try:
-        files = sorted(path.relative_to(folder).as_posix() for path in _files_below(folder))
-    except OSError as error:
-        raise SourceError(
-            f"'{error.filename}' cannot be read ({error.strerror}). Name a folder that can be."
-        ) from error
-    for name in files:
+    for name in sorted(path.relative_to(folder).as_posix() for path in files_below(folder)):
         whole.update(f"{known.get(name) or file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 
-def _files_below(folder: Path, within: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yield the files below `folder` that are not hidden; `within` are the real paths of the folders around it."""
+def files_below(folder: Path, within: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the files in `folder` and in those below it that are not hidden, in any order.
+
+    Links are followed, except to a folder that they lie in.
+
+    Args:
+        folder: the folder.
+        within: the real paths of the folders around it that have been walked through.
+
+    Raises:
+        SourceError: a folder cannot be read.
+    """
     within = (*within, os.path.realpath(folder))
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_file():
-                yield Path(entry.path)
-            elif entry.is_dir() and os.path.realpath(entry.path) not in within:
-                yield from _files_below(Path(entry.path), within)
+    try:
+        with os.scandir(folder) as scanned:
+            entries = [entry for entry in scanned if not entry.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(
+            f"'{error.filename}' cannot be read ({error.strerror}). Name a folder that can be."
+        ) from error
+    for entry in entries:
+        if entry.is_file():
+            yield Path(entry.path)
+        elif entry.is_dir() and os.path.realpath(entry.path) not in within:
+            yield from files_below(Path(entry.path), within)
 
 
 def canonical_json(value: Any) -> str:

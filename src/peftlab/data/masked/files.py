@@ -15,6 +15,7 @@ from peftlab.errors import ConfigError
 from peftlab.personal_data.masked import Mask
 from peftlab.personal_data.masker import Masker
 from peftlab.storage.atomic import replacing
+from peftlab.storage.digests import files_below
 
 FORMATS: Mapping[str, MaskedFile] = {
     "csv": masked_delimited,
@@ -58,7 +59,7 @@ class Report:
 def mask_files(
     source: Path, out: Path | None, masker: Masker, format: str | None = None, word_column: int = 0
 ) -> Report:
-    """Mask a file, or every file of a folder and of those within it.
+    """Mask a file, or every file of a folder and of those within it that is not hidden; links are followed.
 
     Args:
         source: the file or the folder.
@@ -71,12 +72,13 @@ def mask_files(
         ConfigError: nothing can be read, or `out` is the data itself or lies in it.
         DataError: a file is malformed, or holds personal data and is to be refused.
         DiskError: a file cannot be written.
+        SourceError: a folder cannot be read.
     """
     if not source.exists():
         raise ConfigError(f"{source}: there is no such file or folder")
     if out is not None and (out.resolve() == source.resolve() or source.resolve() in out.resolve().parents):
         raise ConfigError(f"--out {out}: is the data itself, or lies in it; name another place")
-    files = sorted(each for each in source.rglob("*") if _is_read(source, each)) if source.is_dir() else [source]
+    files = sorted(files_below(source)) if source.is_dir() else [source]
     formats = {file: format or _format_of(file) for file in files}
     if word_column and "columns" not in formats.values():
         raise ConfigError(f"--word-column {word_column}: no file is one of columns. Leave it out, or --format columns")
@@ -98,10 +100,6 @@ def mask_files(
         raise ConfigError(f"{source}: no file has a known format. Name it: --format {' | '.join(FORMATS)}")
     report.found = {column: dict(sorted(kinds.items())) for column, kinds in sorted(counts.found.items())}
     return report
-
-
-def _is_read(folder: Path, file: Path) -> bool:
-    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _format_of(file: Path) -> str | None:

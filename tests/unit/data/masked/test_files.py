@@ -96,6 +96,16 @@ def test_surrogates_agree_over_files(mask, tmp_path):
     assert row[0].endswith(".invalid")
 
 
+def test_what_a_link_to_a_folder_holds_is_masked(mask, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text(f"Ask {MAIL}\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "linked").symlink_to("../elsewhere")
+    assert mask(tmp_path / "data", "--check")[0] == 1
+    assert mask(tmp_path / "data", "--out", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "linked" / "a.txt").read_text() == "Ask [EMAIL]\n"
+
+
 def test_a_parquet_file(mask, tmp_path):
     table = pyarrow.table(
         {"text": [MAIL, None], "words": [["a", MAIL], []], "n": pyarrow.array([1, 2], pyarrow.int8())}
