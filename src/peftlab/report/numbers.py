@@ -12,8 +12,14 @@ _MINUS = "\u2212"
 
 _SHARES = ("f1", "accuracy", "precision", "recall", "exact_match", "hamming_loss")
 
-_LIMITS = {"pearson": (-1.0, 1.0), "rmse": (0.0, math.inf), "mae": (0.0, math.inf), "perplexity": (1.0, math.inf)}
-"""The least and the largest values of scores that are no shares."""
+_LIMITS = {
+    "pearson": (-1.0, 1.0),
+    "perplexity": (1.0, math.inf),
+    **dict.fromkeys(("rmse", "mae", "log_loss", "wer", "cer"), (0.0, math.inf)),
+    **dict.fromkeys(("brier", "ndcg", "hit", "mrr", "rouge1", "rouge2", "rougeL"), (0.0, 1.0)),
+    **dict.fromkeys(("bleu", "chrf"), (0.0, 100.0)),
+}
+"""The least and the largest values of scores that are not written in percent, by name without what follows ``@``."""
 
 
 def is_share(metric: str) -> bool:
@@ -24,7 +30,8 @@ def is_share(metric: str) -> bool:
 
 def limits(metric: str) -> tuple[float, float]:
     """Return the least and the largest value that a score can have, infinite where none is known."""
-    return (0.0, 1.0) if is_share(metric) else _LIMITS.get(metric, (-math.inf, math.inf))
+    name = metric.partition("/")[0].partition("@")[0]
+    return (0.0, 1.0) if is_share(metric) else _LIMITS.get(name, (-math.inf, math.inf))
 
 
 def called(metric: str) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+import pkgutil
+
+import peftlab.scores
 from peftlab.report import numbers as n
+from peftlab.scores.scorer import Scorer
 
 
 def test_one_habit():
@@ -32,3 +38,18 @@ def test_one_habit():
     assert n.listed(list("abc")) == "a, b and c"
     assert n.listed(list("abcdefghi"), 3) == "a, b, c and 6 more"
     assert n.plural(1, "run") + n.plural(1200, "run") == "1 run1,200 runs"
+
+
+def test_the_scores_of_every_scorer_have_their_limits():
+    for module in pkgutil.iter_modules(peftlab.scores.__path__, "peftlab.scores."):
+        importlib.import_module(module.name)
+    kinds, names = [Scorer], set()
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        names |= set(getattr(kind, "directions", ())) if kind.__module__.startswith("peftlab.") else set()
+    assert {name for name in names if n.limits(name)[0] == -math.inf} == {"margin"}
+    assert {name for name in names if n.limits(name)[1] == math.inf} == {
+        *("margin", "perplexity", "rmse", "mae", "log_loss", "wer", "cer")
+    }
+    assert (n.limits("hit@10"), n.limits("bleu"), n.limits("wer/insertions")) == ((0, 1), (0, 100), (0, math.inf))
+    assert n.limits("loss") == (-math.inf, math.inf)
