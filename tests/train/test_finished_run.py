@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
+from peftlab import cli
 from peftlab.errors import DataError, SourceError, UserError
 from peftlab.methods.selection import OwnWeights
 from peftlab.runs.folder import read_config
@@ -78,6 +80,22 @@ class TestEvaluate:
         assert found.equal is False
         assert [score.name for score in found.scores if not score.equal] == ["loss"]
         assert found.elsewhere.keys() == {"cpu"}
+
+    def test_a_score_that_is_no_number_equals_another_such_alone(self, finished, monkeypatch, capsys):
+        shutil.copytree(finished.folder, "copy")
+        no_number = ("loss", "entity_precision")
+        edit(Path("copy"), lambda r: [m.update(value=None) for m in r["metrics"] if m["name"] in no_number])
+        now = {"loss": math.nan, "entity_precision": 0.5, "entity_f1": math.nan}
+        monkeypatch.setattr(evaluate, "score", lambda *args: now)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["evaluate", "copy", "--split", "test", "--json"])
+        found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert (ended.value.code, found["equal"]) == (1, False)
+        assert {one["name"]: one["equal"] for one in found["scores"]} == {
+            "loss": True,
+            "entity_precision": False,
+            "entity_f1": False,
+        }
 
     @pytest.mark.slow
     def test_it_computes_with_the_threads_of_the_run_and_gives_back_its_own(self, loaded, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from peftlab.models.positions import check_length
 from peftlab.one_run import describe
 from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
+from peftlab.runs.record import finite
 from peftlab.scores.scorer import SCORED
 from peftlab.speed.attention import attention_kernels
 from peftlab.terminal.console import quieten
@@ -47,12 +49,12 @@ class Score:
     scorer: str
     value: float
     recorded: float | None
-    """The value in the run's record; None on other data, or if the record has none."""
+    """The value in the run's record, NaN if it is no number there; None on other data, or if the record has none."""
 
     @property
     def equal(self) -> bool | None:
-        """Whether both are the same to the last digit."""
-        return None if self.recorded is None else self.value == self.recorded
+        """Whether both are the same to the last digit, or both no numbers."""
+        return None if self.recorded is None else bool(finite(self.value) == finite(self.recorded))
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> 
 
 def _recorded(run: FinishedRun) -> dict[tuple[str, str, str], float]:
     return {
-        (score["split"], score["name"], score["scorer"]): score["value"]
+        (score["split"], score["name"], score["scorer"]): math.nan if score["value"] is None else score["value"]
         for score in run.record.scores()
         if score["checkpoint"] == "best"
     }
