@@ -296,6 +296,32 @@ class TestVerdict:
         assert verdict.verdict == found
         assert {score.allowed for score in verdict.scores} == {SPREAD}
 
+    @pytest.mark.parametrize(
+        ("name", "allowed", "of"),
+        [
+            ("pearson", 0.01, "the largest possible pearson"),
+            ("bleu", 1.0, "the largest possible bleu"),
+            ("mae", 0.03, "the mae itself"),
+        ],
+    )
+    def test_how_near_depends_on_the_unit_of_the_score(self, copy, finished, tmp_path, name, allowed, of):
+        def rename(record):
+            record["selection"]["metric"] = name
+            for split in ("validation", "test"):
+                score(record, split, "entity_f1").update(name=name, value=3.0)
+
+        other_course(copy)
+        folder = change(copy, rename)
+        again = change(Path(shutil.copytree(finished.folder, tmp_path / "again")), rename).record
+        verdict = judge(folder, ELSEWHERE, again)
+        assert [each.allowed for each in verdict.scores] == [pytest.approx(allowed)] * 2
+        assert verdict.allowed_from.startswith(f"0.01 of {of}: fewer than 3 runs")
+
+    @pytest.mark.parametrize("spread", [-0.1, float("nan"), float("inf")])
+    def test_a_spread_that_is_none_is_refused_before_the_training(self, finished, spread):
+        with pytest.raises(UserError, match="--spread"):
+            reproduce(finished.folder, spread=spread)
+
     def test_what_was_known_not_to_repeat_is_judged_by_the_scores(self, copy, finished):
         other_course(copy)
         folder = change(copy, lambda record: record["environment"].update(nondeterministic_parts=["atomic additions"]))

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="how far scores may differ in another environment; by default the range over the runs beside it that "
-        "differ in the seed alone, if there are 3, else 0.01",
+        "differ in the seed alone, if there are 3, else 0.01 of the largest score there can be, or of the score itself",
     )
 
 

@@ -14,6 +14,7 @@ consistent forgery, in which predictions, scores, weights and digests were all c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.one_run import run
+from peftlab.report.numbers import limits
 from peftlab.runs.compare import differences
 from peftlab.runs.decisions import SECTION
 from peftlab.runs.find import find
@@ -44,7 +46,10 @@ ROOT = Path("reproductions")
 """The folder of repetitions: among the runs they would crowd the table and make starts of ids ambiguous."""
 
 SPREAD = 0.01
-"""The effect of the seed alone on a score: about a point of F1 (Reimers & Gurevych 2017, https://arxiv.org/abs/1707.09861)."""
+"""The effect of the seed alone on a score: about a point of F1 (Reimers & Gurevych 2017, https://arxiv.org/abs/1707.09861).
+
+It is that part of the largest value which a score can have; of one without such a value, of the score itself.
+"""
 
 FEWEST_SEEDS = 3
 """From this many runs that differ in the seed alone, their range replaces `SPREAD`."""
@@ -157,12 +162,15 @@ def reproduce(
         check_only: check the folder and all that decides the result, but do not train.
         spread: how far apart scores may be if the surroundings differ, in the units of the score; None: the range over
             the finished runs next to this one that differ from it in the seed alone, if there are `FEWEST_SEEDS`, else
-            `SPREAD`.
+            a part of the score, see `SPREAD`.
         allow: your own packages whose classes the run's configuration may name: their code is run.
 
     Raises:
-        UserError: there is no such run, `out` is not empty, or a dependency of the run (such as a package) is missing.
+        UserError: there is no such run, `out` is not empty, `spread` is below 0, or a dependency of the run (such as a
+            package) is missing.
     """
+    if spread is not None and not 0 <= spread < math.inf:
+        raise UserError(f"--spread {spread}: scores differ by a number from 0 on, in their own units")
     folder = RunFolder(RunRecord.load(find(name)), allow=allow)
     folder.record.check_trained("reproduce")
     folder.check_usable(read_config(folder.path))
@@ -367,7 +375,11 @@ def _ranges(folder: RunFolder, recorded: Mapping[str, float | None]) -> tuple[di
     numbers = [{split: value for split, value in scores.items() if value is not None} for scores in others]
     by_seed = [scores for scores in numbers if scores.keys() == recorded.keys()]
     if len(by_seed) < FEWEST_SEEDS:
-        return dict.fromkeys(recorded, SPREAD), f"fewer than {FEWEST_SEEDS} runs beside it differ in the seed alone"
+        most = limits(name)[1]
+        is_bounded = math.isfinite(most)
+        spreads = {split: SPREAD * (most if is_bounded else abs(value or 0.0)) for split, value in recorded.items()}
+        of = f"the largest possible {name}" if is_bounded else f"the {name} itself"
+        return spreads, f"{SPREAD:g} of {of}: fewer than {FEWEST_SEEDS} runs beside it differ in the seed alone"
     of_split = {split: [scores[split] for scores in by_seed] for split in recorded}
     ranges = {split: max(values) - min(values) for split, values in of_split.items()}
     return ranges, f"the range over the {len(by_seed)} runs beside it that differ in the seed alone"
