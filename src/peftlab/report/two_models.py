@@ -57,6 +57,9 @@ def paired_models(first: Run, second: Run) -> PairedModels:
     if first.metric not in one.scorer.directions:
         raise ValueError(f"{first.metric} does not follow from predictions")
     score = score_of(one.scorer, first.metric)
+    for run, of in ((first, one), (second, other)):
+        if not np.isfinite(score(of.counts.sum(axis=0)[None])).all():
+            raise ValueError(f"{first.metric} of {run.id} is no number, as where all answers are the same")
     was, now = (np.array([one.scorer.is_right(answer) for answer in of], bool) for of in (answers, others))
     tests = [approximate_randomisation(other.counts, one.counts, score)]
     if len(one.counts) == one.examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.unit.report.sweeps import Sweep, edited_record, planned, run_folders
@@ -11,6 +12,7 @@ from tests.unit.report.sweeps import Sweep, edited_record, planned, run_folders
 from peftlab.report.study import Run
 from peftlab.report.two_models import paired_models
 from peftlab.runs.record import RunRecord
+from peftlab.scores.numbers import NumberScores
 from peftlab.scores.paired import mcnemar
 
 
@@ -73,3 +75,21 @@ def test_what_cannot_be_compared_says_why(tmp_path):
     edited_record(other.record.folder, lambda record: record.update(files=[]))
     with pytest.raises(ValueError, match=f"the test predictions of {other.id} cannot be scored"):
         paired_models(one, Run(RunRecord.load(other.record.folder), "other"))
+
+
+def test_a_score_that_is_no_number_is_not_compared():
+    """A correlation has no value where all answers are the same: no p value may come of it."""
+    gold = [float(number % 7) for number in range(40)]
+    runs = [
+        SimpleNamespace(
+            id=name,
+            metric="pearson",
+            scorer=NumberScores(),
+            answers=lambda split, of=of: [
+                {"id": f"{split}:{n}", "gold": one, "predicted": of(one)} for n, one in enumerate(gold)
+            ],
+        )
+        for name, of in (("good", lambda one: 0.9 * one), ("collapsed", lambda one: 3.0))
+    ]
+    with pytest.raises(ValueError, match="pearson of collapsed is no number"):
+        paired_models(*runs)

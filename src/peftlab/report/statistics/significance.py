@@ -161,11 +161,12 @@ def mcnemar_test(first: Sequence[bool], second: Sequence[bool], clusters: Sequen
 def _p_value(name: str, permuted: np.ndarray, value: float, exact: bool, floor: float) -> PValue:
     """Return the p value: the share of the permuted values that are as far from 0 as the measured one.
 
-    Drawn permutations count the measured one among them, so that the test keeps its level (Phipson & Smyth 2010).
+    Drawn permutations count the measured one among them, so that the test keeps its level (Phipson & Smyth 2010). One
+    without a value, such as the correlation of equal answers, counts as far; so do all, if the measured one has none.
     """
-    number = len(permuted)
-    tolerance = 1e-9 * (abs(value) + np.abs(permuted).max())  # equal but for the order of their sums
-    extreme = int((np.abs(permuted) >= abs(value) - tolerance).sum())
+    number, far = len(permuted), np.abs(permuted)
+    tolerance = 1e-9 * (abs(value) + np.fmax.reduce(far))  # equal but for the order of their sums
+    extreme = number - int((far < abs(value) - tolerance).sum())
     if exact:
         return PValue(name, extreme / number, min(floor, 1.0), True, number)
     return PValue(name, (extreme + 1) / (number + 1), max(floor, 1 / (number + 1)), False, number)

@@ -129,3 +129,16 @@ def test_nothing_cannot_be_tested():
         with pytest.raises(ValueError, match=r"no difference|without a score"):
             test()
     assert math.isclose(sign_flip([0.0, 0.0]).p, 1)
+
+
+def test_what_has_no_value_is_never_significant():
+    """A correlation with equal answers is no number: of the answers themselves, or of some swaps of them."""
+    constant = np.array([[1.0], [1.0], [1.0]])
+    varied = np.array([[0.0], [5.0], [2.0]])
+
+    def no_number_below(least):
+        return lambda totals: np.where(totals[:, 0] < least, np.nan, totals[:, 0])
+
+    assert approximate_randomisation(constant, varied, no_number_below(4), draws=99).p == 1
+    few = approximate_randomisation(constant * 9, varied, no_number_below(0), draws=99).p
+    assert few < approximate_randomisation(constant * 9, varied, no_number_below(8), draws=99).p
