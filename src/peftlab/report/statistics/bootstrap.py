@@ -132,7 +132,8 @@ def over_test_sets(values: np.ndarray, level: float, limits: tuple[float, float]
     """Return a score with the jackknife's interval, which says no more than it may.
 
     The interval has no value that the score cannot have. Where all clusters are equal, as with a perfect score, the
-    interval of a share is Wilson's, and that of another score has no limits: equal clusters say little of others.
+    interval of a share is Wilson's, and that of another score has no limits: equal clusters say little of others. Nor
+    has that of a score which is no number, with all clusters or without one of them.
 
     Args:
         values: the pseudo-values of the score, shape (clusters,).
@@ -145,6 +146,8 @@ def over_test_sets(values: np.ndarray, level: float, limits: tuple[float, float]
     over = jackknife_interval(values, level)
     if over.low is None or over.high is None:
         return over
+    if math.isnan(over.value):
+        return replace(over, se=None, low=None, high=None)
     if over.high - over.low < 1e-9:
         is_share = limits == (0, 1)
         return jackknife_interval(values, level, bounded=True) if is_share else replace(over, low=None, high=None)

@@ -121,3 +121,9 @@ def test_clusters_widen_the_interval():
     examples = np.stack([right, 1 - right], axis=1)
     by_example, by_document = (bootstrap(one, f1, 500) for one in (examples, examples.reshape(60, 10, 2).sum(axis=1)))
     assert by_document.se == pytest.approx(by_example.se * np.sqrt(10), rel=0.15)
+
+
+def test_what_is_no_number_has_no_interval():
+    over = over_test_sets(np.array([0.1, np.nan, 0.3]), 0.95, (-1.0, 1.0))
+    assert np.isnan(over.value)
+    assert (over.se, over.low, over.high) == (None, None, None)
