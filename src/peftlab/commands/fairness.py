@@ -195,7 +195,8 @@ def _print(result: Any) -> None:
         )
     print(table(rows))
     for one in result.found:
-        values = (f"{cell(each.name)} {each.value:.4f} ({each.size:,})" for each in one.gap.groups)
+        values = [f"{cell(each.name)} {each.value:.4f} ({each.size:,})" for each in one.gap.groups]
+        values += [f"{cell(name)} left out ({size:,})" for name, size in one.gap.left_out.items()]
         print(f"{cell(one.attribute)}, {cell(one.gap.metric)}: {', '.join(values)}")
         apart = [pair for pair in one.gap.pairs if pair.p is not None and pair.p <= 0.05]
         for pair in apart[:_MOST_PAIRS]:
@@ -206,7 +207,7 @@ def _print(result: Any) -> None:
     for attribute, small in result.left_out.items():
         print(f"left out of {cell(attribute)}: {', '.join(f'{cell(name)} ({size})' for name, size in small.items())}")
     if result.not_measured:
-        print(f"not measured, too few examples that count: {cell(', '.join(result.not_measured))}")
+        print(f"not measured, too few examples that count or no value: {cell(', '.join(result.not_measured))}")
 
 
 def _print_methods(compared: Any) -> None:

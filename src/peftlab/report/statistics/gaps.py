@@ -91,7 +91,7 @@ class Gap:
     groups: tuple[GroupValue, ...]
     pairs: tuple[Pair, ...]
     left_out: dict[str, int]
-    """Groups with too few examples for the metric, and how many they have."""
+    """Groups with too few examples for the metric, or in which it is no number, and how many examples they have."""
 
 
 def gap(
@@ -106,7 +106,9 @@ def gap(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Gap | None:
-    """Return the gap of a metric between groups; None if fewer than two of them are large enough.
+    """Return the gap of a metric between groups; None if fewer than two of them are large enough and have a value.
+
+    A correlation, for one, has none in a group whose answers are all the same.
 
     Args:
         measure: the metric, of all rows.
@@ -122,7 +124,9 @@ def gap(
     """
     sizes = measure.sizes(groups, len(names))
     kept = np.flatnonzero(sizes >= max(fewest, 1))
-    left_out = {name: int(size) for name, size in zip(names, sizes, strict=True) if size < max(fewest, 1)}
+    if len(kept) > 1:
+        kept = kept[np.isfinite(measure.at(_renumbered(groups, kept)[None], len(kept))[0][0])]
+    left_out = {name: int(sizes[place]) for place, name in enumerate(names) if place not in kept}
     if len(kept) < 2:
         return None
     groups, number = _renumbered(groups, kept), len(kept)

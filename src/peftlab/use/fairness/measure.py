@@ -89,7 +89,7 @@ class Fairness:
     left_out: dict[str, dict[str, int]]
     """By attribute the groups with too few examples, and how many they have."""
     not_measured: tuple[str, ...]
-    """Metrics for which fewer than two groups have enough examples that count."""
+    """Metrics for which fewer than two groups have enough examples that count, and a value."""
     settings: dict[str, Any]
     at: str
 
@@ -125,12 +125,11 @@ def fairness(folder: str | Path, settings: Settings, allow: Sequence[str] = ()) 
             f"--groups: fewer than two groups have {settings.min_group} examples or more. Too small: "
             f"{_listed(few) or 'none, all examples are of one group'}. Choose other groups, or lower --min-group"
         )
-    gaps = [
-        (part.attribute.name, one)
-        for part, measure, groups, names, _, possible in tests
-        if possible
-        and (
-            one := gap(
+    made = [
+        (
+            part.attribute.name,
+            measure.name,
+            gap(
                 measure,
                 groups,
                 names,
@@ -140,10 +139,11 @@ def fairness(folder: str | Path, settings: Settings, allow: Sequence[str] = ()) 
                 family=family if settings.correction == "holm" else 1,
                 draws=max(DRAWS, _PER_TEST * family),
                 seed=settings.seed,
-            )
+            ),
         )
+        for part, measure, groups, names, *_ in tests
     ]
-    found = tuple(_judged(gaps, settings))
+    found = tuple(_judged([(attribute, one) for attribute, _, one in made if one is not None], settings))
     result = Fairness(
         run=str(folder),
         split=settings.split,
@@ -154,9 +154,7 @@ def fairness(folder: str | Path, settings: Settings, allow: Sequence[str] = ()) 
         found=found,
         equalised_odds=tuple(_equalised_odds(found)),
         left_out={part.attribute.name: small for part, _, _, _, small, _ in tests if small},
-        not_measured=tuple(
-            f"{part.attribute.name}: {measure.name}" for part, measure, *_, possible in tests if not possible
-        ),
+        not_measured=tuple(f"{attribute}: {metric}" for attribute, metric, one in made if one is None),
         settings={**asdict(settings), "attributes": settings.attributes and str(settings.attributes)},
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -140,6 +140,9 @@ def _metrics(parts: Parts, settings: Settings) -> Iterator[_OfMetric]:
         if len(large) < 2:
             continue
         means = np.mean([one.at(groups[None], len(names))[0][0] for one in every], axis=0)
+        large = large[np.isfinite(means[large])]  # a correlation has no value where all answers of a group are the same
+        if len(large) < 2:
+            continue
         high, low = large[means[large].argmax()], large[means[large].argmin()]
         values = {
             method: _measured(method, by_seed, groups, len(names), (int(high), int(low)), part.clusters)

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from peftlab.report.statistics.gaps import gap
-from peftlab.report.statistics.measures import Ratio, calibration_error
+from peftlab.report.statistics.measured import score_of
+from peftlab.report.statistics.measures import Ratio, Sums, calibration_error
+from peftlab.scores.numbers import NumberScores
+from peftlab.scores.paired import counts_of
 
 D = {2: 1.128, 5: 2.326, 10: 3.078}
 """The expected range of standard normal numbers (Tippett 1925)."""
@@ -140,3 +143,18 @@ def test_equal_groups_are_seldom_said_to_differ():
         for seed in range(100)
     ]
     assert sum(p <= 0.05 for p in p_values) <= 10  # a test that holds its level exceeds that once in 90 times
+
+
+def test_groups_in_which_the_metric_is_no_number_are_left_out():
+    """A correlation has no value where a group's answers are all the same: that is no gap."""
+    random = np.random.default_rng(0)
+    gold = random.standard_normal(90)
+    predicted = np.where(np.arange(90) < 60, gold + random.standard_normal(90), 1.0)
+    answers = [{"gold": x, "predicted": y} for x, y in zip(gold.tolist(), predicted.tolist(), strict=True)]
+    measure = Sums("pearson", counts_of(NumberScores(), answers), score_of(NumberScores(), "pearson"), share=False)
+    groups = np.repeat([0, 1, 2], 30)
+    one = gap(measure, groups, names(3), np.arange(90), draws=199)
+    assert one.left_out == {"g2": 30}
+    assert [each.name for each in one.groups] == ["g0", "g1"]
+    assert math.isfinite(one.value)
+    assert gap(measure, groups - 1, names(2), np.arange(90)) is None

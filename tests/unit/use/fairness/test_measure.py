@@ -15,6 +15,7 @@ from peftlab.report.study import Run, reading
 from peftlab.runs.folder import FAIRNESS
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
+from peftlab.use.fairness import measure
 from peftlab.use.fairness.measure import Settings, fairness
 from peftlab.use.fairness.methods import methods
 
@@ -242,3 +243,9 @@ def test_groups_that_are_named_twice_are_measured_once_and_what_is_left_out_is_s
     assert len(json.loads(out)["found"]) == 1
     assert "left out: " in err
     assert "broken" in err
+
+
+def test_a_metric_without_a_value_in_two_groups_is_said_not_to_be_measured(folder, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "gap", lambda *args, **options: None)
+    cli.main(["fairness", str(folder), "--groups", "terms=gender", "--metrics", "accuracy"])
+    assert "not measured, too few examples that count or no value: terms=gender: accuracy" in capsys.readouterr().out

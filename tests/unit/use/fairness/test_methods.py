@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from tests.unit.report.sweeps import LABELS, planned
 
+from peftlab.report.statistics.measures import Sums
 from peftlab.report.study import reading
-from peftlab.use.fairness.measure import Settings
+from peftlab.use.fairness import methods as of_methods
+from peftlab.use.fairness.groups import Attribute
+from peftlab.use.fairness.measure import Divided, Settings
 from peftlab.use.fairness.methods import methods
 
 
@@ -46,3 +50,18 @@ def _answer(draw, number, example, cut):
     if cut and predicted != LABELS[0]:
         del probabilities[LABELS[0]]
     return {**example, "input": f"{('she', 'he')[number % 2]} {example['input']}", **answer}
+
+
+def test_a_group_in_which_a_score_is_no_number_is_none_of_the_pair(tmp_path, monkeypatch):
+    sweep = planned("classification", methods=("full", "lora"), seeds=(0,), examples=90, groups=0)
+    totals = np.zeros((90, 2))
+    totals[:, 0], totals[:, 1] = np.repeat([1.0, 3.0, 0.0], 30), np.repeat([10.0, 10.0, 0.0], 30)
+
+    def ratio(sums):
+        return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+
+    made = Divided(Attribute("a", (*"x" * 30, *"y" * 30, *"z" * 30)), [Sums("one", totals, ratio)], np.arange(90))
+    monkeypatch.setattr(of_methods, "divided", lambda *args: [made])
+    with reading([sweep.write(tmp_path / "sweep")]) as study:
+        rows = methods(study.runs, Settings(("a",), min_group=5)).rows
+    assert {row.pair for row in rows} == {("y", "x")}
