@@ -9,7 +9,7 @@ from peftlab.reading.json_form import Form
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
-from peftlab.report.numbers import UNKNOWN, p_value
+from peftlab.report.numbers import UNKNOWN, limits, p_value
 from peftlab.report.study import Run
 from peftlab.runs.folder import FAIRNESS
 
@@ -60,8 +60,8 @@ _OF_NAMES: Form = {
 }
 """What is shown of a measurement of names swapped in."""
 
-_UNBOUNDED = ("mae", "bias")
-"""Metrics that are no shares, which a figure of shares has no place for."""
+_SHARES = ("fnr", "fpr", "selection_rate", "ece", "bpsn_auc", "bnsp_auc")
+"""Metrics that are shares beside the scores whose `limits` say so. A figure of shares has no place for others."""
 _MOST_ROWS = 24
 """Metrics that a figure has room for."""
 
@@ -201,7 +201,7 @@ def _figures(measured: list[Measured], name: str) -> Iterator[Block]:
                 continue
             drawn.add((group.name, attribute))
             gaps = [found["gap"] for found in one["found"] if found["attribute"] == attribute]
-            data = _drawn([gap for gap in gaps if gap["metric"] not in _UNBOUNDED][:_MOST_ROWS])
+            data = _drawn([gap for gap in gaps if _is_share(gap["metric"])][:_MOST_ROWS])
             if data:
                 caption = f"{group.name}, seed {run.seed}, {attribute}: each group with its own interval."
                 figure = f"{name}-fairness-{link_name(f'{group.name} {attribute}')}"
@@ -216,6 +216,11 @@ def _drawn(gaps: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 value = {key: one[key] for key in ("value", "low", "high")}
                 groups.setdefault(one["name"], []).append({"metric": gap["metric"], "value": value})
     return [{"label": label, "metrics": metrics} for label, metrics in groups.items()]
+
+
+def _is_share(metric: str) -> bool:
+    kind = metric.partition("/")[0]
+    return kind in _SHARES or limits(kind) == (0, 1)
 
 
 def _number(value: float | None) -> Cell:
