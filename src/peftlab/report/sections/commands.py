@@ -18,7 +18,7 @@ def section(analysis: Analysis) -> Section:
     if whole:
         text = (
             "These commands trained the runs, with the settings, seeds and search of the configuration; a command that "
-            "is repeated continues an interrupted sweep."
+            f"is repeated continues an interrupted sweep.{_first(len(whole))}"
         )
         blocks += [Paragraph(text), Listing(tuple(whole)[:MOST_LINES])]
     tested = [run for result in analysis.results for run in result.comparison.runs if run.computing is None]
@@ -29,13 +29,10 @@ def section(analysis: Analysis) -> Section:
     ]
     lines = [line for line in dict.fromkeys(lines) if line not in whole]
     if lines:
-        left = len(lines) - MOST_LINES
-        more = f" The first {MOST_LINES} of {len(lines)}." if left > 0 else ""
-        blocks += [Paragraph(f"Each tested run by itself:{more}"), Listing(tuple(lines[:MOST_LINES]))]
+        blocks += [Paragraph(f"Each tested run by itself:{_first(len(lines))}"), Listing(tuple(lines[:MOST_LINES]))]
     if computed := dict.fromkeys(shlex.join(run.computing) for run in analysis.runs if run.computing is not None):
-        left = len(computed) - MOST_LINES
-        more = f" The first {MOST_LINES} of {len(computed)}." if left > 0 else ""
-        blocks += [Paragraph(f"Models that were computed from runs:{more}"), Listing(tuple(computed)[:MOST_LINES])]
+        text = f"Models that were computed from runs:{_first(len(computed))}"
+        blocks += [Paragraph(text), Listing(tuple(computed)[:MOST_LINES])]
     ids = [run.id for run in tested[:3]] or [run.id for run in trained[:3]]
     if not ids:
         return Section("commands", "Commands to repeat everything", tuple(blocks))
@@ -50,3 +47,8 @@ def section(analysis: Analysis) -> Section:
     text += f" (the first {len(ids)} of {len(tested)} tested runs):" if 0 < len(ids) < len(tested) else ":"
     blocks += [Paragraph(text), Listing(tuple(check))]
     return Section("commands", "Commands to repeat everything", tuple(blocks))
+
+
+def _first(number: int) -> str:
+    """Return what is said of so many commands of which not all are listed."""
+    return f" The first {MOST_LINES} of {number}." if number > MOST_LINES else ""

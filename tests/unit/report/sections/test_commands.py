@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from tests.unit.report.sweeps import planned
 
@@ -33,3 +35,14 @@ def test_a_computed_model_is_neither_trained_nor_reproduced(tmp_path, by, how, l
     assert f"peftlab reproduce {trained.id}" in lines
     assert f"peftlab reproduce {computed.id}" not in lines
     assert f"peftlab {by}" not in lines
+
+
+def test_commands_that_are_not_listed_are_counted():
+    record = {"code": {"commit": None, "version": "1"}, "overrides": []}
+    runs = [
+        SimpleNamespace(computing=None, id=f"{n}", record=SimpleNamespace(data=record | {"command": ["train", f"{n}"]}))
+        for n in range(35)
+    ]
+    said, listed, *_ = commands.section(SimpleNamespace(runs=runs, results=[])).blocks
+    assert said.text.endswith(" The first 30 of 35.")
+    assert len(listed.lines) == 30
