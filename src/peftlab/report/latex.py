@@ -22,7 +22,7 @@ from peftlab.report.document import (
     Section,
     Table,
 )
-from peftlab.report.markdown import MARKS, visible
+from peftlab.report.markdown import MARKS, unbroken, visible
 from peftlab.report.numbers import listed
 
 _ESCAPES = {
@@ -87,7 +87,7 @@ _NARROWED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 
 def page(document: Document) -> str:
     """Return the whole report."""
-    lines = [f"\\title{{{text(document.title)}}}", r"\date{}\author{}"]
+    lines = [f"\\title{{{text(unbroken(document.title))}}}", r"\date{}\author{}"]
     lines += [r"\begin{document}", r"\maketitle", text(document.subtitle), ""]
     for section in document.sections:
         lines += _section(section, 0)
@@ -135,7 +135,7 @@ def _written(letter: str) -> str:
 
 
 def _section(section: Section, depth: int) -> Iterator[str]:
-    yield f"\\{_HEADINGS[min(depth, 3)]}{{{text(section.title)}}}\\label{{{section.name}}}"
+    yield f"\\{_HEADINGS[min(depth, 3)]}{{{text(unbroken(section.title))}}}\\label{{{section.name}}}"
     named = [
         rf"{kind}~\ref{{{prefix}:{block.name}}}"
         for shape, kind, prefix in ((Table, "Table", "tab"), (Figure, "Figure", "fig"))
@@ -183,7 +183,7 @@ def _(block: Table) -> Iterator[str]:
     head = f"{' & '.join(map(_heading, block.columns, by_column))} \\\\"
     rows = [f"{' & '.join(map(_cell, row))} \\\\" for row in block.rows]
     columns = "".join(map(_alignment, block.columns, by_column))
-    caption = f"\\caption{{{text(block.caption)}}}\\label{{tab:{block.name}}}"
+    caption = f"\\caption{{{text(unbroken(block.caption))}}}\\label{{tab:{block.name}}}"
     below = rf"\par\smallskip{{\footnotesize {text(block.notes)}\par}}"
     if len(rows) > _LONG_TABLE:
         across = sum(map(_characters, block.columns, by_column))
@@ -207,7 +207,7 @@ def _(block: Table) -> Iterator[str]:
 def _(block: Figure) -> Iterator[str]:
     yield r"\begin{figure}[htbp]\centering"
     yield rf"\includegraphics[width=\linewidth,height=.8\textheight,keepaspectratio]{{figures/{block.name}.pdf}}"
-    yield rf"\caption{{{text(block.caption)}}}\label{{fig:{block.name}}}"
+    yield rf"\caption{{{text(unbroken(block.caption))}}}\label{{fig:{block.name}}}"
     yield r"\end{figure}"
 
 
@@ -234,7 +234,7 @@ def _(block: Checklist) -> Iterator[str]:
 
 def _cell(cell: Cell) -> str:
     shown = " ".join(text(cell.text).split())
-    note = f" ({text(cell.note)})" if cell.note else ""
+    note = f" ({text(unbroken(cell.note))})" if cell.note else ""
     return rf"\textbf{{{shown}}}{note}" if cell.strong else f"{shown}{note}"
 
 

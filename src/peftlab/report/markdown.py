@@ -24,6 +24,7 @@ from peftlab.report.numbers import listed
 
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~$])|(?<![^\W_])(_)|(_)(?![^\W_])|&(?=#?\w+;)")
 _AT_START = re.compile(r"^(\s*(?:\d+(?=[.)]))?)([#+=.)-])", re.MULTILINE)
+_BREAK = re.compile(r"\s*\n\s*")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 MARKS = {"note": "Note", "warning": "Warning", "error": "Error"}
@@ -31,7 +32,7 @@ MARKS = {"note": "Note", "warning": "Warning", "error": "Error"}
 
 def page(document: Document) -> str:
     """Return the whole report."""
-    lines = [f"# {text(document.title)}", "", text(document.subtitle), ""]
+    lines = [f"# {text(unbroken(document.title))}", "", text(document.subtitle), ""]
     for section in document.sections:
         lines += _section(section, 2)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -47,8 +48,13 @@ def visible(plain: str) -> str:
     return _UNSEEN.sub("\ufffd", plain)
 
 
+def unbroken(plain: str) -> str:
+    """Return `plain` on one line, as a heading and a caption are: a break in a name, as of a prompt, would end them."""
+    return _BREAK.sub(" ", plain)
+
+
 def _section(section: Section, depth: int) -> Iterator[str]:
-    yield f"{'#' * min(depth, 6)} {text(section.title)}"
+    yield f"{'#' * min(depth, 6)} {text(unbroken(section.title))}"
     yield ""
     for block in section.blocks:
         yield from _block(block)
@@ -79,7 +85,7 @@ def _(block: Listing) -> Iterator[str]:
 
 @_block.register
 def _(block: Table) -> Iterator[str]:
-    yield f"**{text(block.caption)}**"
+    yield f"**{text(unbroken(block.caption))}**"
     yield ""
     yield f"| {' | '.join(_one_line(column.title) for column in block.columns)} |"
     yield f"|{'|'.join('--:' if column.numeric else '---' for column in block.columns)}|"
@@ -87,21 +93,21 @@ def _(block: Table) -> Iterator[str]:
         yield f"| {' | '.join(map(_cell, row))} |"
     if block.notes:
         yield ""
-        yield f"<sub>{text(block.notes)}</sub>"
+        yield f"<sub>{text(unbroken(block.notes))}</sub>"
 
 
 @_block.register
 def _(block: Figure) -> Iterator[str]:
     yield f"![{_one_line(block.caption)}](figures/{block.name}.svg)"
     yield ""
-    yield f"*{text(block.caption)}*"
+    yield f"*{text(unbroken(block.caption))}*"
 
 
 @_block.register
 def _(block: Highlighted) -> Iterator[str]:
     yield " ".join(f"{_one_line(word.text)} ({_one_line(word.note)})" for word in block.words)
     yield ""
-    yield f"*{text(block.caption)}*"
+    yield f"*{text(unbroken(block.caption))}*"
 
 
 @_block.register

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.report.sample import DOCUMENT
 
 from peftlab.report import latex, markdown
-from peftlab.report.document import Cell, Column, Document, Listing, Paragraph, Section, Table
+from peftlab.report.document import Cell, Column, Document, Figure, Listing, Paragraph, Section, Table
 
 NASTY = "a|b <script>*x*</script> `c` $d$ #e {f} \\g & &lt; 50% ~ ^ [h](javascript:i) _j_ k_l \x1b[2J\n\u202em"
 
@@ -66,6 +66,19 @@ def test_latex_says_all_that_a_table_says():
     assert r"\DeclareUnicodeCharacter{041B}{\texttt{U+041B}}" in page
     assert r"\(\varepsilon\)" in page
     assert latex.text("`x--y` ''") == r"\texttt{x-{}-y} '{}'"
+
+
+def test_a_name_of_several_paragraphs_ends_no_heading_and_no_caption():
+    """LaTeX refuses an argument with an empty line, and Markdown goes on with a paragraph that is neither."""
+    name = "template={text}\n\nSentiment:"
+    table = Table("t", (Column("x", note=name),), ((Cell("y", note=name),),), name)
+    document = Document(name, "", [Section("s", name, (table, Figure("f", "seeds", {}, name)))])
+    shown = markdown.page(document)
+    for line in ("# {}", "## {}", "**{}**", "<sub>x: {}</sub>", "*{}*"):
+        assert line.format("template={text} Sentiment:") in shown.splitlines(), line
+    page = latex.page(document)
+    for begun in (r"\title{", r"\section{", r"\caption{", "y ("):
+        assert begun + r"template=\{text\} Sentiment:" in page, begun
 
 
 @pytest.mark.slow
