@@ -46,7 +46,7 @@ class Attribute:
         if len(names) == 1 and self.values.count(None) >= fewest:
             places[None] = len(names)
             names.append(NONE)
-        return np.array([places.get(value, -1) for value in self.values]), names, small
+        return np.array([places.get(value, -1) for value in self.values], int), names, small
 
 
 def kind_of(spec: str) -> tuple[str, str]:

@@ -33,6 +33,12 @@ def test_small_groups_and_the_background():
     assert Attribute("a", values).divided(3)[1] == ["f", "none"]
 
 
+def test_no_rows_have_no_groups():
+    """As of a split without an entity of the asked type."""
+    groups, names, small = Attribute("entities=gender", ()).divided(20)
+    assert (groups.dtype.kind, groups.shape, names, small) == ("i", (0,), [], {})
+
+
 def test_who_is_called_none_in_a_column_is_a_group():
     column = Attribute("column=religion", ("none",) * 3 + ("some",) * 2)
     assert column.divided(2)[1:] == (["none", "some"], {})
