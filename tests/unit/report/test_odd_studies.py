@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from tests.unit.report import sweeps
 from tests.unit.report.sweeps import edited_record, planned, run_folders
 
 from peftlab.report import archive, html, latex, markdown
+from peftlab.report.analysis import results
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
 from peftlab.report.contents import document_of
@@ -36,6 +38,20 @@ def test_a_test_split_of_one_group_says_nothing_of_other_test_sets(tmp_path):
     assert result.units is None
     assert all(row.whole.covers == "seeds" and row.test_set is None for row in result.rows)
     assert "all predictions are of one group, which says nothing of others" in page
+
+
+@pytest.mark.slow
+def test_a_score_that_is_no_number_without_one_group_says_nothing_of_other_test_sets(tmp_path, monkeypatch):
+    """As the correlation is where all answers of the other group are the same."""
+
+    def score_of(scorer, metric):
+        return lambda totals: np.where(len(totals) > 1, np.nan, scorer.batched(totals)[metric])
+
+    monkeypatch.setattr(results, "score_of", score_of)
+    analysis, page = reported(planned(examples=20, groups=2).write(tmp_path / "sweep"))
+    (result,) = analysis.results
+    assert all(row.whole.covers == "seeds" and row.test_set is None for row in result.rows)
+    assert "without some of the groups, entity_f1 is no number" in page
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from peftlab.report.statistics.comparison import FEWEST_SEEDS, compare_all
 from peftlab.report.statistics.comparison import Comparison as Pair
 from peftlab.report.statistics.crossed import Components, Estimate, components, difference, expected
 from peftlab.report.statistics.means import Mean, mean
-from peftlab.report.statistics.measured import Measured, score_of
+from peftlab.report.statistics.measured import Measured, pseudo_values, score_of
 from peftlab.report.study import Run, Study
 
 Notes = tuple[tuple[str, tuple[str, ...]], ...]
@@ -236,6 +236,8 @@ def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, 
                     reason = "the labels are others than those of the first run"
                 elif len(one.names) < 2:
                     reason = f"all predictions are of one {one.units.removesuffix('s')}, which says nothing of others"
+                elif not np.isfinite(pseudo_values(one.counts, score_of(one.scorer, comparison.metric))).all():
+                    reason = f"without some of the {one.units}, {comparison.metric} is no number"
             if reason is not None or one is None:
                 notes.setdefault(reason or "", []).extend(run.id for run in runs)
             else:
