@@ -15,6 +15,6 @@ labels+=,card_not_working,exchange_via_app,lost_or_stolen_card,age_limit,pin_blo
 labels+=,top_up_by_bank_transfer_charge,pending_top_up,cancel_transfer,top_up_limits
 labels+=,wrong_amount_of_cash_received
 "${PYTHON:-.venv/bin/python}" -m peftlab active +experiment=banking77_lora "data.path=$data" "data.subset={labels:[$labels]}" \
-  "logger=[]" "callbacks=[progress]" model.pooling=mean budget.max_epochs=null budget.max_steps=40 data.batch_size=16 \
+  "logger=[]" "callbacks=[progress]" trainer.precision=32-true model.pooling=mean budget.max_epochs=null budget.max_steps=40 data.batch_size=16 \
   budget.eval_examples=400 --query random --query breaking_ties --query entropy --query badge \
   --initial 20 --batch 20 --rounds 7 --seeds 5 --out runs/active/banking77_lora "$@"

@@ -19,7 +19,7 @@ for task in ner sentiment; do
   elif [ "$task" = sentiment ] && [ -n "${2:-}" ]; then
     run=$2
   else
-    "$python" -m train "+experiment=${task}_lora" seed=0 "logger=[csv]" "run_dir=$run" existing=skip
+    "$python" -m train "+experiment=${task}_lora" seed=0 "logger=[csv]" trainer.precision=32-true "run_dir=$run" existing=skip
   fi
   ladder $task file "$run" merge,onnx,int8
   ladder $task small "$run" merge,drop_layers=1,prune_heads=.2,prune_ffn=.3,distil=2,onnx,int8

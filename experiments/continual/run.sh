@@ -24,7 +24,7 @@ study() {
     stream_banking77) own=("data.path=$data/banking77") ;;
     *) own=("data.path=$PWD/$streams/data") ;;
   esac
-  "$python" -m peftlab train --config-dir "$here/conf" "+experiment=$1" "${own[@]}" "run_dir=$streams/$1" "${more[@]}" \
+  "$python" -m peftlab train --config-dir "$here/conf" "+experiment=$1" trainer.precision=32-true "${own[@]}" "run_dir=$streams/$1" "${more[@]}" \
     > "$streams/$1.log" 2>&1 || { echo "$1 failed, see $streams/$1.log"; return 1; }
   echo "$1 done"
 }
@@ -33,7 +33,7 @@ study() {
 rates() {
   for rates in "peft=full optimizer.lr=3e-5,1e-4,3e-4" "peft=lora optimizer.lr=5e-4,1.5e-3,5e-3"; do
     # shellcheck disable=SC2086 # two overrides
-    "$python" -m peftlab train -m --config-dir "$here/conf" +experiment=four $rates seed=100,101 \
+    "$python" -m peftlab train -m --config-dir "$here/conf" +experiment=four $rates seed=100,101 trainer.precision=32-true \
       "data.path=$PWD/$streams/data" budget.test=false "sweep.name=continual_rates" hydra.launcher.trials_at_once=1 \
       > "$streams/rates.log" 2>&1 || { echo "rates failed, see $streams/rates.log"; return 1; }
   done

@@ -15,7 +15,7 @@ shift
 # train NAME SHOTS DRAW OVERRIDES: no label is looked at but those of the shots
 train() {
   "$python" -m peftlab train +experiment=contrastive_banking77 "data.path=$data" "logger=[csv]" "callbacks=[progress]" \
-    "budget.per_class=$2" "budget.sample_seed=$3" budget.select=last "run_dir=$out/$1-$2-$3" existing=skip "${@:4}"
+    trainer.precision=32-true "budget.per_class=$2" "budget.sample_seed=$3" budget.select=last "run_dir=$out/$1-$2-$3" existing=skip "${@:4}"
 }
 
 for draw in ${DRAWS:-1 2 3}; do

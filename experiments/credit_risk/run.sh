@@ -16,7 +16,7 @@ for table in "$@"; do
       null=(); [ "$kind" = null ] && null=(--null)
       [ -f "$name.csv" ] || "$python" examples/credit_risk/plant.py "$table" "$name.csv" --seed "$seed" "${rows[@]}" "${null[@]}"
       [ -f "$name/report.html" ] || "$python" -m peftlab scorecard +experiment=scorecard_head "data.path=$name.csv" \
-        "seed=$seed" --time applied --positive bad --test 0.3 --groups sex --out "$name" ${EXTRA:-}
+        "seed=$seed" trainer.precision=32-true --time applied --positive bad --test 0.3 --groups sex --out "$name" ${EXTRA:-}
     done
   done
 done

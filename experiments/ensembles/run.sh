@@ -12,7 +12,7 @@ python=${PYTHON:-.venv/bin/python}
 
 # train TASK SEED FOLDER OVERRIDES
 train() {
-  "$python" -m train "+experiment=$1_lora" "seed=$2" "logger=[csv]" "run_dir=$out/$3" existing=skip "${@:4}"
+  "$python" -m train "+experiment=$1_lora" "seed=$2" "logger=[csv]" trainer.precision=32-true "run_dir=$out/$3" existing=skip "${@:4}"
 }
 
 # combine TASK HOW RUNS: unless its comparison is kept already

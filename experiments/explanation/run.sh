@@ -9,14 +9,14 @@ export OMP_NUM_THREADS=1
 data=runs/explanation/data
 
 [ -e "$data/test.csv" ] || .venv/bin/python experiments/explanation/planted.py write "$data"
-.venv/bin/python -m train model=minilm task=classification data=csv "data.path=$data" peft=lora "logger=[csv]" \
+.venv/bin/python -m train model=minilm task=classification data=csv "data.path=$data" peft=lora "logger=[csv]" trainer.precision=32-true \
   optimizer.lr=2e-3 budget.max_epochs=3 run_dir=runs/explanation/planted existing=skip "$@"
 .venv/bin/python experiments/explanation/planted.py count runs/explanation/planted "$data"
 
 sweep=${NER:-runs/explanation/ner}
-[ -n "${NER:-}" ] || .venv/bin/python -m train -m +experiment=ner_lora seed=1,2,3 "logger=[csv]" optimizer.lr=1e-3 \
+[ -n "${NER:-}" ] || .venv/bin/python -m train -m +experiment=ner_lora seed=1,2,3 "logger=[csv]" trainer.precision=32-true optimizer.lr=1e-3 \
   budget.max_epochs=2 "hydra.sweep.dir=$sweep" existing=skip "$@"
-.venv/bin/python -m train +experiment=sentiment_lora "logger=[csv]" optimizer.lr=1e-3 budget.train_examples=2000 \
+.venv/bin/python -m train +experiment=sentiment_lora "logger=[csv]" trainer.precision=32-true optimizer.lr=1e-3 budget.train_examples=2000 \
   budget.eval_examples=1000 run_dir=runs/explanation/tweets existing=skip "$@"
 ner=$(dirname "$(ls "$sweep"/*/record.json | head -1)")
 [ -e "$ner/explanation.json" ] || .venv/bin/peftlab explain "$ner" --faithfulness --examples 200 --seeds

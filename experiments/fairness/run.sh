@@ -12,7 +12,7 @@ for seed in 0 1 2; do
   if [ -n "${NER:-}" ]; then
     run=$(.venv/bin/python experiments/compression/of_seed.py "$NER" "$seed")
   else
-    .venv/bin/python -m train +experiment=ner_lora "logger=[csv]" "seed=$seed" "run_dir=$run" existing=skip "$@"
+    .venv/bin/python -m train +experiment=ner_lora "logger=[csv]" trainer.precision=32-true "seed=$seed" "run_dir=$run" existing=skip "$@"
   fi
   for templates in package sentences; do
     # names are measured once in each: the list beside the record says in which

@@ -15,7 +15,7 @@ train() {
   local name=$1 seed=$2
   shift 2
   "$python" -m train +experiment=sentiment_lora "logger=[csv]" "callbacks=[]" budget.train_examples=5000 \
-    trainer.cache_activations=false "seed=$seed" "run_dir=$runs/$name-$seed" existing=skip "$@" "${more[@]}"
+    trainer.cache_activations=false trainer.precision=32-true "seed=$seed" "run_dir=$runs/$name-$seed" existing=skip "$@" "${more[@]}"
 }
 
 more=("$@")

@@ -17,7 +17,7 @@ fi
 for seed in ${SEEDS:-0 1 2}; do
   for fold in ${FOLDS:-1 2 3 4 5}; do
     # the test split of the data is given up for the folds, which are tested in its place
-    "$python" -m train +experiment=pubmedqa_lora logger=[csv] data.splits.test=0.01 "data.fold=$fold/5" \
+    "$python" -m train +experiment=pubmedqa_lora logger=[csv] trainer.precision=32-true data.splits.test=0.01 "data.fold=$fold/5" \
       task.selection.metric=accuracy "seed=$seed" "run_dir=$runs/lora-$seed-$fold" "$@"
   done
 done

@@ -21,6 +21,6 @@ if [ ! -e "$sweep" ] && [ -e "$here/records.tar.xz" ]; then
   tar --extract --file "$here/records.tar.xz" --directory "$sweep"
 fi
 trap keep EXIT
-python -m train -m sweep=equal_budget +experiment=ner_lora name=method_axis "logger=[csv]" "callbacks=[progress]" \
+python -m train -m sweep=equal_budget +experiment=ner_lora name=method_axis "logger=[csv]" "callbacks=[progress]" trainer.precision=32-true \
   "peft=${METHODS:-$methods}" budget.train_examples=1000 budget.max_epochs=3 budget.validate_every=3.0 \
   hydra.launcher.trials_at_once=2 "$@"

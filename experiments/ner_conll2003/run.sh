@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 for experiment in ner_lora ner_full; do
   for seed in 0 1 2; do
-    .venv/bin/python -m train "+experiment=$experiment" "seed=$seed" existing=skip "$@"
+    .venv/bin/python -m train "+experiment=$experiment" "seed=$seed" trainer.precision=bf16-mixed existing=skip "$@"
   done
 done
 .venv/bin/python experiments/ner_conll2003/summarise.py > experiments/ner_conll2003/results.md

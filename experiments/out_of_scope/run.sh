@@ -17,7 +17,7 @@ mkdir -p "$out"
 # train NAME SCORE SEED OVERRIDES
 train() {
   "$python" -m peftlab train --config-dir examples/customer_service/conf +experiment=customer_service \
-    "data.path=$data/banking77" "out_of_scope=$2" out_of_scope.held_out=6 "out_of_scope.far=$out/far.txt" "seed=$3" \
+    "data.path=$data/banking77" trainer.precision=32-true "out_of_scope=$2" out_of_scope.held_out=6 "out_of_scope.far=$out/far.txt" "seed=$3" \
     "run_dir=$out/$1-$2-$3" existing=skip "${@:4}"
 }
 

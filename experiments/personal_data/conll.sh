@@ -6,7 +6,7 @@
 set -euo pipefail
 folder=${1:-conll_masked}
 shift || true
-common=(+experiment=ner_lora seed=0 "$@")
+common=(+experiment=ner_lora seed=0 trainer.precision=32-true "$@")
 
 peftlab train "${common[@]}" run_dir="$folder/runs/plain"
 peftlab train "${common[@]}" run_dir="$folder/runs/patterns" 'data.mask_pii={with: tag}'

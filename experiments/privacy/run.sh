@@ -14,7 +14,7 @@ for seed in ${SEEDS:-0 1 2}; do
     private=(privacy=none)
     [ $epsilon = none ] || private=(privacy=dp "privacy.epsilon=$epsilon" privacy.delta=1e-5)
     run=$out/epsilon_$epsilon.seed_$seed
-    "$python" -m train +experiment=sentiment_lora "logger=[csv]" "callbacks=[progress]" "seed=$seed" \
+    "$python" -m train +experiment=sentiment_lora "logger=[csv]" "callbacks=[progress]" trainer.precision=32-true "seed=$seed" \
       budget.train_examples=10000 budget.half=0 budget.max_epochs=10 budget.validate_every=5 data.batch_size=256 \
       trainer.accumulate=4 "${private[@]}" "run_dir=$run" "$@"
     [ -f "$run/audit.json" ] || "$python" -m peftlab audit "$run"

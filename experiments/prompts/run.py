@@ -29,7 +29,8 @@ PATTERNS = {
 
 SHARED = (
     *("model=smollm2_135m", "data=json_lines", "data.max_tokens=48", "data.batch_size=8", "data.eval_batch_size=32"),
-    *("trainer=cpu", "logger=[csv]", "callbacks=[progress]", "task.selection.metric=accuracy"),
+    *("trainer=cpu", "trainer.precision=32-true", "logger=[csv]", "callbacks=[progress]"),
+    "task.selection.metric=accuracy",
     *("budget.per_class=16", "budget.select=last", "existing=auto"),
 )
 TRAINED = (

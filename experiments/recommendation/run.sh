@@ -12,7 +12,8 @@ python=${PYTHON:-.venv/bin/python}
 
 # train NAME OVERRIDES
 train() {
-  "$python" -m peftlab train +experiment=recommend_films "logger=[csv]" "callbacks=[]" "run_dir=$out/$1" existing=skip "${@:2}"
+  "$python" -m peftlab train +experiment=recommend_films "logger=[csv]" "callbacks=[]" trainer.precision=32-true "run_dir=$out/$1" \
+    existing=skip "${@:2}"
   [ -s "$out/$1.json" ] || "$python" -m peftlab recommend "$out/$1" --evaluate --json > "$out/$1.json.part"
   [ -s "$out/$1.json" ] || mv "$out/$1.json.part" "$out/$1.json"
 }

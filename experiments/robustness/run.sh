@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_NUM_THREADS=1
 run=runs/robustness/tweets
-.venv/bin/python -m train +experiment=sentiment_lora "logger=[csv]" optimizer.lr=1e-3 budget.train_examples=2000 \
+.venv/bin/python -m train +experiment=sentiment_lora "logger=[csv]" trainer.precision=32-true optimizer.lr=1e-3 budget.train_examples=2000 \
   budget.eval_examples=1000 "run_dir=$run" existing=skip "$@"
 
 # measure PERTURBATION EPSILON OPTIONS: unless the run has such a measurement already; an epsilon of 0 is any

@@ -27,7 +27,7 @@ if [ -e "$kept/records.tar.xz" ]; then tar --extract --skip-old-files --file "$k
 trap keep EXIT
 if [ "${1:-}" = keep ]; then exit; fi
 
-train() { "$python" -m train logger=[csv] callbacks=[] "$@"; }
+train() { "$python" -m train logger=[csv] callbacks=[] trainer.precision=32-true "$@"; }
 # Of each draw, the labelled texts and the initial weights are those of all arms. Here, $@ are the user's settings.
 for draw in $draws; do
   one=(+experiment=semi_tweets "seed=$draw" "budget.sample_seed=$draw" existing=skip)

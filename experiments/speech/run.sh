@@ -13,14 +13,14 @@ for seed in 0 1 2; do
   for peft in lora head; do
     rate=$([ $peft = head ] && echo "optimizer.lr=1e-2" || true)
     peftlab train +experiment=spoken_commands data.path="$out/commands" peft=$peft $rate seed=$seed \
-      "logger=[csv]" run_dir="$out/runs/commands_${peft}_$seed"
+      "logger=[csv]" trainer.precision=32-true run_dir="$out/runs/commands_${peft}_$seed"
   done
 done
 peftlab train +experiment=spoken_sentences data.path="$out/sentences" budget=zero_shot \
-  "logger=[csv]" run_dir="$out/runs/sentences_zero_shot"
+  "logger=[csv]" trainer.precision=32-true run_dir="$out/runs/sentences_zero_shot"
 for seed in 0 1 2; do
   peftlab train +experiment=spoken_sentences data.path="$out/sentences" seed=$seed \
-    "logger=[csv]" run_dir="$out/runs/sentences_lora_$seed"
+    "logger=[csv]" trainer.precision=32-true run_dir="$out/runs/sentences_lora_$seed"
 done
 peftlab report "$out"/runs/commands_* --out "$out/report_commands"
 peftlab report "$out"/runs/sentences_* --out "$out/report_sentences"

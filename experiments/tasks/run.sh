@@ -39,6 +39,6 @@ for experiment in ${TASKS:-sentiment_lora topics_lora banking77_lora wnut17_lora
     *) own=() ;;
   esac
   "$python" "$here/baselines.py" "$results/baselines.json" "$experiment" "${own[@]}"
-  "$python" -m train -m "+experiment=$experiment" "${own[@]}" "seed=${SEEDS:-0,1,2}" logger=[csv] sweep.report=false \
-    sweep.probe_seconds=0 "hydra.launcher.trials_at_once=${TRIALS_AT_ONCE:-2}" "sweep_dir=$sweeps/$experiment" "$@"
+  "$python" -m train -m "+experiment=$experiment" "${own[@]}" "seed=${SEEDS:-0,1,2}" logger=[csv] trainer.precision=32-true \
+    sweep.report=false sweep.probe_seconds=0 "hydra.launcher.trials_at_once=${TRIALS_AT_ONCE:-2}" "sweep_dir=$sweeps/$experiment" "$@"
 done

@@ -23,7 +23,8 @@ for model in majority generative; do
     --out "$runs/$model/train.jsonl" --json >"$runs/$model.json"
 done
 # no checkpoint is chosen by validation labels: there is one validation, after the last of as many steps for all
-common=(+experiment=sentiment_lora budget.max_epochs=null budget.max_steps=400 budget.validate_every=1000 logger=[csv] "$@")
+common=(+experiment=sentiment_lora budget.max_epochs=null budget.max_steps=400 budget.validate_every=1000
+  logger=[csv] trainer.precision=32-true "$@")
 for seed in ${SEEDS:-0 1 2}; do
   for model in majority generative; do
     weak=(data=json_lines "data.path=$runs/$model" "data.labels=[negative,neutral,positive]" data.batch_size=32)
