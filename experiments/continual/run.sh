@@ -40,10 +40,12 @@ rates() {
   echo "rates done: sweeps/continual_rates"
 }
 
+failed=$(mktemp)
 for name in ${STUDIES:-four_tasks four_classes stream_banking77}; do
-  if [ "$name" = rates ]; then rates & else study "$name" & fi
+  { if [ "$name" = rates ]; then rates; else study "$name"; fi || echo "$name" >> "$failed"; } &
   while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n || true; done
 done
 wait
+if [ -s "$failed" ]; then exit 1; fi # results.md is of all studies, or as it was
 "$python" "$here/summarise.py" "$streams" | tee "$streams/results.md"
 if [ -z "${REHEARSAL:-}" ]; then cp "$streams/results.md" "$here/results.md"; fi

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,33 @@ from peftlab.composing.compose import conf_dir
 STUDIES = conf_dir().parent / "experiments"
 SCRIPTS = sorted(STUDIES.glob("*/*.sh"))
 TRAINS = r"-m train\b|peftlab (?:train|active|scorecard)\b"
+PYTHON = """#!/usr/bin/env bash
+echo "$*" >> {folder}/calls
+case "$*" in
+  *prepare.py*) mkdir -p "${{@: -1}}" ;;
+  *table.py*) echo table > "${{@: -1}}" ;;
+  *summarise.py*) echo table ;;
+  *four_tasks*) exit 3 ;;
+esac
+"""
+"""Stands for the interpreter: notes what it is called with, and fails where the first stream is learnt."""
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Run the script of a study in a copy of its folder, with another program in the interpreter's place."""
+    python = tmp_path / "python"
+    python.write_text(PYTHON.format(folder=tmp_path))
+    python.chmod(0o755)
+
+    def run(name: str, *arguments: str, **variables: str) -> tuple[int, Path]:
+        folder = tmp_path / "experiments" / name
+        shutil.copytree(STUDIES / name, folder)
+        command = ["bash", str(folder / "run.sh"), *arguments]
+        environment = os.environ | variables | {"PYTHON": str(python)}
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode, folder
+
+    return run
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -19,3 +50,12 @@ def test_what_trains_says_the_precision(script):
     text = script.read_text(encoding="utf-8").replace("\\\n", " ")
     if re.search(TRAINS, re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
         assert re.search(r"trainer\.precision=(32-true|bf16-mixed)", text)
+
+
+def test_a_study_that_fails_ends_the_script_and_leaves_its_results(study):
+    code, folder = study("continual", str(STUDIES))
+    assert code == 1
+    assert not (folder / "results.md").exists()
+    calls = (folder.parents[1] / "calls").read_text()
+    assert "+experiment=stream_banking77" in calls, "the others are made all the same"
+    assert "summarise.py" not in calls
