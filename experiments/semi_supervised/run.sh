@@ -2,7 +2,8 @@
 # The study of this folder; run it again to resume, elsewhere too, for the records of what is done lie beside this file:
 #   experiments/semi_supervised/run.sh [key=value ...]
 #   experiments/semi_supervised/run.sh keep
-# Settings are of all runs: budget.max_steps=3 budget.eval_examples=30 seed=0,1 SWEEP=sweeps/try for a rehearsal.
+# Settings are of all runs. A rehearsal, which leaves its records and its table in a folder of its own:
+#   SWEEP=sweeps/try DRAWS="0 1" experiments/semi_supervised/run.sh budget.max_steps=3 budget.eval_examples=30
 # keep: trains nothing, writes records.tar.xz and results.md from the runs that there are.
 # About 70 minutes of one core, half of that on two (TRIALS_AT_ONCE=2, which is the default).
 set -euo pipefail
@@ -10,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 export OMP_NUM_THREADS=1
 sweep=${SWEEP:-sweeps/semi_supervised}
-kept=${KEPT:-$here}
+kept=${KEPT:-${SWEEP:-$here}}
 python=${PYTHON:-.venv/bin/python}
 draws=${DRAWS:-0 1 2 3 4}
 

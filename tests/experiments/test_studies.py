@@ -59,3 +59,11 @@ def test_a_study_that_fails_ends_the_script_and_leaves_its_results(study):
     calls = (folder.parents[1] / "calls").read_text()
     assert "+experiment=stream_banking77" in calls, "the others are made all the same"
     assert "summarise.py" not in calls
+
+
+def test_a_rehearsal_keeps_its_records_apart(study):
+    code, folder = study("semi_supervised", "keep", SWEEP="sweeps/try")
+    before = {file.name for file in (STUDIES / "semi_supervised").iterdir()}
+    assert code == 0
+    assert {file.name for file in folder.iterdir()} == before
+    assert (folder.parents[1] / "sweeps/try/results.md").read_text() == "table\n"
