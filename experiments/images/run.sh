@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_NUM_THREADS=2
-train() { "${PYTHON:-.venv/bin/python}" -m train +experiment=textile_lora "logger=[csv]" trainer.precision=32-true "$@"; }
+train() { "${PYTHON:-.venv/bin/python}" -m train +experiment=textile_lora "logger=[csv]" trainer.precision=32-true existing=skip "$@"; }
 
 if [ -n "${PILOT:-}" ]; then
   for size in 112 168 224; do

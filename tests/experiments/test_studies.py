@@ -67,3 +67,11 @@ def test_a_rehearsal_keeps_its_records_apart(study):
     assert code == 0
     assert {file.name for file in folder.iterdir()} == before
     assert (folder.parents[1] / "sweeps/try/results.md").read_text() == "table\n"
+
+
+def test_a_finished_run_of_pictures_is_not_made_again(study):
+    code, folder = study("images")
+    assert code == 0
+    calls = [line for line in (folder.parents[1] / "calls").read_text().splitlines() if "-m train" in line]
+    assert len(calls) == 6
+    assert all("existing=skip" in line for line in calls)
