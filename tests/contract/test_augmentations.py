@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
+from peftlab.data.augmentation import translation
 from peftlab.data.augmentation.augmentation import Material
 from peftlab.data.augmentation.augmenter import Augmenter, stream_of
 from peftlab.data.splits import split_files
@@ -351,6 +352,17 @@ class TestRefusals:
     def test_what_edits_unchanged_texts_comes_first(self, composed):
         with pytest.raises(ConfigError, match=r"put it first, augment=\[back_translation"):
             validate(resolve(composed(["typo", "back_translation"])))
+
+    @pytest.mark.slow
+    def test_a_text_that_a_translation_model_would_cut_stays_as_it_is(self, translators, caplog):
+        short, long = "report was read by Paris", " ".join(WORDS * 5)
+        to, back = (translation.fetch(str(folder))[1] for folder in translators)
+        for _ in ("translated", "read from the cache"):
+            caplog.clear()
+            table = translation.back_translated([long, short], to, back, beams=1, batch_size=1)
+            assert table[long] == long
+            assert table[short] != short
+            assert "1 of 2 texts are longer" in caplog.text
 
     @pytest.mark.slow
     def test_what_is_no_translation_model(self, composed, tmp_path):

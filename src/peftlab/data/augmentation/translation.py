@@ -21,7 +21,7 @@ from peftlab.storage.digests import sha256_of
 
 log = logging.getLogger("peftlab")
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when other translations come from the same models and options."""
 
 
@@ -57,8 +57,9 @@ def digest(model: Fetched) -> str:
 def back_translated(texts: Iterable[str], to: Fetched, back: Fetched, beams: int, batch_size: int) -> dict[str, str]:
     """Return each text as it comes back from translation into another language.
 
-    What the cache on disk has is not translated again; where several runs ask at once, one translates and the others
-    wait.
+    One that is longer than what a model reads, there or on the way back, would come back cut, and stays as it is. What
+    the cache on disk has is not translated again, whatever device and batches it was translated in, which a few
+    translations depend on; where several runs ask at once, one translates and the others wait.
 
     Args:
         texts: the texts; repeated ones are translated once.
@@ -81,13 +82,22 @@ def back_translated(texts: Iterable[str], to: Fetched, back: Fetched, beams: int
         if missing:
             log.info("augment: translating %s texts there and back", f"{len(missing):,}")
             foreign = _translated(missing, to.folder, beams, batch_size)
-            cached |= dict(zip(missing, _translated(foreign, back.folder, beams, batch_size), strict=True))
+            returned = iter(_translated([text for text in foreign if text is not None], back.folder, beams, batch_size))
+            for text, between in zip(missing, foreign, strict=True):
+                cached[text] = None if between is None else next(returned)
             with replacing(file, None, ANOTHER_CACHE) as temporary:
                 temporary.write_text(json.dumps(cached, ensure_ascii=False), encoding="utf-8")
-    return {text: cached[text] for text in wanted}
+    if long := sum(cached[text] is None for text in wanted):
+        log.warning(
+            "augment: %s of %s texts are longer than what the translation models read, and stay as they are",
+            f"{long:,}",
+            f"{len(wanted):,}",
+        )
+    return {text: text if (own := cached[text]) is None else own for text in wanted}
 
 
-def _read(file: Path) -> dict[str, str]:
+def _read(file: Path) -> dict[str, str | None]:
+    """Return the cached translations, None for a text that does not fit into a model."""
     try:
         cached = json.loads(file.read_text(encoding="utf-8"))
         return cached if isinstance(cached, dict) else {}
@@ -98,8 +108,8 @@ def _read(file: Path) -> dict[str, str]:
         return {}
 
 
-def _translated(texts: Sequence[str], folder: Path, beams: int, batch_size: int) -> list[str]:
-    """Return the translations of `texts`, by beam search, which draws no random numbers."""
+def _translated(texts: Sequence[str], folder: Path, beams: int, batch_size: int) -> list[str | None]:
+    """Return the translations of `texts`, by beam search, which draws no random numbers; None: a text is too long."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = _loaded(AutoTokenizer.from_pretrained, folder)
     with torch.random.fork_rng(devices=[]):
@@ -112,11 +122,12 @@ def _translated(texts: Sequence[str], folder: Path, beams: int, batch_size: int)
         )
         model = model.to(device).eval()
     most = getattr(model.config, "max_position_embeddings", 512)
-    translations: list[str] = []
+    fitting = [n for n, text in enumerate(texts) if len(tokenizer(text, verbose=False)["input_ids"]) <= most]
+    translations: list[str | None] = [None] * len(texts)
     with torch.inference_mode():
-        for start in range(0, len(texts), batch_size):
-            batch = list(texts[start : start + batch_size])
-            inputs = tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=most).to(device)
+        for start in range(0, len(fitting), batch_size):
+            places = fitting[start : start + batch_size]
+            inputs = tokenizer([texts[n] for n in places], return_tensors="pt", padding=True).to(device)
             room = min(most, 2 * inputs["input_ids"].shape[1] + 10)
             ids = model.generate(
                 input_ids=inputs["input_ids"],
@@ -125,7 +136,8 @@ def _translated(texts: Sequence[str], folder: Path, beams: int, batch_size: int)
                 do_sample=False,
                 max_length=room,
             )
-            translations += tokenizer.batch_decode(ids, skip_special_tokens=True)
+            for n, translation in zip(places, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True):
+                translations[n] = translation
     return translations
 
 
