@@ -118,6 +118,9 @@ def test_domains_share_a_head_and_can_be_merged(domains, tmp_path):
     assert chain.runs[0] == merged.runs[0]
     assert np.isnan(merged.matrix.values[0, 1])
     assert not np.isnan(merged.matrix.values[1]).any()
+    assert merged.matrix.learnt == np.mean(
+        [RunRecord.load(tmp_path / "s" / run).score("test", "macro_f1") for run in merged.runs[:2]]
+    )
     separate = next(walk for walk in result.controls if walk.contender == "separate (chain)")
     assert separate.runs == merged.runs[:2]
     joint = RunRecord.load(tmp_path / "s" / next(w for w in result.controls if w.contender == "joint (chain)").runs[0])

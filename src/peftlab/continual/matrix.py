@@ -25,10 +25,13 @@ class Matrix:
     Args:
         values: shape (stages, stages), nan where nothing was scored: the head does not know the labels yet.
         mode: which scores are better.
+        last: the score on the last stage right after it was learnt, where the last row is of what came afterwards, such
+            as a merged model; None: it is in that row.
     """
 
     values: np.ndarray
     mode: Literal["max", "min"] = "max"
+    last: float | None = None
 
     def __post_init__(self) -> None:
         """Check the shape."""
@@ -43,7 +46,10 @@ class Matrix:
     @property
     def learnt(self) -> float:
         """The mean of the diagonal: how well each stage was learnt, before anything could be forgotten."""
-        return float(np.diagonal(self.values).mean())
+        learnt = np.diagonal(self.values).copy()
+        if self.last is not None:
+            learnt[-1] = self.last
+        return float(learnt.mean())
 
     @property
     def backward_transfer(self) -> float:

@@ -214,8 +214,9 @@ class Stream:
             [self._recorded(run) if place == stage else None for stage in places] for place, run in enumerate(runs)
         ]
         model = StageModel(merged)
-        rows[-1] = [model.score(plan.alone(stage), self._metric()) for stage in places]
-        return (*runs, str(merged.folder.path.relative_to(self.chain.folder))), matrix_of(rows, self._mode(runs[0]))
+        last, rows[-1] = rows[-1][-1], [model.score(plan.alone(stage), self._metric()) for stage in places]
+        matrix = replace(matrix_of(rows, self._mode(runs[0])), last=last)
+        return (*runs, str(merged.folder.path.relative_to(self.chain.folder))), matrix
 
     def _control(self, control: str, plan: Plan) -> Walk:
         """Return what a control makes of the stages; its matrix has the same scores in all rows but those of means."""

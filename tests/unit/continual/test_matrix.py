@@ -32,6 +32,13 @@ def test_of_a_score_of_which_less_is_better_forgetting_is_what_it_has_grown_by()
     assert matrix.backward_transfer == pytest.approx(-2.0)
 
 
+def test_what_a_merged_model_makes_of_the_last_stage_is_not_what_that_stage_has_learnt():
+    merged = Matrix(matrix_of([[0.9, None], [0.6, 0.5]]).values, last=0.7)
+    assert merged.learnt == pytest.approx(0.8)
+    assert merged.accuracy == pytest.approx(0.55)
+    assert merged.backward_transfer == pytest.approx(-0.3)
+
+
 def test_it_is_square():
     with pytest.raises(ValueError, match="square"):
         Matrix(np.zeros((2, 3)))
