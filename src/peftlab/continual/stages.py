@@ -168,7 +168,7 @@ class Plan:
         return config
 
     def joint(self) -> Config:
-        """Return the configuration of one run on the data of all stages.
+        """Return the configuration of one run on the data of all stages, as long as all of them together.
 
         Raises:
             ConfigError: they have heads, or data sets, of their own.
@@ -188,6 +188,9 @@ class Plan:
                 subset["labels"] = list(config["data"]["labels"])
             if "values" in subset:
                 subset["values"] = sorted({value for stage in self.stages for value in stage.values or ()})
+        for key in ("train_examples", "max_steps"):  # of a stage; other limits grow with the data
+            if isinstance(number := config["budget"][key], int | float) and number >= 1:
+                config["budget"][key] = number * len(self.stages)
         return config
 
     def test_of(self, place: int) -> str:

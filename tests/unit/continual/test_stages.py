@@ -44,6 +44,14 @@ def test_classes_add_up_and_each_stage_starts_from_the_one_before(plan):
     assert joint["data"]["labels"] == ["a", "b", "c", "d", "e", "f"] == joint["data"]["subset"]["labels"]
 
 
+def test_joint_training_has_the_budget_of_all_stages_together(plan):
+    three = plan("stream.stages=3", "budget.train_examples=20", "budget.max_steps=4")
+    budgets = [config["budget"] for config in (three.alone(0), three.joint())]
+    assert [(budget["train_examples"], budget["max_steps"]) for budget in budgets] == [(20, 4), (60, 12)]
+    grows = plan("stream.stages=3", "budget.train_examples=0.5", "budget.max_epochs=2")
+    assert grows.joint()["budget"] == grows.alone(0)["budget"]
+
+
 @pytest.mark.slow
 def test_tasks_have_labels_of_their_own(plan):
     config = plan("stream=tasks", "stream.stages=3").config(1, RUNS[:1])
