@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,12 @@ from typing import Any
 
 from peftlab.errors import ConfigError
 
+log = logging.getLogger("peftlab")
+
 TOLERANCE = 0.01
 """How far an epsilon may lie above the true one; it never lies below."""
+MOST = 100.0
+"""The largest epsilon that noise is looked for: a larger one promises nothing, and the search takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,11 @@ class Release:
 
 
 def epsilon_of(releases: Sequence[Release], delta: float) -> float:
-    """Return an upper bound on the epsilon of all `releases` together, at most `TOLERANCE` above the true one.
+    """Return an upper bound on the epsilon of all `releases` together, at most `TOLERANCE` above the true one;
+    infinite where it is too large to be computed.
 
     Raises:
-        ConfigError: the extra is not installed.
+        ConfigError: it cannot be computed, or the extra is not installed.
     """
     history = tuple((each.noise_multiplier, each.sample_rate, each.steps) for each in releases if each.steps)
     return _epsilon(history, delta) if history else 0.0
@@ -41,15 +47,28 @@ def _epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> flo
     accountant = _accountants().PRVAccountant()
     accountant.history = [*history]
     with warnings.catch_warnings(action="ignore"):  # of logarithms of 0 in the tails, and of where it looks for bounds
-        return float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
+        try:
+            found = float(accountant.get_epsilon(delta, eps_error=TOLERANCE))
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"privacy: the accountant cannot compute the epsilon of this training at delta={delta:g} ({error}). "
+                "Raise privacy.delta, or privacy.noise_multiplier if it is below 0.2"
+            ) from error
+    return max(0.0, found)  # below 0 where delta is so large that it bounds everything
 
 
 def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
     """Return the smallest noise multiplier, to four digits, with which training spends at most `epsilon`.
 
     Raises:
-        ConfigError: no noise suffices, or the extra is not installed.
+        ConfigError: `epsilon` is above `MOST`, no noise suffices, or the extra is not installed.
     """
+    if epsilon > MOST:
+        raise ConfigError(
+            f"privacy.epsilon={epsilon:g}: promises nothing, and is too large to look for its noise. Give at most "
+            f"{MOST:g}, or the noise itself: privacy.epsilon=null privacy.noise_multiplier=0.3"
+        )
+    log.info("privacy: looking for the noise with which %d steps spend epsilon %g", steps, epsilon)
     low, high = 0.0, 1.0
     while epsilon_of([Release(high, sample_rate, steps)], delta) > epsilon:
         low, high = high, 2 * high

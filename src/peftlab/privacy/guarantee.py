@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from peftlab.data.poisson import Poisson
@@ -53,8 +54,8 @@ def settle(spec: PrivacySpec, sampling: Poisson, steps: int) -> Guarantee:
     """Return the guarantee of a training of so many `steps`.
 
     Raises:
-        ConfigError: the noise that is given spends more than the epsilon that is given; no noise suffices; or delta is
-            open, and there is one unit alone.
+        ConfigError: the noise that is given spends more than the epsilon that is given, or more than can be computed;
+            no noise suffices; or delta is open, and there is one unit alone.
     """
     if spec.delta is None and sampling.number == 1:
         raise ConfigError(
@@ -71,6 +72,11 @@ def settle(spec: PrivacySpec, sampling: Poisson, steps: int) -> Guarantee:
         raise ConfigError(
             f"privacy.noise_multiplier={noise:g}: {steps} steps with it spend epsilon {epsilon:.3g}, more than "
             f"privacy.epsilon={spec.epsilon:g}. Set one of them to null"
+        )
+    if math.isinf(epsilon):
+        raise ConfigError(
+            f"privacy.noise_multiplier={noise:g}: {steps} steps with so little noise have an epsilon that is too large "
+            "to be computed, and promise nothing. Raise it, or set privacy=none"
         )
     return Guarantee(
         epsilon,

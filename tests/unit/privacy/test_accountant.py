@@ -13,6 +13,7 @@ from opacus.accountants import PRVAccountant
 
 from peftlab.data.poisson import Poisson
 from peftlab.errors import ConfigError
+from peftlab.privacy import guarantee
 from peftlab.privacy.accountant import TOLERANCE, Release, epsilon_of, noise_for
 from peftlab.privacy.guarantee import settle
 from peftlab.privacy.spec import PrivacySpec
@@ -82,6 +83,20 @@ def test_several_trainings_on_the_same_data_spend_together():
 def test_an_epsilon_that_no_noise_reaches_is_refused():
     with pytest.raises(ConfigError, match="no noise suffices"):
         noise_for(1e-3, 1e-5, 0.02, 100)
+
+
+def test_what_cannot_be_computed_or_promises_nothing_is_refused(monkeypatch):
+    with pytest.raises(ConfigError, match=r"privacy\.epsilon=200: promises nothing"):
+        noise_for(200.0, 1e-5, 0.05, 100)
+    with pytest.raises(ConfigError, match=r"cannot compute .* at delta=1e-14 .* Raise privacy\.delta"):
+        epsilon_of([Release(1.0, 0.05, 100)], 1e-14)
+    monkeypatch.setattr(guarantee, "epsilon_of", lambda releases, delta: math.inf)
+    with pytest.raises(ConfigError, match=r"noise_multiplier=0\.1: 3 steps with so little noise"):
+        settle(PrivacySpec(noise_multiplier=0.1), Poisson(np.arange(5), 0.5, 3), 3)
+
+
+def test_an_epsilon_is_never_below_nothing():
+    assert epsilon_of([Release(1.0, 0.05, 100)], 0.5) == 0
 
 
 def test_an_open_delta_needs_several_units():
