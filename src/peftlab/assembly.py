@@ -282,7 +282,7 @@ def settle_privacy(spec: RunSpec, data: DataModule) -> Guarantee | None:
         return None
     check_labels(spec.task, spec.data.labels)
     if data.sampling_of_clients is not None:
-        return settle(spec.privacy, data.sampling_of_clients, data.sampling_of_clients.steps)
+        return settle(spec.privacy, data.sampling_of_clients, spec.steps(data.steps_of_epoch()))
     assert data.poisson is not None
     return settle(spec.privacy, data.poisson, spec.steps(data.poisson.steps))
 

@@ -162,6 +162,13 @@ def test_a_private_federation_promises_something_to_each_client(federated):
     assert load(record.folder).predict(["Marie Curie moved to Rome"])
 
 
+def test_rounds_that_are_not_taken_cost_no_noise(federated):
+    pytest.importorskip("opacus")
+    rare = ["federated.fraction=1e-6", "privacy.max_grad_norm=1e-8"]
+    record = federated(*CLIENTS, *rare, "budget.max_steps=2", rounds=9)
+    assert (record.data["privacy"]["steps"], record.data["privacy"]["steps_taken"]) == (2, 2)
+
+
 @pytest.mark.exhaustive
 def test_a_private_federation_that_dies_goes_on_bit_for_bit(federated, monkeypatch):
     pytest.importorskip("opacus")
