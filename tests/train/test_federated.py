@@ -162,10 +162,12 @@ def test_a_private_federation_promises_something_to_each_client(federated):
     assert load(record.folder).predict(["Marie Curie moved to Rome"])
 
 
-def test_rounds_that_are_not_taken_cost_no_noise(federated):
+def test_a_round_that_nobody_was_drawn_for_has_no_loss_and_rounds_that_are_not_taken_cost_no_noise(federated):
     pytest.importorskip("opacus")
     rare = ["federated.fraction=1e-6", "privacy.max_grad_norm=1e-8"]
     record = federated(*CLIENTS, *rare, "budget.max_steps=2", rounds=9)
+    rounds = record.extensions["federated"]["rounds"]
+    assert [(each["clients"], each["loss"]) for each in rounds] == [([], None), ([], None)]
     assert (record.data["privacy"]["steps"], record.data["privacy"]["steps_taken"]) == (2, 2)
 
 

@@ -154,7 +154,8 @@ class Coordinator(Tuner):
         else:
             self._loss = torch.tensor(sum(losses), dtype=torch.float32)
         sizes = {"bytes_up": sent, "bytes_down": _bytes(weights) * len(orders)}
-        self._note(round_, {"clients": [order.client for order in orders], "loss": sum(losses), **sizes, **facts})
+        loss = round(sum(losses), 6) if orders else None
+        self._note(round_, {"clients": [order.client for order in orders], "loss": loss, **sizes, **facts})
         self.step_log.show({"train/loss": self._loss})
         return {"loss": self._loss}
 
@@ -237,7 +238,7 @@ class Coordinator(Tuner):
 
     def _note(self, round_: int, entry: dict[str, Any]) -> None:
         """Add a round to the record, in the place of what a resumed run has repeated."""
-        entry = {"round": round_ + 1, **entry, "loss": round(entry["loss"], 6)}
+        entry = {"round": round_ + 1, **entry}
         rounds = [*(each for each in self._rounds() if each["round"] <= round_), entry]
         totals = {f"bytes_{way}": sum(each[f"bytes_{way}"] for each in rounds) for way in ("up", "down")}
         self.federation.record.extend(SECTION, {"rounds": rounds, **totals})
