@@ -155,6 +155,7 @@ class FinishedRun:
             static=StaticShapes(self.max_tokens(model)) if parts.trainer.static_shapes else None,
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
+            pooling=parts.model.pooling,
             initial=self.initial,
             scope=self.scope,
             masks=() if parts.data.mask_pii is None else (parts.data.mask_pii.masker(),),

@@ -27,6 +27,7 @@ from peftlab.devices.products import products
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
+from peftlab.models.pooling import Pooling
 from peftlab.personal_data.masker import Masker
 from peftlab.reading.unicode_text import Door
 from peftlab.speed.attention import attention_kernels
@@ -72,8 +73,8 @@ class Predictor:
         precision: the precision of the arithmetic, as in ``trainer.precision``.
         device: the device of the model.
         static: pads batches to a few shapes; None: rows are as wide as the longest of their batch.
-        cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
-        tf32: whether products are in TF32, as in ``trainer.tf32``.
+        cudnn_attention, tf32: whether attention takes cuDNN's kernels, and products are in TF32, as in ``trainer``.
+        pooling: what the head of a text reads, as in ``model.pooling``.
         initial: loads the model that training started from, if the task compares the model with it.
         masks: mask personal data in objects before they are read, in turn: answers stand beside the masked entries,
             which places refer to, and beside ``masked``, how often each kind was found.
@@ -93,6 +94,7 @@ class Predictor:
     static: StaticShapes | None = None
     cudnn_attention: bool = False
     tf32: bool = False
+    pooling: Pooling | None = None
     initial: Callable[[], nn.Module] | None = None
     masks: tuple[Masker, ...] = ()
     scope: Scope | None = None

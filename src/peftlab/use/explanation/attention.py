@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError
+from peftlab.models.pooling import OF_ENTITIES
 from peftlab.seams.transformers import attention_of, kind_of
+from peftlab.tasks.batch import ENTITY_SPANS
 from peftlab.use.explanation.attribution import Attribution, Settings
 from peftlab.use.explanation.subject import Subject
 
@@ -45,17 +47,27 @@ def rollout(subject: Subject, settings: Settings) -> Attribution:
 
 def _of_words(subject: Subject, weights: Tensor) -> Attribution:
     """Return the attention that the target pays to each word, from weights of shape (queries, tokens)."""
-    queries = list(subject.target.positions) or _read_at(subject)
-    of_tokens = np.asarray(weights[queries].mean(0))
+    positions = subject.target.positions
+    queries = [list(positions)] if positions else _read_at(subject)
+    of_tokens = np.asarray(torch.stack([weights[own].mean(0) for own in queries]).mean(0))
     return Attribution(np.asarray([of_tokens[list(word.positions)].sum() for word in subject.words]))
 
 
-def _read_at(subject: Subject) -> list[int]:
-    """Return the tokens that a head of texts reads: the last one in a decoder, else the first."""
+def _read_at(subject: Subject) -> list[list[int]]:
+    """Return the tokens that a head of texts reads, in groups that count alike.
+
+    They are those of the pooling; without one, the last token in a decoder, else the first.
+    """
     model: Any = subject.predictor.model
     real = subject.batch.real
-    last = subject.batch.shape[1] - 1 if real is None else int(real[subject.target.row].sum()) - 1
-    return [last if kind_of(model.config) == "decoder" else 0]
+    tokens = list(range(subject.batch.shape[1] if real is None else int(real[subject.target.row].sum())))
+    pooling = subject.predictor.pooling or getattr(model.config, "classifier_pooling", None)  # ModernBERT has its own
+    if pooling == "mean":
+        return [tokens]
+    if pooling in OF_ENTITIES:
+        entities = subject.inputs[ENTITY_SPANS][0].tolist()
+        return [tokens[start : start + 1 if pooling == "entity_start" else end] for start, end in entities]
+    return [tokens[-1:] if kind_of(model.config) == "decoder" else tokens[:1]]
 
 
 def _weights(subject: Subject) -> list[Tensor]:
@@ -70,7 +82,8 @@ def _weights(subject: Subject) -> list[Tensor]:
             "or shapley"
         )
     with torch.no_grad(), eager(model), subject.predictor.arithmetic():
-        layers = model(**subject.inputs, output_attentions=True).attentions
+        # heads of our own return no attention
+        layers = getattr(model(**subject.inputs, output_attentions=True), "attentions", None)
     if not layers:
         raise UserError(f"attention: {type(model).__name__} returns no attention weights; take --how ig")
     tokens = subject.batch.shape[1]

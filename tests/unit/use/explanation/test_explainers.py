@@ -12,7 +12,13 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from peftlab.errors import UserError
-from peftlab.tasks.batch import Batch
+from peftlab.models.backbone import ModelSpec, fetch
+from peftlab.sources import FilesSource
+from peftlab.tasks.batch import ENTITY_SPANS, Batch
+from peftlab.tasks.contrastive import Contrastive
+from peftlab.tasks.marked_texts import MarkedText
+from peftlab.tasks.relation import RelationClassification
+from peftlab.tasks.task import Selection
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 from peftlab.use.explanation import attention, gradients, occlusion, shapley
@@ -204,6 +210,42 @@ def test_attention_is_what_eager_attention_returns(subject_of, classification, n
         assert own == pytest.approx([float(expected[list(word.positions)].sum()) for word in subject.words])
 
 
+RELATION = MarkedText("text:0", "Marie moved to Rome .", (0, 5), (15, 19), None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [("texts", None), ("texts", "mean"), ("relations", "entity_start"), ("relations", "entity_mean")],
+)
+def test_attention_is_read_where_the_head_reads(tiny_model, processor, classification, kind, pooling):
+    task, text = classification(), Text("text:0", TEXT, None)
+    if kind == "relations":
+        options = {"selection": Selection(metric="micro_f1"), "no_relation": None}
+        task = RelationClassification(name="relation", **options)
+        task.learn_labels({"train": []}, ["neg", "pos"])
+        text = MarkedText("text:0", "Marie moved to Rome .", (0, 5), (15, 19), None)
+    source = fetch(ModelSpec(name="tiny", source=FilesSource(path=tiny_model), pooling=pooling), task)
+    model = source.backbone(task).eval()
+    predictor = Predictor(model=model, task=task, processor=processor, pooling=pooling)
+    (subject,) = subjects(predictor, text, "pos", ["mask"])
+    with attention.eager(model), torch.no_grad():
+        outputs = model(**subject.inputs, output_attentions=True)
+    first, second = (layer[0].mean(0) for layer in outputs.attentions)
+    shares = torch.zeros(len(first))
+    if pooling is None:
+        shares[0] = 1
+    elif pooling == "mean":
+        shares[:] = 1 / len(shares)
+    else:
+        for start, end in subject.inputs[ENTITY_SPANS][0].tolist():
+            own = slice(start, start + 1 if pooling == "entity_start" else end)
+            shares[own] = 0.5 / len(shares[own])
+    passed_on = [(weights + torch.eye(len(first))) / 2 for weights in (first, second)]
+    for explain, weights in ((attention.explain, second), (attention.rollout, passed_on[1] @ passed_on[0])):
+        expected = [float((shares @ weights)[list(word.positions)].sum()) for word in subject.words]
+        assert explain(subject, Settings()).values == pytest.approx(expected, abs=1e-6)
+
+
 def test_deleted_words_leave_a_shorter_text(subject_of, classification, processor):
     subject = subject_of(classification(), Text("text:0", TEXT, None), "pos", "delete")
     one = occlusion.explain(subject, Settings()).values
@@ -231,6 +273,10 @@ def test_what_does_not_suit_is_refused(subject_of, ner, classification):
         subject_of(ner(), sentence, "LOC@3", "delete")
     with pytest.raises(UserError, match="the model sees no word of this text"):
         subject_of(classification(), Text("text:0", "", None))
+    contrastive = Contrastive(name="contrastive", selection=Selection(metric="macro_f1"))
+    contrastive.learn_labels({"train": []}, ["neg", "pos"])
+    with pytest.raises(UserError, match="attention: BertForEmbeddingClassification returns no attention weights"):
+        attention.explain(subject_of(contrastive, Text("text:0", TEXT, None)), Settings())
 
 
 def test_a_model_without_embeddings_is_explained_by_its_token_ids(subject_of, classification):
