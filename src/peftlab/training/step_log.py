@@ -70,9 +70,13 @@ class StepLog:
 
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer.head_lr: "train/head_lr", self.optimizer.lr: "train/lr"}
-        groups = self.module.trainer.optimizers[0].param_groups
-        # a method may have groups with further rates, which are multiples of these
-        return {peaks[group["initial_lr"]]: group["lr"] for group in groups if group["initial_lr"] in peaks}
+        rates: dict[str, float] = {}
+        for group in self.module.trainer.optimizers[0].param_groups:
+            if group["initial_lr"] in peaks:
+                rates[peaks[group["initial_lr"]]] = group["lr"]
+            else:  # a method or a rule has given it a multiple of the peak, and perhaps no group has the peak itself
+                rates.setdefault("train/lr", group["lr"] / group["initial_lr"] * self.optimizer.lr)
+        return rates
 
 
 def fetched(scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
