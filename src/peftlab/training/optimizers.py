@@ -30,7 +30,18 @@ class OptimizerSpec:
     """The optimiser class with its own options: a partial that takes parameters, lr and weight_decay."""
 
     def __post_init__(self) -> None:
-        """Build it once on a single parameter, so that a value that the optimiser refuses is reported early."""
+        """Build it once on a single parameter, so that a value that the optimiser refuses is reported early.
+
+        Raises:
+            ConfigError: the optimiser refuses an option, or would not see it.
+        """
+        own = getattr(self.algorithm, "keywords", {})
+        for name in ("lr", "weight_decay"):
+            if name in own:
+                raise ConfigError(
+                    f"optimizer.algorithm.{name}={own[name]}: optimizer.{name}={getattr(self, name):g} takes its "
+                    f"place. Set optimizer.{name} alone"
+                )
         try:
             self._make([{"params": [nn.Parameter(torch.zeros(2, 2))]}])
         except (TypeError, ValueError) as error:

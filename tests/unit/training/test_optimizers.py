@@ -133,3 +133,10 @@ def test_what_the_optimizer_refuses_is_found_early(algorithm, options):
 def test_values_that_mean_nothing_are_refused(values):
     with pytest.raises(ValidationError):
         spec(**values)
+
+
+@pytest.mark.parametrize("option", ["lr", "weight_decay"])
+def test_an_option_that_every_optimizer_has_is_not_one_of_the_algorithm(option):
+    algorithm = functools.partial(torch.optim.SGD, **{option: 0.3})
+    with pytest.raises(ConfigError, match=rf"^optimizer\.algorithm\.{option}=0\.3: .* Set optimizer\.{option}"):
+        OptimizerSpec(lr=0.1, algorithm=algorithm)
