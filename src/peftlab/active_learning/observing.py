@@ -22,6 +22,7 @@ from peftlab.speed.border import NoBorderError, find_border, starting_from
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.multilabel import MultiLabel
 from peftlab.tasks.ner import Ner
+from peftlab.tasks.prompting.verbalizer import Verbalizer
 from peftlab.tasks.regression import Regression
 from peftlab.tasks.task import IGNORED, Encoded, Task
 
@@ -119,11 +120,14 @@ def _flat(draws: Sequence[Sequence[Any]]) -> np.ndarray:
 
 @contextmanager
 def _as_in_training(model: nn.Module, seed: Sequence[int]) -> Iterator[None]:
-    """In this context `model` drops what `seed` says."""
+    """In this context `model` drops what `seed` says; the logits of a prompt are calibrated as those of its answers."""
     number = int(np.random.SeedSequence([*seed]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     with torch.random.fork_rng():
         torch.manual_seed(number)
         model.train()
+        for module in model.modules():
+            if isinstance(module, Verbalizer):  # it has no dropout, and is not calibrated in training
+                module.eval()
         try:
             yield
         finally:

@@ -319,6 +319,16 @@ def test_queries_of_embeddings_see_all_places_of_an_answer(decoder):
     assert observing._embeddings(read, logits, batch).shape == (4, places * size)
 
 
+def test_draws_with_dropout_are_calibrated_as_answers_are(decoder):
+    case = Case(decoder, calibration="contextual")  # the tiny model has no dropout
+    with torch.no_grad():
+        case.model.verbalizer.shift.copy_(torch.tensor([3.0, -3.0]))
+    plain = case.logits()
+    with observing._as_in_training(case.model, [0]):
+        assert torch.equal(case.logits(), plain)
+    assert not case.model.verbalizer.training
+
+
 def test_an_explanation_is_of_one_row(decoder):
     case = Case(decoder, template="{text}\nis:{answer}", label_words={"move": "a", "report": "b"})
     predictor = Predictor(model=case.model, task=case.task, processor=case.processor)
