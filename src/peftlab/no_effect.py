@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
 
+import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from peftlab.composing.compose import conf_dir
 from peftlab.config import RunSpec
 from peftlab.data.augmentation.synonym import Synonym
 from peftlab.data.interactions import Interactions
@@ -18,7 +20,9 @@ from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.generation.options import Generation
+from peftlab.methods.combined import Combined
 from peftlab.methods.head import is_of_head
+from peftlab.methods.method import Method
 from peftlab.regularizers.adversarial import AdversarialLoss
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
@@ -45,6 +49,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
     for line in (
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
+        *_of_methods(spec),
         *_of_optimizer(spec, tuner),
         *_of_encoding(spec),
         *_of_masking(spec.data),
@@ -97,6 +102,29 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
             f"optimizer.lr={spec.optimizer.lr:g}: only the head is trained, at "
             f"optimizer.head_lr={spec.optimizer.head_lr:g}"
         )
+
+
+def _of_methods(spec: RunSpec) -> Iterator[str]:
+    """Yield the learning rates of methods that are set, and that the run does not take."""
+    peft = spec.peft
+    usual = {"peft": _usual_rate(peft)}
+    methods = {"peft": peft}
+    if isinstance(peft, Combined):
+        usual = {"peft": peft.second.learning_rate}
+        for which, method in peft.both:
+            methods[f"peft.{which}"], usual[f"peft.{which}"] = method, _usual_rate(method)
+    for key, method in methods.items():
+        if usual[key] is not None and method.learning_rate not in (usual[key], spec.optimizer.lr):
+            yield f"{key}.learning_rate={method.learning_rate:g}: the run learns at optimizer.lr={spec.optimizer.lr:g}"
+
+
+def _usual_rate(method: Method) -> float | None:
+    """Return the learning rate in the file of a method; None: it has none of its own name."""
+    file = conf_dir() / "peft" / f"{method.name}.yaml"
+    if not file.is_file():
+        return None
+    rate: float | None = yaml.safe_load(file.read_text(encoding="utf-8")).get("learning_rate")
+    return rate
 
 
 def _of_optimizer(spec: RunSpec, tuner: Tuner) -> Iterator[str]:

@@ -193,6 +193,30 @@ def test_a_learning_rate_that_no_parameter_has(told):
     assert line == "optimizer.lr=0.001: only the head is trained, at optimizer.head_lr=0.01"
 
 
+RATE = "peft.{}learning_rate=0.5: the run learns at optimizer.lr={}"
+
+
+@pytest.mark.one_in(3, "slow")
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["peft=combined"], []),
+        (["peft=combined", "peft.learning_rate=0.5"], []),
+        (["peft=combined", "peft.second.learning_rate=0.5"], []),
+        (["peft=combined", "peft.first.learning_rate=0.5"], [RATE.format("first.", 0.0015)]),
+        (
+            ["peft=combined", "peft.second.learning_rate=0.5", "peft.learning_rate=0.1"],
+            [RATE.format("second.", 0.1)],
+        ),
+        (["peft.learning_rate=0.5"], []),
+        (["optimizer.lr=0.1"], []),
+        (["peft.learning_rate=0.5", "optimizer.lr=0.1"], [RATE.format("", 0.1)]),
+    ],
+)
+def test_the_learning_rate_of_a_method_that_the_run_does_not_take(told, overrides, lines):
+    assert told(*overrides) == lines
+
+
 def test_of_tokens_a_batch_has_as_many_examples_as_fit(told):
     assert told("trainer.accumulate=20", "data.batch_tokens=4096") == []
 
