@@ -161,6 +161,14 @@ OF_TASKS = {
         ),
         (["task.threshold_by=global"], None),
     ],
+    "retrieval": [
+        (["task.id_dropout=0.5"], "task.id_dropout=0.5: it acts only with task.user=history"),
+        (
+            ["task.user=history", "task.items=text", "task.id_dropout=0.5"],
+            "task.id_dropout=0.5: it acts only with ta",
+        ),
+        (["task.user=history", "task.id_dropout=0.5"], None),
+    ],
     "contrastive": [
         (["task.objective=cosine", "task.temperature=0.2"], "task.temperature=0.2: it acts only with task.objective=s"),
         (["task.objective=cosine", "task.temperature=0.2", "task.classifier=prototype"], None),
@@ -175,6 +183,7 @@ OF_TASKS = {
 def test_options_of_a_task_that_need_another_one(told, task):
     data = {"qa": "questions", "regression": "numbers"}
     data |= {"multilabel": "several_labels", "choice": "choices", "joint": "intents", "contrastive": "csv"}
+    data |= {"retrieval": "interactions"}
     for overrides, start in OF_TASKS[task]:
         lines = told(f"task={task}", f"data={data[task]}", "data.path=nowhere", *overrides)
         assert [line[: len(start or "")] for line in lines] == ([start] if start else []), overrides

@@ -63,13 +63,13 @@ class Retrieval(RankingTask):
     encoded_by: ClassVar[frozenset[str]] = frozenset({"user", "recent"})
     pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
     host_work: ClassVar[str | None] = None
-    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {
-        "negatives": ("task.user", "text"),
-        "items": ("task.user", "history"),
-        "size": ("task.user", "history"),
-        "id_dropout": ("task.items", "both"),
-        "user_dropout": ("task.user", "history"),
-    }
+
+    @property
+    def acts_with(self) -> Mapping[str, tuple[str, Any]]:  # type: ignore[override]  # it depends on an option
+        """What else an option needs: ids are dropped beside texts, in towers over histories alone."""
+        over_histories = dict.fromkeys(("items", "size", "user_dropout", "id_dropout"), ("task.user", "history"))
+        ids = {} if self.reads_text else {"id_dropout": ("task.items", "both")}
+        return {"negatives": ("task.user", "text"), **over_histories, **ids}
 
     @property
     def reads_text(self) -> bool:
