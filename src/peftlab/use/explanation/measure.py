@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import combinations
@@ -152,38 +153,55 @@ def measure(
     seconds, skipped = Counter[str](), Counter[str]()
     explained: list[_Explained] = []
     baselines = None if baseline is None else [baseline]
-    for subject, example in _drawn(run, everything, most_words, baselines, settings.seed, skipped):
-        one = _explained(subject, example, how, settings, left_out, seconds)
-        if one is None:
-            skipped["all orders of the words are equal"] += 1
-            continue
-        explained.append(one)
-        if len(explained) % _LOGGED_EVERY == 0:
-            log.info("explained: %d of %d examples", len(explained), examples)
-        if len(explained) == examples:
-            break
-    if not explained:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or "the split is empty"
-        raise UserError(f"{run.folder.path}: no example of the {split} split can be explained: {reasons}")
-    names = [name for name in how if name not in left_out]
-    kind = subject.baseline
-    result = Measured(
-        run=str(run.folder.path),
-        split=split,
-        examples=len(explained),
-        of=len(everything),
-        skipped=dict(skipped),
-        baseline=kind,
-        words=float(np.mean([len(next(iter(one.made.values())).values) for one in explained])),
-        exact=float(np.mean([one.exact for one in explained])),
-        outcomes=[_outcome(name, explained, seconds[name]) for name in names],
-        stability=_stability(run, others, names, explained, kind, settings),
-        left_out=left_out,
-        settings=asdict(settings) | {"most_words": most_words},
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    with _loss_told(explained, examples):
+        for subject, example in _drawn(run, everything, most_words, baselines, settings.seed, skipped):
+            one = _explained(subject, example, how, settings, left_out, seconds)
+            if one is None:
+                skipped["all orders of the words are equal"] += 1
+                continue
+            explained.append(one)
+            if len(explained) % _LOGGED_EVERY == 0:
+                log.info("explained: %d of %d examples", len(explained), examples)
+            if len(explained) == examples:
+                break
+        if not explained:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or "the split is empty"
+            raise UserError(f"{run.folder.path}: no example of the {split} split can be explained: {reasons}")
+        names = [name for name in how if name not in left_out]
+        kind = subject.baseline
+        result = Measured(
+            run=str(run.folder.path),
+            split=split,
+            examples=len(explained),
+            of=len(everything),
+            skipped=dict(skipped),
+            baseline=kind,
+            words=float(np.mean([len(next(iter(one.made.values())).values) for one in explained])),
+            exact=float(np.mean([one.exact for one in explained])),
+            outcomes=[_outcome(name, explained, seconds[name]) for name in names],
+            stability=_stability(run, others, names, explained, kind, settings),
+            left_out=left_out,
+            settings=asdict(settings) | {"most_words": most_words},
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
     keep_beside(run.folder.path, EXPLANATION, result.document())
     return result
+
+
+@contextmanager
+def _loss_told(explained: Sequence[_Explained], examples: int) -> Iterator[None]:
+    """Say what is lost if this context is interrupted: what is kept is kept at the end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if explained:
+            log.warning(
+                "interrupted: %d of %d examples were explained, and nothing is kept; --examples %d takes the same ones",
+                len(explained),
+                examples,
+                len(explained),
+            )
+        raise
 
 
 def _drawn(
