@@ -93,9 +93,10 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
     """Yield the learning rate that applies to no parameter."""
     head = tuner.context.head
     names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+    learnt = [name for name in names if is_of_head(name, head) and name.split(".")[-1] not in spec.task.only_fitted]
     if spec.optimizer.head_lr is not None and spec.task.draws_partners:
         yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: task={spec.task.name} fits its head, and trains none"
-    elif spec.optimizer.head_lr is not None and not head:
+    elif spec.optimizer.head_lr is not None and not learnt:
         yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: the head is pretrained, so no new head is trained"
     elif spec.optimizer.head_lr is not None and all(is_of_head(name, head) for name in names):
         yield (

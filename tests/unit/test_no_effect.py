@@ -202,6 +202,17 @@ def test_a_learning_rate_that_no_parameter_has(told):
     assert line == "optimizer.lr=0.001: only the head is trained, at optimizer.head_lr=0.01"
 
 
+@pytest.mark.parametrize("fitted", [{}, {"shift": torch.nn.Parameter(torch.zeros(2))}])
+def test_a_head_without_weights_that_are_learnt_has_no_learning_rate(compose_config, fitted):
+    """A prompt's, which reads words off the pretrained head, calibrated or not."""
+    chosen = ["task=prompt", "task.template='{text} {answer}'", "data=csv", "data.path=none", "optimizer.head_lr=0.01"]
+    spec = validate(resolve(compose_config("trainer=cpu", *chosen)))
+    model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "verbalizer": torch.nn.ParameterDict(fitted)})
+    tuner = SimpleNamespace(model=model, context=SimpleNamespace(head=["verbalizer"]))
+    (line,) = no_effect._of_parameters(spec, tuner)
+    assert line == "optimizer.head_lr=0.01: the head is pretrained, so no new head is trained"
+
+
 RATE = "peft.{}learning_rate=0.5: the run learns at optimizer.lr={}"
 
 
