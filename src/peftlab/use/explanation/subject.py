@@ -163,19 +163,22 @@ def subjects(
     words = words_in(batch, chosen.row, predictor.processor, chosen.until)
     if not words:
         raise UserError("explain: the model sees no word of this text")
-    kinds = _baselines(predictor, batch, chosen, baselines)
+    kinds = _baselines(predictor, batch, chosen, words, baselines)
     lost = task.lost(encoded, 0)
     return [Subject(predictor, batch, words, chosen, kind, lost) for kind in kinds]
 
 
 def _baselines(
-    predictor: Predictor, batch: Batch, target: Target, wanted: Sequence[Baseline] | None
+    predictor: Predictor, batch: Batch, target: Target, words: Sequence[Word], wanted: Sequence[Baseline] | None
 ) -> Sequence[Baseline]:
     tokenizer = predictor.processor.tokenizer
+    at_tokens = bool(target.positions or batch.inputs.keys() - batch.padding.keys())
+    tokens = batch.shape[1] if batch.real is None else int(batch.real[target.row].sum())
+    rest = tokens - sum(len(word.positions) for word in words)  # a text without a token has no logit
     has: Mapping[str, bool] = {
         "mask": tokenizer.mask_token_id is not None,
         "pad": tokenizer.pad_token_id is not None,
-        "delete": not target.positions and not batch.inputs.keys() - batch.padding.keys(),
+        "delete": not at_tokens and rest > 0,
     }
     usual: tuple[Baseline, ...] = ("mask", "pad")
     wanted = [kind for kind in usual if has[kind]] if wanted is None else wanted
@@ -183,7 +186,9 @@ def _baselines(
         reason = {
             "mask": "the model's tokenizer has no mask token",
             "pad": "the model's tokenizer has no padding token",
-            "delete": f"task={predictor.task.name} reads its answer at certain tokens, which a deletion moves",
+            "delete": f"task={predictor.task.name} reads its answer at certain tokens, which a deletion moves"
+            if at_tokens
+            else "the model puts no special token into a text, so that nothing would be left without its words",
         }[lacking[0]]
         raise UserError(f"--baseline {lacking[0]}: {reason}. Allowed: {', '.join(name for name in has if has[name])}")
     if not wanted:

@@ -279,6 +279,14 @@ def test_what_does_not_suit_is_refused(subject_of, ner, classification):
         attention.explain(subject_of(contrastive, Text("text:0", TEXT, None)), Settings())
 
 
+def test_deletion_has_to_leave_a_token(language_model, classification):
+    task = classification()
+    source = fetch(ModelSpec(name="tiny", source=FilesSource(path=language_model("llama"))), task)
+    predictor = Predictor(model=source.backbone(task), task=task, processor=source.processor("tokenizer"))
+    with pytest.raises(UserError, match=r"--baseline delete: the model puts no special token .* Allowed: pad$"):
+        subjects(predictor, Text("text:0", TEXT, None), "pos", ["delete"])
+
+
 def test_a_model_without_embeddings_is_explained_by_its_token_ids(subject_of, classification):
     subject = subject_of(classification(), Text("text:0", TEXT, None), "pos")
     expected = shapley.explain(subject, Settings()).values
