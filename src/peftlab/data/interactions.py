@@ -19,7 +19,7 @@ from peftlab.data.examples import Examples
 from peftlab.data.separators import Separator
 from peftlab.data.text_files import Encoding, read_text
 from peftlab.errors import DataError, did_you_mean
-from peftlab.recommending.interactions import Catalogue, Interaction
+from peftlab.recommending.interactions import LARGEST, Catalogue, Interaction
 from peftlab.recommending.protocol import Division, Protocol, choose_cold, divide
 
 log = logging.getLogger("peftlab")
@@ -311,6 +311,8 @@ def _number(cell: str, path: Path, row: Row) -> float:
         number = float(cell) if cell else math.nan
     except ValueError:
         raise DataError(f"{path}:{row.line}: '{cell}' is no number. Mend it, or leave the cell empty") from None
+    if abs(number) > LARGEST:
+        raise DataError(f"{path}:{row.line}: '{cell}' is no number up to {LARGEST:g}. Mend it, or leave the cell empty")
     return number
 
 

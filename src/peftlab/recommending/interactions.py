@@ -12,6 +12,9 @@ import numpy as np
 from peftlab.errors import DataError
 from peftlab.reading.placed import Placed
 
+LARGEST = 1e30
+"""The largest number that is read of an item or a user: what learns from them computes in fp32."""
+
 
 @dataclass(frozen=True)
 class Catalogue:

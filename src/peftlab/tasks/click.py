@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.recommending.interactions import Catalogue, Interaction
+from peftlab.recommending.interactions import LARGEST, Catalogue, Interaction
 from peftlab.scores.clicks import ClickScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.click_model import CLICK, ITEM, NUMBERS, SETTINGS, USER
@@ -232,8 +232,9 @@ class Click(CutTexts):
             raise DataError("expected `text`, a string, and optionally `user`, `item` and `query`, strings")
         if not isinstance(numbers, list) or len(numbers) != len(self.means or ()) or not all(map(_is_number, numbers)):
             raise DataError(
-                f"`numbers`: expected a list of {len(self.means or ())} numbers, null where one is not known: those of "
-                "data.format.numbers that are columns of items, in their order, and then those of users"
+                f"`numbers`: expected a list of {len(self.means or ())} numbers up to {LARGEST:g}, null where one is "
+                "not known: those of data.format.numbers that are columns of items, in their order, and then those of "
+                "users"
             )
         return Interaction(id, user, 0, Catalogue((item,), (text,), (text,)), query=query, numbers=_known(numbers))
 
@@ -270,7 +271,8 @@ def _known(numbers: Sequence[float | None]) -> tuple[float, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and not abs(value) > LARGEST)  # one that is not known may be NaN
 
 
 def _often(ids: Any, least: int) -> list[str]:

@@ -89,6 +89,7 @@ def test_questions_have_no_users_and_no_histories(folder):
         (ROWS + "u,a,soon,1\n", {}, "'soon' is no time"),
         (ROWS + "u,a,nan,1\n", {}, "'nan' is no time"),
         (ROWS, {"label": "item"}, "is no number"),
+        (ROWS + "u,a,9,inf\n", {"label": "stars"}, r"interactions.csv:10: 'inf' is no number up to 1e\+30"),
         (ROWS + "u,a\n", {}, "expected 4 columns"),
         ("user,item,time\nu,a,1\nv,b,1\n", {}, "no user has three"),
         (ROWS, {"cold_items": 3}, "only 4 of 4 items occur"),
