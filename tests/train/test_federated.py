@@ -153,6 +153,7 @@ def test_a_private_federation_promises_something_to_each_client(federated):
     assert privacy["sample_rate"] == 0.6
     assert privacy["clipped"] == 1
     assert any("server" in line for line in privacy["not_covered"])
+    assert any("which clients took part" in line for line in privacy["not_covered"])
     assert federation["aggregation"] == "noisy mean of clipped changes"
     assert all(each["clipped"] == len(each["clients"]) and "lost" not in each for each in federation["rounds"])
     trained = load_file(Path(record.folder) / "checkpoints/best.safetensors")

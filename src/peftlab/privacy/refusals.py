@@ -200,7 +200,10 @@ def not_covered(spec: Sections, held_out: bool) -> list[str]:
         "the number of examples, and what the data card says of them",
     ]
     if spec.privacy is not None and spec.privacy.unit == "client":
-        lines.append("the server, which sees what each client sends: it is the server that clips and adds the noise")
+        lines += [
+            "the server, which sees what each client sends: it is the server that clips and adds the noise",
+            "which clients took part in which round, in the record: the guarantee counts on their not being known",
+        ]
     if held_out:
         lines.append("examples of the training file that are held out for validation or test")
     if getattr(spec, "adapter", None) is not None or spec.peft.earlier is not None:
