@@ -367,6 +367,8 @@ class FilesSource:
 
     path: str | Path
     """The folder, or the file; `~` is the home folder, and a relative path starts at the current folder."""
+    licence: str | None = None
+    """The licence or the terms of use, a note for records and cards."""
 
     def fetch(self) -> Fetched:
         """Return the files where they lie; for a single file, `folder` is the one that holds it.
@@ -377,7 +379,13 @@ class FilesSource:
         _check_exists(path, "file or folder")
         folder, single = (path, None) if path.is_dir() else (path.parent, path.name)
         # the configuration of a run gets the whole path: it may be gone on with, or used, from another folder
-        return Fetched(folder=folder, single=single, origin=f"files:{path}", resolved={"path": str(path)})
+        return Fetched(
+            folder=folder,
+            single=single,
+            origin=f"files:{path}",
+            resolved={"path": str(path)},
+            licence=self.licence,
+        )
 
 
 ANOTHER_CACHE = "choose another cache with PEFTLAB_CACHE="

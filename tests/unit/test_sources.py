@@ -389,6 +389,9 @@ class TestFilesSource:
         assert fetched.single == "train.txt"
         assert FilesSource(path=tmp_path).fetch().single is None
 
+    def test_its_licence_is_what_its_user_says(self, tmp_path: Path) -> None:
+        assert FilesSource(path=tmp_path, licence="CC BY 4.0").fetch().licence == "CC BY 4.0"
+
     def test_the_digest_of_a_folder_is_that_of_its_files_and_their_names(self, tmp_path: Path) -> None:
         for name in ("texts/a/1.txt", "texts/b/2.txt", "texts/.hidden", "texts/.git/3.txt"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -44,8 +44,9 @@ def test_what_is_not_clear_has_to_be_named(tmp_path, files):
 
 @pytest.mark.slow
 def test_the_task_is_the_one_that_takes_the_examples(tiny_texts, tiny_data, tiny_model):
-    card = card_of(str(tiny_texts))
+    card = card_of(str(tiny_texts), ["data.source.licence=mine"])
     assert (card.name, card.task, card.splits["train"].rows) == ("csv", "classification", 48)
+    assert card.licence == "mine"
     card = card_of(str(tiny_data), ["data=files"], str(tiny_model))
     assert (card.name, card.task, card.splits["train"].lengths.unit) == ("files", "ner", "tokens")
     assert card.splits["train"].classes.keys() == {"LOC", "ORG", "PER"}
