@@ -7,18 +7,24 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra.utils import get_class
+from tests.tiny_models import OF_HEADS, POSITIONS
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from peftlab.composing.compose import compose
+from peftlab.composing.compose import compose, conf_dir
+from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import resolve, validate
 from peftlab.data.duplicates import near_duplicates
 from peftlab.data.module import DataModule
 from peftlab.data.splits import SPLITS
 from peftlab.models import backbone
+from peftlab.one_run import run
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +142,46 @@ def test_texts_of_ones_own(tmp_path):
     files = {name: split["file"] for name, split in record["data"]["splits"].items()}
     assert files == {"train": "train.csv", "validation": "train.csv", "test": "test.csv"}
     assert sorted(record["data"]["labels"]) == sorted(json.loads((BANKING77 / "categories.json").read_text()))
+
+
+def experiments_on_files() -> Iterator[Any]:
+    """Yield each data set by name whose files are here, with the first experiment on it and the folder of its files."""
+    experiments: dict[str, str] = {}
+    for file in sorted((conf_dir() / "experiment").glob("*.yaml")):
+        for choice in yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]:
+            experiments.setdefault(choice.get("override /data"), file.stem)
+    for folder in sorted(SHARED.glob("*")):
+        option = conf_dir() / "data" / f"{folder.name}.yaml"
+        if option.is_file():
+            train = yaml.safe_load(option.read_text(encoding="utf-8"))["splits"]["train"]
+            path = next(folder.rglob(train)).parent
+            yield pytest.param(folder.name, experiments[folder.name], path, id=folder.name)
+
+
+@pytest.fixture
+def tiny_encoder(tiny_model, tmp_path) -> Path:
+    """The tiny BERT with the positions of real ones: its tokens are letters, of which real texts have many."""
+    folder = tmp_path / "encoder"
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    AutoModel.from_config(AutoConfig.from_pretrained(tiny_model, max_position_embeddings=512)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("data", "experiment", "path"), list(experiments_on_files()))
+def test_experiments_on_real_files_run_two_steps(
+    compose_config, tiny_run, tiny_encoder, language_model, data, experiment, path
+):
+    chosen = [f"+experiment={experiment}", f"data.path={path}", *tiny_run]
+    kind = OF_HEADS.get(get_class(compose_config(*chosen).task._target_).head.model)
+    model = [f"model.path={language_model(kind) if kind else tiny_encoder}"]
+    if kind:
+        model += [f"data.max_tokens={POSITIONS}", "task.generate.max_new_tokens=8"]
+    few = ["budget.max_steps=2", "budget.train_examples=64", "budget.eval_examples=16", "logger=[]"]
+    record = run(plain_values(compose_config(*chosen, *model, *few))).data
+    assert (record["status"], record["name"], record["cost"]["steps"]) == ("completed", experiment, 2)
+    assert record["data"]["name"] == data
+    assert record["data"]["licence"]
+    assert {metric["split"] for metric in record["metrics"]} == {"validation", "test"}
 
 
 def test_the_wheel_holds_the_configuration(tmp_path):
