@@ -38,7 +38,8 @@ class SquadScores(Scorer):
     space do not count, F1 is that of the bags of words, and where the gold is that there is no answer, only the empty
     answer is right. Other languages are scored as by ``mlqa_evaluation_v1.py`` (Lewis et al. 2020), the practice for
     XQuAD and MLQA: punctuation is that of Unicode, articles are those of the language, and in Chinese each character
-    is a word. It differs in one case, which is scored as in English: of two answers without a word the F1 is 1.
+    is a word. Answers without a word are scored as in English: two of them have an F1 of 1, and among gold answers that
+    have words they do not count.
 
     Args:
         language: that of the answers.

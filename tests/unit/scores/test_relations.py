@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,53 @@ def test_the_scores_are_those_of_the_official_script(gold, predicted, official):
     many = scorer.batched(np.stack([total, 3 * total]))
     for name, value in scorer.scores(total).items():
         assert many[name].tolist() == pytest.approx([value, value], rel=1e-6)
+
+
+def by_the_rules(gold: str, predicted: str) -> list[float]:
+    """Return the six scores by the script's rules, counted relation by relation, in percent."""
+    pairs = list(zip(gold, predicted, strict=True))
+    occurring = sorted({one.lower() for one in gold} - {"-"})
+    counts = np.array(
+        [
+            [
+                sum(one == other and one.lower() == name for one, other in pairs),
+                sum(one.lower() == other.lower() == name for one, other in pairs),
+                predicted.lower().count(name),
+                gold.lower().count(name),
+            ]
+            for name in occurring
+        ]
+    )
+
+    def f1(correct: float, found: float, true: float) -> float:
+        return 2 * correct / (found + true)
+
+    means = [
+        [f1(correct, found, true) for correct, _, found, true in counts],
+        [correct / max(found, 1) for correct, _, found, _ in counts],
+        [correct / true for correct, _, _, true in counts],
+        [f1(*counts.sum(0)[[0, 2, 3]])],
+        [f1(of_type, found, true) for _, of_type, found, true in counts],
+        [one == other for one, other in pairs],
+    ]
+    return [100 * float(np.mean(values)) for values in means]
+
+
+@pytest.mark.parametrize("cases", [50, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_random_files_are_scored_as_by_another_implementation(cases):
+    """The other one gives what the official script printed, too."""
+    for gold, predicted, official in OFFICIAL:
+        assert by_the_rules(gold, predicted) == pytest.approx(official, abs=0.00501)
+    draw, scorer = random.Random(cases), RelationScores(LABELS, "Other")
+    letters = "".join(RELATIONS) + "".join(RELATIONS).upper() + "-"
+    for _ in range(cases):
+        some = draw.choices(letters, k=draw.randrange(1, 8))  # so that relations are missing, and directions
+        gold = [draw.choice(some) for _ in range(draw.randrange(1, 40))]
+        gold.append(draw.choice("abAB"))  # the script divides by zero without a relation
+        predicted = [draw.choice([one, one, one.swapcase(), draw.choice(letters), "-"]) for one in gold]
+        scores = scorer.scores(scorer.total(answers("".join(gold), "".join(predicted)))).values()
+        expected = by_the_rules("".join(gold), "".join(predicted))
+        assert [100 * value for value in scores] == pytest.approx(expected, abs=1e-4), (gold, predicted)
 
 
 def test_errors_of_direction_stand_apart_from_those_of_type():

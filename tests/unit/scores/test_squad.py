@@ -1,12 +1,21 @@
-"""Exact match and F1 of answers; the tables were made by the official scripts."""
+"""Exact match and F1 of answers; the tables were made by the official scripts, random answers have other oracles."""
 
 from __future__ import annotations
 
+import itertools
+import random
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import get_args
+
 import numpy as np
 import pytest
+from torchmetrics.functional.text import squad
 
 from peftlab.scores.of_record import scorer_of
-from peftlab.scores.squad import SquadScores, answer_scores, null_threshold
+from peftlab.scores.squad import Language, SquadScores, answer_scores, null_threshold
 
 EVALUATE_V2 = [
     ("Denver Broncos", ["Denver Broncos", "the Denver Broncos"], 1, 1.0),
@@ -55,6 +64,116 @@ def test_english_is_scored_as_by_squads_script():
 def test_other_languages_are_scored_as_by_mlqas_script():
     for language, predicted, gold, exact, f1 in MLQA:
         assert answer_scores(predicted, gold, language) == (exact, f1), (language, predicted, gold)
+
+
+PIECES = [
+    *(
+        "the",
+        "The",
+        "a",
+        "AN",
+        "thea",
+        "a.n",
+        "Denver",
+        "denver's",
+        "Broncos",
+        "U.S.",
+        "1,000",
+        "1000",
+        "$5.50",
+        "_the",
+    ),
+    *("_the", "...", "-", "\u2013", "\u201c", "\u00bf", "the\u20ac", "=", "\xa0", "\u3000", "\u200d", "\x1c", "\u0301"),
+    *("été", "E\u0301TE", "\u0130", "\u0131", "Straße", "STRASSE", "\u03a3\u03a3", "\ufb01n"),
+    *("die", "Der", "dem", "einer", "eines", "Halle", "el", "LOS", "una", "casa", "là", "Của", "những"),
+    *("ال", "البيت", "بيت", "\u060c", "की", "घर", "\u0964"),
+    *("北京", "北", "大学", "2008年", "\u3001", "\u3002", "\u300a", "龦", "あ"),
+]
+"""What random answers are made of: words, articles, punctuation and white space of many languages, and odd cases."""
+
+
+def drawn_text(draw: random.Random) -> str:
+    return draw.choice(["", " ", " ", "\n"]).join(draw.choices(PIECES, k=draw.randrange(6)))
+
+
+def edited(draw: random.Random, text: str) -> str:
+    """Return a text that shares some of its words with `text`, if not all."""
+    words = text.split()
+    draw.shuffle(words)
+    words = words[draw.randrange(2) :] + draw.choices(PIECES, k=draw.randrange(3))
+    return draw.choice([str, str.upper, str.title])(" ".join(words)) if draw.random() < 0.9 else text
+
+
+def drawn_answer(draw: random.Random) -> tuple[str, list[str]]:
+    """Return a prediction, and none to three gold answers that it often has words of."""
+    gold = [drawn_text(draw) for _ in range(draw.randrange(4))]
+    return edited(draw, draw.choice(gold)) if gold and draw.random() < 0.8 else drawn_text(draw), gold
+
+
+def scores_of_torchmetrics(predicted: str, gold: str) -> tuple[float, float]:
+    """Return the exact match and the F1 by the rules that both versions of SQuAD's script have for one gold answer."""
+    scores = squad(
+        {"id": "1", "prediction_text": predicted}, {"id": "1", "answers": {"text": [gold], "answer_start": [0]}}
+    )
+    return float(scores["exact_match"]) / 100, float(scores["f1"]) / 100
+
+
+ARTICLES = {
+    "de": "der die das den dem des ein eine einen einem eines einer",
+    "es": "un una unos unas el la los las",
+    "vi": "của là cái chiếc những",
+}
+"""Words that do not count, by MLQA's script."""
+
+
+def words_by_mlqa(text: str, language: str) -> list[str]:
+    """Return the words that count by MLQA's rules, read character by character, without regular expressions."""
+    kept = [c for c in text.lower() if not unicodedata.category(c).startswith("P") and c not in string.punctuation]
+    if language == "zh":
+        kept = [f" {c} " if "\u4e00" <= c <= "\u9fa5" else c for c in kept]
+    if language == "ar":
+        return "".join(kept).replace("ال", " ").split()
+    runs = ["".join(run) for _, run in itertools.groupby(kept, lambda c: c.isalnum() or c == "_")]
+    return "".join(" " if run in ARTICLES.get(language, "").split() else run for run in runs).split()
+
+
+def scores_by_mlqa(predicted: str, gold: str, language: str) -> tuple[float, float]:
+    """Return the exact match and the F1 by these rules, but that two answers without a word agree."""
+    own, theirs = words_by_mlqa(predicted, language), words_by_mlqa(gold, language)
+    if not own or not theirs:
+        return (float(own == theirs),) * 2
+    shared = Counter(own) & Counter(theirs)
+    return float(own == theirs), 2 * sum(shared.values()) / (len(own) + len(theirs))
+
+
+def other_scores(predicted: str, gold: Sequence[str], language: str = "en") -> list[float]:
+    """Return the exact match and the F1 with the gold answer that each is highest with, by another implementation.
+
+    As in version 2 of SQuAD's script, gold answers without a word are left out; where all are, there is no answer.
+    """
+
+    def of_one(text: str, answer: str) -> tuple[float, float]:
+        return scores_of_torchmetrics(text, answer) if language == "en" else scores_by_mlqa(text, answer, language)
+
+    golds = [answer for answer in gold if not of_one("", answer)[0]] or [""]
+    return [max(scores) for scores in zip(*(of_one(predicted, answer) for answer in golds), strict=True)]
+
+
+def test_the_other_implementation_gives_what_the_scripts_gave():
+    for language, predicted, gold, exact, f1 in [*MLQA, *(("en", *row) for row in EVALUATE_V2)]:
+        assert other_scores(predicted, gold, language) == pytest.approx([exact, f1]), (language, predicted, gold)
+
+
+@pytest.mark.parametrize("cases", [300, pytest.param(10_000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("language", get_args(Language))
+def test_random_answers_are_scored_as_by_another_implementation(language, cases):
+    draw, kinds = random.Random(cases), Counter()
+    for _ in range(cases):
+        predicted, gold = drawn_answer(draw)
+        exact, f1 = answer_scores(predicted, gold, language)
+        assert [exact, f1] == pytest.approx(other_scores(predicted, gold, language), abs=1e-6), (predicted, gold)
+        kinds[(exact, f1) if f1 in (0, 1) else "in part"] += 1
+    assert min(kinds[kind] for kind in ((1, 1), (0, 0), "in part")) > cases / 10
 
 
 def answers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -75,6 +76,31 @@ def test_the_gold_is_the_same_whatever_the_windows(tokenizer):
                     assert start <= first
                     assert end >= last
                     assert one.context[start:end].count(" ") == answer.count(" ")
+
+
+@pytest.mark.parametrize("cases", [10, pytest.param(100, marks=pytest.mark.exhaustive)])
+def test_the_gold_of_random_texts_is_the_same_for_every_stride(tokenizer, cases):
+    """Of up to 40 characters, which are fewer tokens than any two windows share."""
+    draw = random.Random(cases)
+    pieces = [*CONTEXT.split(), "Été", "naïve", "北京大学", "2008年", "(U.S.)", "x\u200dy", "\U0001f642", "-", "\u2013"]
+    for _ in range(cases):
+        words = draw.choices(pieces, k=draw.choice([1, 30, 200, 500]))
+        context = "".join(word + draw.choice(["", " ", " ", "\n", "\u3000"]) for word in [*words, "rome"])
+        letters = [n for n, character in enumerate(context) if character.isalpha()]
+        first = draw.choice(letters)
+        last = draw.choice([n for n in letters if first <= n < first + 40])
+        one = Question("train:0", "today ?", context, (Answer(context[first : last + 1], first),))
+        gold = set()
+        for max_tokens, stride in itertools.product((128, 256, 512), (64, 128, 256)):
+            encoded = encode_questions([one], tokenizer, max_tokens, stride, "split")
+            bounds = token_bounds(one, encoded, 0, no_answer=False)
+            assert (bounds[:, 0] != IGNORED).any()
+            for window, (begin, end) in zip(windows_of(encoded), bounds, strict=True):
+                if begin != IGNORED:
+                    places = encoded.arrays["characters"][window]
+                    gold.add((places[begin, 0], places[end, 1]))
+        ((start, end),) = gold
+        assert start <= first < last + 1 <= end
 
 
 def test_a_window_without_the_whole_answer_counts_only_where_there_may_be_none(tokenizer):
