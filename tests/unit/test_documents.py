@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from peftlab.composing.compose import conf_dir
 
 ROOT = conf_dir().parent
@@ -74,3 +76,25 @@ def test_no_option_is_promised_that_is_not_there():
         if (ROOT / "conf" / group).is_dir():
             for option in re.split(r",\s*", options):
                 assert Path(ROOT / "conf" / group / f"{option.strip()}.yaml").is_file(), (group, option)
+
+
+ORIGINS = {"IndexSource": "package index", "HubDataSource": "hub", "FilesSource": "`data.path=`"}
+"""How the table of data sets begins to say where one comes from, by the class of its source."""
+
+
+def test_every_data_set_by_name_is_in_the_table_with_its_licence_and_where_it_comes_from():
+    pages = {page.name: page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md")}
+    table = re.findall(r"^\| (`.*?) \|(.*)\|$", pages["data.md"].partition("## Data sets by name")[2], re.MULTILINE)
+    rows = {name: row.split(" | ") for names, row in table for name in re.findall(r"`(\w+)`", names)}
+    for file in sorted((conf_dir() / "data").glob("*.yaml")):
+        name, option = file.stem, yaml.safe_load(file.read_text(encoding="utf-8"))
+        licence = option["source"]["licence"]
+        if "path" in option and licence is None:  # the user's own data in some format
+            assert name not in rows
+            assert any(re.search(rf"`{name}`|\bdata={name}\b", text) for text in pages.values()), name
+            continue
+        assert name in rows, f"docs/data.md lacks {name}"
+        *_, of_table, origin = map(str.strip, rows.pop(name))
+        assert of_table.removeprefix("see ") in (licence or "not stated"), name
+        assert origin.startswith(ORIGINS[option["source"]["_target_"].rpartition(".")[2]]), name
+    assert not rows
