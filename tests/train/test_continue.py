@@ -34,11 +34,13 @@ def finished(tiny_run, tiny_texts):
 
 
 def test_new_data_with_new_labels_is_learnt_from_where_the_run_ended(finished, tiny_texts, capsys):
-    main(["continue", str(finished), "--data", str(tiny_texts), "--method", "none", "--json", "budget.max_steps=1"])
+    changes = ["budget.max_steps=1", "data.source.licence=mine"]
+    main(["continue", str(finished), "--data", str(tiny_texts), "--method", "none", "--json", *changes])
     document = json.loads(capsys.readouterr().out)
     record = RunRecord.load(document["run"])
     assert record.data["status"] == "completed"
     assert record.data["data"]["labels"] == ["hire", "move", "report", "compare", "nothing"]
+    assert record.data["data"]["licence"] == "mine"
     assert document["new_labels"] == ["compare", "nothing"]
     config = RunFolder(record).read_config()
     assert config["adapter"]["path"] == str(finished.absolute() / "adapter")

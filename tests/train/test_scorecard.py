@@ -54,10 +54,12 @@ def test_it_is_built_goes_on_and_decides(peftlab, overrides, applications, tmp_p
         "--groups",
         "sex",
     )
+    asked += ("data.source.licence=mine",)
     command = ("scorecard", *overrides, *asked, "--after-granting", "recovered", "--out", "card")
     code, out, err = peftlab(*command)
     assert (code, "AUC" in out) == (0, True), err
     card = tmp_path / "card"
+    assert json.loads((card / "fold-1/record.json").read_text())["data"]["licence"] == "mine"
     found = json.loads((card / "scorecard.json").read_text())
     assert found["columns"] == {
         "numeric": ["amount"],

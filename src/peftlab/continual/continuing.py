@@ -124,6 +124,7 @@ def continued(
     of_data["source"] = {
         "_target_": f"{FilesSource.__module__}.{FilesSource.__qualname__}",
         "path": str(data.absolute()),
+        "licence": None,
     }
     of_data["path"] = None
     of_data["splits"] = dict.fromkeys(("train", "validation", "test"), "auto")

@@ -124,7 +124,11 @@ def _of_texts(config: Mapping[str, Any], folder: Path, grouped: bool) -> dict[st
     data = {
         **config["data"],
         "path": None,
-        "source": {"_target_": _path(FilesSource), "path": str(folder.absolute())},
+        "source": {
+            "_target_": _path(FilesSource),
+            "path": str(folder.absolute()),
+            "licence": config["data"]["source"].get("licence"),
+        },
         "splits": {name: f"{name}.jsonl" for name in SPLITS},
         "format": {"_target_": _path(RowFiles), "rows": {**rows, "group": "group" if grouped else None}},
     }
