@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import yaml
+from omegaconf import OmegaConf
 
 from peftlab.composing.compose import conf_dir
 
@@ -98,3 +99,18 @@ def test_every_data_set_by_name_is_in_the_table_with_its_licence_and_where_it_co
         assert of_table.removeprefix("see ") in (licence or "not stated"), name
         assert origin.startswith(ORIGINS[option["source"]["_target_"].rpartition(".")[2]]), name
     assert not rows
+
+
+def test_what_counters_overfitting_is_set_where_the_readme_says(compose_config):
+    table = README.partition("### Against overfitting")[2].partition("\n## ")[0]
+    keys = re.findall(r"`(\w+\.[\w.]+)`", table)
+    assert {"model.dropout", "optimizer.weight_decay", "callbacks.early_stopping", "data.clean"} <= set(keys)
+    config = OmegaConf.to_container(compose_config())
+    for key in keys:
+        section, _, name = key.partition(".")
+        assert name in config[section], key
+    page = (ROOT / "docs" / "regularisers.md").read_text(encoding="utf-8")
+    section = page.partition("## Early stopping")[2].partition("\n## ")[0]
+    stopping = config["callbacks"]["early_stopping"]
+    assert f"`patience` ({stopping['patience']})" in section
+    assert f"`min_delta` ({stopping['min_delta']})" in section
