@@ -180,6 +180,19 @@ def test_a_dry_run_says_how_much_it_would_be_and_leaves_nothing(sweep):
     assert not Path("sweeps").exists()
 
 
+def test_an_equal_budget_can_be_one_of_compute(sweep):
+    """R-Drop's two passes a step stand against twice the epochs without it."""
+    passes = ["budget.max_epochs=null", "budget.max_steps=null", "budget.max_passes=2"]
+    search = ["sweep=equal_budget", "sweep.budget.full_runs=2", "sweep.final_seeds=[1]"]
+    sweep.run(*search, *passes, "peft=lora", "regularizer=[],[rdrop]", "model.dropout=0.1")
+    assert sweep.statuses() == ["completed"] * 3
+    steps = {}
+    for record in sweep.records().values():
+        if "budget.test=false" in record["overrides"]:  # of the search
+            steps["rdrop" in record.get("regularizers", {})] = record["cost"]["steps"]
+    assert steps[False] == 2 * steps[True] > 0
+
+
 @pytest.fixture
 def undisturbed(sweep, made_once, monkeypatch):
     """What the grid leaves when nothing happens: made once."""
