@@ -19,6 +19,12 @@ from peftlab.seams.hydra import section
 _NO_OPTION = "Config group override must be a string or a list"
 """The start of Hydra's ValueError about ``GROUP=null`` or ``GROUP=1``."""
 
+_ELSEWHERE = {
+    "semi/tapt": " Task-adaptive pretraining is two runs of one method: peftlab train task=masked_lm run_dir=runs/tapt "
+    "... on the texts, then the task with adapter=runs/tapt/adapter, see docs/semi_supervised.md."
+}
+"""By ``GROUP/OPTION``, what readers of papers look for in a group, and where it is."""
+
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
     """Return the configuration composed with `overrides`.
@@ -141,7 +147,7 @@ def _missing_option(file: str, options: list[str]) -> str:
         groups = config_groups()
         return f"there is no group '{group}' (in '{file}').{did_you_mean(group, groups)} Groups: {', '.join(groups)}"
     return (
-        f"{group}={option}: there is no such option.{did_you_mean(option, options)} "
+        f"{group}={option}: there is no such option.{_ELSEWHERE.get(file) or did_you_mean(option, options)} "
         f"Options of {group}: {', '.join(sorted(options))}"
     )
 

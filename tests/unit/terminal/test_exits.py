@@ -63,6 +63,8 @@ METHODS = ", ".join(sorted(path.stem for path in (conf_dir() / "peft").glob("*.y
         (["optimizer.lr=["], ["cannot read 'optimizer.lr=['"]),
         (["peft"], ["cannot read 'peft'", "Write key=value"]),
         (["data.labels=[A,B"], ["cannot read 'data.labels=[A,B'"]),
+        # what is elsewhere
+        (["semi=tapt"], ["semi=tapt: there is no such option", "task=masked_lm", "adapter=runs/tapt/adapter"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in value[0] else "",
 )
