@@ -226,7 +226,7 @@ class RunSpec:
 
     @property
     def passes(self) -> int:
-        """The forward passes of a step over each of its examples."""
+        """The forward passes of a step over each of its examples, those of teachers included."""
         of_terms = 1 + sum(each.passes for each in self.acting.values() if not isinstance(each, StepRule))
         return of_terms * (1 + sum(each.passes for each in self.acting.values() if isinstance(each, StepRule)))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import os
+import re
 import signal
 from dataclasses import replace
 from functools import partial
@@ -13,9 +13,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from tests.regularizer_files import REGULARIZERS, only, refer, teach
 from torch import nn
 
-from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
@@ -33,8 +33,6 @@ from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
 from peftlab.use.check import check
 
-REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
-TERMS = "people | places\nmarie | paris\nada | warsaw\nalan | rome\n"
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
 
 
@@ -48,38 +46,15 @@ def all_chosen(compose_config, tiny_model, tiny_data, tmp_path_factory, made_onc
     """Return the configuration of a tiny run with every regulariser, composed once; teachers are a run without any."""
     tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
     cfg = compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
-    made = partial(made_once, "teacher", partial(_teach, cfg))
-    terms = tmp_path_factory.mktemp("terms") / "terms.txt"
-    terms.write_text(TERMS)
-    for each in cfg.regularizer.values():
-        if "terms" in each:
-            each.terms = str(terms)
-        if "teacher" in each:
-            each.teacher = str(made() / "run")
-        if "previous" in each:
-            each.previous = str(made() / "run")
+    made = partial(made_once, "teacher", partial(teach, cfg))
+    refer(cfg, tmp_path_factory.mktemp("terms"), made)
     return cfg
-
-
-def _teach(cfg, folder):
-    teacher = copy.deepcopy(cfg)
-    teacher.regularizer, teacher.seed, teacher.run_dir = {}, 1, str(folder / "run")
-    run(teacher)
 
 
 @pytest.fixture(scope="module")
 def chosen(all_chosen):
     """Return the function from some of the regularisers to the configuration with these."""
-
-    def choose(options):
-        cfg = copy.deepcopy(all_chosen)
-        cfg.regularizer = {option: cfg.regularizer[option] for option in options}
-        if "der" in options:  # what it keeps the logits of
-            memory = [{"run": all_chosen.regularizer.distil.teacher, "per_class": 9}]
-            OmegaConf.update(cfg, "data.replay", memory, force_add=True)
-        return cfg
-
-    return choose
+    return partial(only, all_chosen)
 
 
 @pytest.fixture
@@ -92,6 +67,7 @@ def test_it_is_of_one_kind(regularizer):
     assert sum(isinstance(regularizer, kind) for kind in KINDS) == 1
     assert regularizer.off is None
     assert regularizer.neutral  # it can be turned off, as one arm of a sweep
+    assert not regularizer.passes or re.search(r"makes\s+.*\s+passes", type(regularizer).__doc__)  # its cost is stated
     for name, value in regularizer.neutral.items():
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
@@ -103,10 +79,11 @@ class Teaching(Earlier):
     reads_alike = begun_with = True
     model = None
 
-    def __init__(self, model, run, task=None, encoded=None):
-        self.model, self.task, self.encoded = model, task, encoded
+    def __init__(self, model, run, task=None, encoded=None, passes=None):
+        self.model, self.task, self.encoded, self.passes = model, task, encoded, passes
 
     def outputs(self, batch):
+        self.passes.append(batch)
         return self.model(**batch.inputs)
 
     def importance(self, examples):
@@ -116,7 +93,7 @@ class Teaching(Earlier):
     @torch.no_grad()
     def logits(self, examples):
         batches = [self.task.collate(examples, self.encoded, [place]) for place in range(len(examples))]
-        return [self.outputs(batch).logits.numpy() for batch in batches]
+        return [self.model(**batch.inputs).logits.numpy() for batch in batches]
 
 
 @pytest.mark.one_in(4, "slow")
@@ -141,12 +118,12 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         if isinstance(getattr(regularizer, "sha256", None), str):
             regularizer.sha256 = None  # these are other texts
         weights = partial(task.weights, examples, encoded, everything)
-        earlier = partial(Teaching, backbones(1, task), task=task, encoded=encoded)
+        passes = []
+        earlier = partial(Teaching, backbones(1, task), task=task, encoded=encoded, passes=passes)
         material = Material(task, examples, weights, data.format, earlier, earlier, [("", examples)])
         regularizer.prepare(material)
         if isinstance(regularizer, Ewc):  # another reads hidden states from then on
             regularizer.set_up(model)
-        passes = []
 
         def forward(batch, other=other, passes=passes):
             passes.append(batch)

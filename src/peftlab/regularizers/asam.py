@@ -15,7 +15,8 @@ class Asam(SharpnessRule):
     """Takes the gradient at ``w + radius * T^2 g / |T g|`` with ``T = |w| + eta`` (Kwon et al. 2021, algorithm 1).
 
     T is taken by element. Sharpness so measured does not change where weights are rescaled without changing the model.
-    Weights that start at zero, such as one factor of LoRA, are at first moved through `eta` alone.
+    Weights that start at zero, such as one factor of LoRA, are at first moved through `eta` alone. A step makes two
+    passes, and twice those of each term of the objective.
     """
 
     radius: float = Field(default=0.5, ge=0, allow_inf_nan=False)

@@ -31,6 +31,8 @@ class Distil(Term):
     distribution, averaged; of a regression, half the squared difference, whatever T is. The distance is one minus the
     cosine of the hidden states of both at a token (Sanh et al. 2019), averaged over tokens and layers; each layer of
     the model is compared with the teacher's at the same share of its depth.
+
+    A step makes two passes, one of them the teacher's, which counts as one whatever the teacher's size.
     """
 
     teacher: str | None = None
@@ -45,6 +47,7 @@ class Distil(Term):
     """The weight of the distance of hidden states."""
     answering: Answering | None = field(default=None, init=False)
     """The teacher, set by `prepare`."""
+    passes: ClassVar[int] = 1
     neutral: ClassVar[Mapping[str, float]] = {"alpha": 0}
     host_work: ClassVar[str | None] = "it asks a second model"
 

@@ -42,7 +42,8 @@ class Ewc(Term):
     w* are the weights that an earlier run has ended with, and F is the diagonal of their Fisher information over its
     training examples, see `peftlab.training.fisher`. Weights are matched by name, and the rows of the output layer by
     label. Of several runs each has a term of its own; ``online`` keeps one, around the last run, whose Fisher
-    information is ``F_last + online * F_before + online^2 * ...`` (Schwarz et al. 2018, section 4).
+    information is ``F_last + online * F_before + online^2 * ...`` (Schwarz et al. 2018, section 4). A step makes one
+    pass; the passes over `examples` of each earlier run, before the first step, are not counted.
     """
 
     previous: Annotated[list[str], BeforeValidator(lambda one: [one] if isinstance(one, str) else one or [])] = field(

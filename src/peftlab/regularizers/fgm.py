@@ -16,7 +16,8 @@ class Fgm(AdversarialLoss):
     """Adds the loss at ``e + epsilon * g / |g|``, g its gradient at the embeddings e (Miyato et al. 2017, equation 5).
 
     The paper adds it to the clean loss; here the objective is ``(1 - share) * clean + share * adversarial``, which
-    keeps its scale. Embeddings are not normalised, as pretrained ones have a scale of their own.
+    keeps its scale. Embeddings are not normalised, as pretrained ones have a scale of their own. A step makes two
+    passes.
     """
 
     passes: ClassVar[int] = 1

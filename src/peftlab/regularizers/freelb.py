@@ -18,7 +18,7 @@ class FreeLb(AdversarialLoss):
     """Averages the losses at the start and at each further step up the gradient (Zhu et al. 2020, algorithm 1).
 
     Each pass gives the gradient of the weights and that of the embeddings at once, so that the ascent costs no
-    passes of its own.
+    passes of its own: a step of the training makes `steps` passes, and one more where the ascent begins at random.
     """
 
     share: float = Field(default=1.0, ge=0, le=1)

@@ -23,7 +23,8 @@ class Lwf(Term):
     """Adds ``alpha * T^2 * KL(earlier / T || model / T)``, over an earlier run's labels (Li & Hoiem 2016, section 3).
 
     Both distributions are over the labels that the earlier run knows: new ones have no part in them. The examples are
-    those of this run. In contrast to `Distil`, the task's own loss keeps its weight.
+    those of this run. In contrast to `Distil`, the task's own loss keeps its weight. A step makes two passes, one of
+    them the earlier run's.
     """
 
     previous: str | None = None
@@ -39,6 +40,7 @@ class Lwf(Term):
     """The earlier run, set by `prepare`."""
     places: list[int] | None = field(default=None, init=False, repr=False)
     """The places of its labels among those of this run; None: they are the same."""
+    passes: ClassVar[int] = 1
     neutral: ClassVar[Mapping[str, float]] = {"alpha": 0}
     waits: ClassVar[bool] = True  # a run that begins with the earlier one gives its very answers
     host_work: ClassVar[str | None] = "it asks a second model"

@@ -26,7 +26,7 @@ class Mixup(Term):
     A row with hidden states e is paired with one with hidden states f of the same batch, drawn at random; the pass goes
     on with ``l * e + (1 - l) * f``, and the loss of the pair is ``l`` times that against the first one's targets plus
     ``1 - l`` times that against the other's (Zhang et al. 2018, equation 2). A token that only one of both has is mixed
-    with padding, which is attended to from the first block on.
+    with padding, which is attended to from the first block on. A step makes two passes.
     """
 
     alpha: float = Field(default=0.2, gt=0, allow_inf_nan=False)

@@ -15,7 +15,10 @@ from peftlab.regularizers.regularizer import Computed, spec
 
 @spec
 class Pgd(AdversarialLoss):
-    """Adds the loss at the end of `steps` projected steps up its gradient (Madry et al. 2018, section 2.1)."""
+    """Adds the loss at the end of `steps` projected steps up its gradient (Madry et al. 2018, section 2.1).
+
+    A step of the training makes 1 + `steps` passes, and one more where the steps up begin at random.
+    """
 
     steps: int = Field(default=3, ge=1)
     step_size: float = Field(default=0.1, gt=0, allow_inf_nan=False)

@@ -17,7 +17,8 @@ class RDrop(Term):
     """Adds the divergence between the predictions under two dropout masks (Liang et al. 2021, equation 4).
 
     The objective is half of the paper's, so that the loss keeps its scale with and without the term:
-    ``(CE1 + CE2) / 2 + strength / 4 * (KL(p1 || p2) + KL(p2 || p1))``, each averaged as the task's loss is.
+    ``(CE1 + CE2) / 2 + strength / 4 * (KL(p1 || p2) + KL(p2 || p1))``, each averaged as the task's loss is. A step
+    makes two passes.
     """
 
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)

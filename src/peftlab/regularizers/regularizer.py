@@ -49,11 +49,14 @@ class Material:
 class Regularizer:
     """An addition to minimising the task's loss.
 
-    It is one of a `Term`, `PassRule`, `RateRule`, `WeightRule`, `WeightAverage` or `StepRule`.
+    It is one of a `Term`, `PassRule`, `RateRule`, `WeightRule`, `WeightAverage` or `StepRule`. A step makes one pass
+    over its examples, the task's, and those that the regulariser's own class states.
     """
 
     passes: ClassVar[int] = 0
-    """Forward passes of a step in addition to the task's. A backward pass follows each."""
+    """Forward passes of a step in addition to the task's, those of another model that it asks included. A backward pass
+    follows each that something is learnt from; one without it counts as much, as compute is held equal by this number.
+    """
     neutral: ClassVar[Mapping[str, float]] = {}
     """The values of its options at which it does nothing; one of them suffices."""
     draws: ClassVar[bool] = False

@@ -21,7 +21,7 @@ class Smart(AdversarialTerm):
 
     That is the paper's smoothness-inducing term, found by projected ascent from noise with steps along the normalised
     gradient (its algorithm 1). Its other part, Bregman proximal point optimisation, is not included; `l2_sp` and `ema`
-    hold weights near earlier ones.
+    hold weights near earlier ones. A step of the training makes 2 + `steps` passes.
     """
 
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)

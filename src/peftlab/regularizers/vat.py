@@ -18,7 +18,8 @@ from peftlab.regularizers.regularizer import Computed, spec
 class Vat(AdversarialTerm):
     """Adds the divergence of the predictions at the most sensitive perturbation (Miyato et al. 2018, equation 5).
 
-    The perturbation is found by power iteration on the divergence (their section 3.3); it needs no gold labels.
+    The perturbation is found by power iteration on the divergence (their section 3.3); it needs no gold labels. A step
+    of the training makes 2 + `steps` passes.
     """
 
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)

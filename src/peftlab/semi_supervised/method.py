@@ -35,6 +35,9 @@ class SemiSupervised(Term):
     Each labelled example of a step is accompanied by `mu` unlabelled texts, see `Companions`. The term of the example
     is its weight times the mean loss of these, over all of them, whether their guess is certain enough to be learnt or
     not; so the term is the mean over all the unlabelled texts of a step, and does not depend on how that is divided.
+
+    A step makes 1 + 2 * `mu` passes, each over as many texts as it has examples: every text is guessed and learnt. The
+    class of a method says if it makes others.
     """
 
     unlabelled: str = REST

@@ -35,7 +35,7 @@ class MixText(SemiSupervised):
     their distributions; l, the larger of a draw from Beta(alpha, alpha) and 1 minus it, is that of the group. The
     objective is the mean divergence of mixtures that are mostly of a labelled example, plus `lambda_u` times that of
     the others. Pairs are of one group, where the paper draws them from a whole batch: so a step may be divided. The
-    paper's penalty on the entropy of guesses is left out.
+    paper's penalty on the entropy of guesses is left out. A step makes 3 + 4 * `mu` passes.
     """
 
     temperature: float = Field(default=0.5, gt=0, allow_inf_nan=False)
