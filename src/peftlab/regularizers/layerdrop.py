@@ -35,7 +35,7 @@ class LayerDrop(PassRule):
     blocks: int = field(default=0, init=False)
     """The number of blocks in the last pass."""
     forms: dict[type[nn.Module], Form] = field(default_factory=dict, init=False)
-    """What the blocks of a class return, once one has been left out."""
+    """What the blocks of a class return, once one has been used."""
     draws: ClassVar[bool] = True
     from_embeddings: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, float]] = {"p": 0}
@@ -59,7 +59,10 @@ class LayerDrop(PassRule):
         def forward(*args: Any, **kwargs: Any) -> Any:
             self.blocks += 1
             if torch.rand((), generator=random) >= self.p:
-                return computed(*args, **kwargs)
+                output = computed(*args, **kwargs)
+                if type(block) not in self.forms:  # refuses it now, and not in the step that leaves one out
+                    self.forms[type(block)] = form_of(output)
+                return output
             states: Tensor = args[0] if args else kwargs["hidden_states"]
             if type(block) not in self.forms:
                 devices = [states.device] if states.device.type == "cuda" else []
@@ -87,7 +90,8 @@ def form_of(output: Any) -> Form:
     if isinstance(output, Tensor):
         return lambda states: states
     if isinstance(output, tuple) and not any(isinstance(part, Tensor) for part in output[1:]):
-        return lambda states: (states, *output[1:])
+        rest = output[1:]  # without the states, and the graph that they belong to
+        return lambda states: (states, *rest)
     raise ConfigError(
         "regularizer.layerdrop: the blocks of this model hand on more than hidden states, so that none can be left "
         "out. Choose another regulariser or model"

@@ -88,3 +88,11 @@ def test_blocks_that_hand_on_more_are_refused():
     with pytest.raises(ConfigError, match="hand on more than hidden states"):
         form_of((torch.ones(1), torch.ones(1), None))
     assert "no repeated blocks" in LayerDrop().idle(nn.Linear(1, 1))
+
+
+def test_they_are_refused_in_the_first_pass_even_if_it_leaves_none_out():
+    sizes = {"vocab_size": 8, "d_model": 4, "d_kv": 2, "d_ff": 4, "num_layers": 2, "num_heads": 2}
+    model = transformers.T5Model(transformers.T5Config(**sizes, decoder_start_token_id=0)).train()
+    rule = LayerDrop(p=1e-9)
+    with rule.applied(model, None), pytest.raises(ConfigError, match="hand on more than hidden states"):
+        model(input_ids=IDS, decoder_input_ids=IDS)
