@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 import signal
@@ -11,15 +12,17 @@ from functools import partial
 
 import pytest
 import torch
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from tests.regularizer_files import REGULARIZERS, only, refer, teach
+from tests.tiny_models import OF_HEADS
 from torch import nn
 
 from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, UserError
 from peftlab.one_run import run
 from peftlab.regularizers.earlier import Earlier, Importance
 from peftlab.regularizers.ewc import Ewc
@@ -33,6 +36,42 @@ from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
 from peftlab.use.check import check
 
+CROSSED = [
+    ("ner", "prefix_tuning"),
+    ("ner", "ia3"),
+    ("regression", "lora"),
+    ("ner", "bitfit"),
+    ("qa", "lora"),
+    ("ner", "houlsby"),
+    ("causal_lm", "lora"),
+    ("ner", "lora"),
+    ("seq2seq", "lora"),
+]
+"""Each family of methods on a task, and each kind of task with a method: tags, a number, a piece of a text, texts."""
+REFUSED = {
+    "regression": {
+        "confidence_penalty": "the distribution over classes",
+        "ewc": "defines no distributions",
+        "focal": "the distribution over classes",
+        "reweight": "has no classes",
+    },
+    "qa": {"der": "no logits of its labels", "reweight": "has no classes"},
+    "causal_lm": {
+        "der": "task.packing",
+        "group_dro": "all 48 training examples are in the group 'places'",
+        "mixup": "task.packing",
+        "rdrop": "no dropout is active in this model",
+        "reweight": "all 48 training examples are in the group 'places'",
+    },
+    "seq2seq": {
+        "der": "no logits of its labels",
+        "group_dro": "all 48 training examples are in the group 'places'",
+        "layerdrop": "hand on more than hidden states",
+        "mixup": "the decoder would read the target",
+        "reweight": "all 48 training examples are in the group 'places'",
+    },
+}
+"""What does not go together with the task or its tiny data, and why; every other regulariser acts."""
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
 
 
@@ -222,6 +261,45 @@ def test_each_acts_and_is_part_of_the_identity(chosen, trained):
             assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
         if any(isinstance(regularizer, WeightAverage) for regularizer in settled.values()):
             assert check(RunFolder(record)).causes == []  # though its weights are those of no step
+
+
+@pytest.mark.slow
+@pytest.mark.one_in(2, "exhaustive")
+@pytest.mark.parametrize(("task", "method"), CROSSED)
+def test_each_acts_in_bf16_on_every_kind_of_method_and_task_or_is_refused(
+    compose_config, data_for, language_model, tiny_model, tmp_path, task, method
+):
+    """In as few runs as they go together in."""
+    of = get_class(compose_config(f"task={task}").task._target_)
+    kind = OF_HEADS.get(of.head.model)
+    model = language_model(kind) if kind else tiny_model
+    tiny = ["model=folder", f"model.path={model}", "trainer=cpu", "trainer.precision=bf16-mixed", "data.batch_size=8"]
+    chosen = f"regularizer=[{','.join(REGULARIZERS)}]"
+    short = [*STEPS, "budget.max_steps=2", "task.selection.metric=loss"]
+    cfg = compose_config(f"task={task}", *data_for(of), *tiny, *short, chosen, f"peft={method}")
+    teach(cfg, tmp_path)
+    refer(cfg, tmp_path, lambda: tmp_path, per_class=None)
+    refused = {}
+    left = combinations(partial(only, cfg), REGULARIZERS)
+    while left:
+        group = left.pop()
+        one = only(cfg, group)
+        one.run_dir = str(tmp_path / "-".join(group))
+        try:
+            record = run(one)
+        except UserError as error:
+            name = re.match(r"regularizer\.(\w+)", str(error))[1]  # it says whose it is
+            assert name in group
+            refused[name] = str(error)
+            left += [[other for other in group if other != name]] if len(group) > 1 else []
+            continue
+        told = record.extensions["regularizers"]
+        assert told.keys() == set(group)
+        figures = {name: value for each in told.values() for name, value in each.items() if name != "passes"}
+        assert all(math.isfinite(value) and value for value in figures.values())
+    expected = REFUSED.get(task, {})
+    assert refused.keys() == expected.keys(), refused
+    assert all(reason in refused[name] for name, reason in expected.items()), refused
 
 
 @pytest.mark.slow

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from tests.regularizer_files import REGULARIZERS, refer, teach
 
 from peftlab.composing.compose import conf_dir
 from peftlab.one_run import run
 from peftlab.training.trail import read
 
-METHODS, REGULARIZERS = (
-    sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) for group in ("peft", "regularizer")
-)
+METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 DRAWS = {"pvera"}
 """Methods that draw random numbers while they train, others on each device."""
 
@@ -25,13 +25,15 @@ pytestmark = [
 
 
 @pytest.fixture
-def losses(compose_config, tiny_overrides):
+def losses(compose_config, tiny_overrides, made_once, tmp_path):
     """Return the losses of a short run with further overrides: of the steps in its trail, and of validation."""
 
     def losses_of(*overrides: str) -> list[float]:
         short = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "logger=[]"]
         short += ["task.selection.metric=loss", "task.selection.mode=min"]
-        record = run(compose_config(*tiny_overrides, *short, *overrides))
+        cfg = compose_config(*tiny_overrides, *short, *overrides)
+        refer(cfg, tmp_path, partial(made_once, "teacher on a GPU", partial(teach, cfg)))
+        record = run(cfg)
         trail = read(record.folder / "trail.jsonl")
         assert trail is not None
         values = [float(point["loss"]) for point in trail.points if point["loss"] is not None]
@@ -51,7 +53,7 @@ def test_a_method_learns_what_it_learns_on_a_cpu(losses, method):
         assert on_gpu == pytest.approx(losses(*same, "run_dir=cpu"), rel=1e-2)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 def test_a_regularizer_acts(losses, regularizer, precision):
     options = ["peft=full", "optimizer.lr=1e-2", "model.dropout=0.1", f"regularizer=[{regularizer}]"]
