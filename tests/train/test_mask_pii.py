@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import peftlab as python_api
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.personal_data.masker import Masker
 from peftlab.runs.record import RunRecord
 from peftlab.serving.models.models import Models
+from peftlab.serving.observing.observers import _mask
+from peftlab.serving.observing.reference import file_of
+from peftlab.use.person_names import names_of
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +79,47 @@ def test_a_run_keeps_nothing(run):
     assert (answer["text"], answer["masked"]) == ("Mail [EMAIL] from [IP]", {"email": 1, "ip": 1})
 
 
+def test_a_server_masks_the_names_that_a_run_finds(peftlab, run, finished, monkeypatch):
+    """The server's own options, its workers' settings, and one of its workers' models."""
+    run("run_dir=asked")
+    entities = [
+        (text, one)
+        for text in ("Ada Lovelace moved to Paris .", "Unesco hired Noether in Warsaw yesterday")
+        for one in python_api.load(finished.folder).predict([text])[0]["entities"]
+    ]
+    text, name = entities[0]
+    started = []
+    monkeypatch.setattr("peftlab.serving.server.serve", lambda settings, announce: started.append(settings))
+
+    def served(*more):
+        assert peftlab("serve", "own=asked", "--mask-names", finished.folder, *more)[0] in (None, 0)
+        settings = pickle.loads(pickle.dumps(started.pop()))  # workers are other processes
+        return settings.mask, Models(settings.runs, mask=settings.mask)
+
+    mask, models = served("--mask-names-types", name["type"])
+    answer, other = models.answers([models.read("own", one) for one in (text, MAIL)])
+    assert "[NAME]" in answer["text"]
+    assert answer["masked"]["name"] >= 1
+    assert other["text"] == "[EMAIL]"
+    assert file_of("ab12", mask) != file_of("ab12", replace(mask, names=names_of(finished.folder)))
+    (logged,) = [_mask(mask)(text)]  # --log-texts
+    assert "[NAME]" in logged
+
+    Path("key").write_text(KEY)
+    _, models = served("--mask-names-types", name["type"], "--mask-with=surrogate", "--mask-key=key")
+    (answer,) = models.answers([models.read("own", text)])
+    assert name["text"] not in answer["text"]
+    assert "[NAME]" not in answer["text"]
+
+    with pytest.raises(UserError, match=r"finds no entities; name a run of task=ner"):
+        Models(["own=asked"], mask=Masker(names=names_of("asked")))
+    with pytest.raises(UserError, match="there is no type 'NOBODY'"):
+        Models(["own=asked"], mask=Masker(names=names_of(finished.folder, ["NOBODY"])))
+    code, _, err = peftlab("serve", "own=asked", "--mask-names-types=PER")
+    assert code == 2
+    assert "--mask-names" in err
+
+
 def test_surrogates_belong_to_their_key(run):
     for name in ("a", "b"):
         Path(name).write_text(KEY.replace("k", name))
@@ -115,7 +161,7 @@ def test_wrong_options_are_named(run):
         ("{kinds: [mail]}", "Did you mean 'email'"),
         ("{with: surrogate}", "belong together"),
         ("{with: mask}", "data.mask_pii.with"),
-        ("{kinds: [name]}", "peftlab mask DATA --names RUN"),
+        ("{kinds: [name]}", "peftlab mask DATA --out MASKED --names RUN"),
         ("{with: surrogate, key: nowhere}", "--new-key nowhere"),
     ):
         assert message in run(f"data.mask_pii={option}", code=2).err

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftlab.commands import computing
 from peftlab.errors import UserError
 from peftlab.personal_data.arguments import add_masking, is_asked_for, masker_of
 from peftlab.terminal.arguments import add_allow, add_json, whole_number
 from peftlab.terminal.output import cell, print_json, table
+
+if TYPE_CHECKING:
+    from peftlab.personal_data.masker import Names
 
 GROUP = "improve"
 SUMMARY = "files without personal data: masked, pseudonymised, or only checked"
@@ -38,10 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if something is found")
     parser.add_argument("--new-key", type=Path, metavar="FILE", help="write a new key for surrogates, and stop")
     add_masking(parser)
-    parser.add_argument("--names", metavar="RUN", help="a run of task=ner, whose model finds names of people")
-    parser.add_argument(
-        "--names-types", metavar="TYPES", default="", help="the entity types of that run that are names, such as PER"
-    )
     parser.add_argument("--format", choices=list(FORMATS), help="of every file; by default as its name says")
     parser.add_argument(
         "--word-column", type=whole_number, default=0, metavar="N", help="of column files, from 0 (default 0)"
@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> None:
     from peftlab.personal_data.key import new_key
 
     if options.new_key is not None:
-        if any((options.data, options.out, options.check, options.names, options.format, is_asked_for(options))):
+        if any((options.data, options.out, options.check, options.format, is_asked_for(options))):
             raise UserError("--new-key FILE writes a key and stops: leave the rest out")
         new_key(options.new_key)
         if options.json:
@@ -67,11 +67,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("mask takes a FILE or FOLDER, and --out PATH or --check, one of them")
     if options.check and options.mask_with not in (None, "tag"):
         raise UserError(f"--with {options.mask_with} says what to write, and --check writes nothing: leave one out")
-    if options.names_types and options.names is None:
-        raise UserError("--names-types are types of the run --names RUN: name one")
-    report = mask_files(
-        options.data, options.out, masker_of(options, _names(options)), options.format, options.word_column
-    )
+    masker = masker_of(options, _names_of)
+    report = mask_files(options.data, options.out, masker, options.format, options.word_column)
     if options.json:
         print_json({"files": report.files, "found": report.found, "left_out": report.left_out})
     else:
@@ -82,16 +79,13 @@ def execute(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _names(options: argparse.Namespace) -> Any:
-    if options.names is None:
-        return None
-    from peftlab.runs.find import find
+def _names_of(run: str, types: Sequence[str], allow: Sequence[str]) -> Names:
+    from peftlab.use.person_names import names_of
 
-    folder = find(options.names)
-    with computing(folder):
-        from peftlab.use.person_names import names_of
-
-    return names_of(folder, [one for one in options.names_types.split(",") if one], options.allow)
+    names = names_of(run, types, allow)
+    with computing(names.run):
+        names([])  # its model is loaded
+    return names
 
 
 def _print(report: Any) -> None:

@@ -24,6 +24,7 @@ EXAMPLES = (
     "peftlab serve ner=3f9c2a tone=8be110 --workers 2         # two models by name, two processes",
     "peftlab serve 3f9c2a --host 0.0.0.0 --keys keys.yaml --tls-cert c.pem --tls-key k.pem",
     "peftlab serve 7c01aa --fallback index                    # stored answers to what is out of its scope",
+    "peftlab serve 3f9c2a --mask-names 8be110                 # the model sees [NAME] for what the run 8be110 finds",
     "peftlab serve 3f9c2a --admin 127.0.0.1:9000              # metrics, and loading of further runs, at port 9000",
 )
 
@@ -85,6 +86,7 @@ def execute(options: argparse.Namespace) -> None:
     from peftlab.serving.observing import arguments as of_observing
     from peftlab.serving.settings import Settings
     from peftlab.terminal.console import start_logging
+    from peftlab.use.person_names import names_of
 
     start_logging(stderr=True)
     if options.write_alerts:
@@ -115,7 +117,7 @@ def execute(options: argparse.Namespace) -> None:
         max_new_tokens=options.max_new_tokens,
         timeout_s=options.timeout,
         drain_s=options.drain,
-        mask=masker_of(options) if is_asked_for(options) else None,
+        mask=masker_of(options, names_of) if is_asked_for(options) else None,
         fallback=fallback_of(options),
         **of_access.values_of(options),
         **of_observing.settings_of(options),

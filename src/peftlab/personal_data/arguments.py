@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ class Takes(Protocol):
 
 
 def add_masking(parser: Takes, prefix: str = "") -> None:
-    """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``; see `masker_of`.
+    """Declare ``--kinds``, ``--with``, ``--key``, ``--regions``, ``--names`` and ``--names-types``; see `masker_of`.
 
     Args:
         parser: takes the options.
@@ -31,7 +32,7 @@ def add_masking(parser: Takes, prefix: str = "") -> None:
         dest="mask_kinds",
         metavar="KINDS",
         default="",
-        help=f"what is looked for, of {', '.join(kinds())}; by default all",
+        help=f"what is looked for, of {', '.join(kinds())}; by default all, names if a run finds them",
     )
     parser.add_argument(
         f"--{prefix}with",
@@ -54,20 +55,45 @@ def add_masking(parser: Takes, prefix: str = "") -> None:
         default="",
         help=f"countries whose telephone and identity numbers are looked for (default {','.join(REGIONS)})",
     )
+    parser.add_argument(
+        f"--{prefix}names",
+        dest="mask_names",
+        metavar="RUN",
+        help="a run of task=ner, whose model finds names of people",
+    )
+    parser.add_argument(
+        f"--{prefix}names-types",
+        dest="mask_names_types",
+        metavar="TYPES",
+        default="",
+        help="the entity types of that run that are names (default: those that are usually called so, such as PER)",
+    )
 
 
 def is_asked_for(options: argparse.Namespace) -> bool:
     """Return whether one of the options of masking was given."""
-    given = (options.mask_kinds, options.mask_with, options.mask_key, options.mask_regions)
-    return any(given)
+    names = options.mask_names, options.mask_names_types
+    return any((options.mask_kinds, options.mask_with, options.mask_key, options.mask_regions, *names))
 
 
-def masker_of(options: argparse.Namespace, names: Names | None = None) -> Masker:
+def masker_of(options: argparse.Namespace, names_of: Callable[[str, Sequence[str], Sequence[str]], Names]) -> Masker:
     """Return the masker that `options` describe.
+
+    Args:
+        options: those of `add_masking` and ``allow``.
+        names_of: returns what finds names by a run, its types that are names, and packages that its configuration may
+            name classes of.
 
     Raises:
         ConfigError: an option is unknown, has no effect, or needs another or a package.
+        UserError: there is no such run.
     """
+    if options.mask_names_types and options.mask_names is None:
+        raise ConfigError(
+            "names-types: they are types of the run that finds names: give --names RUN too (--mask-names)"
+        )
+    types = _listed(options.mask_names_types)
+    names = None if options.mask_names is None else names_of(options.mask_names, types, options.allow)
     masker = Masker(
         kinds=_listed(options.mask_kinds),
         with_=options.mask_with or "tag",

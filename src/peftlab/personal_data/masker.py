@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.personal_data.draw import Draw
@@ -19,8 +19,17 @@ from peftlab.personal_data.plain_text import plain_text
 With = Literal["tag", "surrogate", "refuse"]
 """What stands in place of personal data: its kind, another value in its form, or nothing: the text is refused."""
 
-Names = Callable[[Sequence[str]], Sequence[Sequence[Slice]]]
-"""Finds names: returns, for each of some texts, where they stand."""
+
+class Names(Protocol):
+    """Finds names."""
+
+    @property
+    def digest(self) -> str:
+        """Tells apart what may find other names."""
+
+    def __call__(self, texts: Sequence[str], /) -> Sequence[Sequence[Slice]]:
+        """Return, for each of some texts, where names stand; without any, get ready to."""
+
 
 NAME = "name"
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL")
@@ -61,7 +70,9 @@ class Masker:
         object.__setattr__(self, "kinds", tuple(kind for kind in known if kind in chosen))
         object.__setattr__(self, "regions", tuple(region.upper() for region in self.regions) or REGIONS)
         if (NAME in self.kinds) != (self.names is not None):
-            raise ConfigError("kinds: 'name' and a run that finds names (--names RUN) belong together")
+            raise ConfigError(
+                "kinds: 'name' and a run that finds names (--names RUN, of a server --mask-names RUN) belong together"
+            )
         if (self.with_ == "surrogate") != (self.key is not None):
             raise ConfigError("key: surrogates follow from a key, and nothing else does: give both, or neither")
         for one in self._kinds.values():

@@ -34,7 +34,8 @@ class MaskPii:
             raise ValueError("with=surrogate and key=FILE belong together: surrogates follow from a key")
         if "name" in (self.kinds or ()):
             raise ValueError(
-                "kinds: 'name' needs a run that finds names: mask the files first, peftlab mask DATA --names RUN"
+                "kinds: 'name' needs a run that finds names, and data.mask_pii asks no other run. Leave it out here "
+                "and mask the files first: peftlab mask DATA --out MASKED --names RUN, then data.path=MASKED"
             )
         try:
             Masker(kinds=tuple(self.kinds or ()), regions=tuple(self.regions or ()))

@@ -140,6 +140,8 @@ class Models:
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device cuda: there is no GPU here; leave it out, or take cpu")
         self._allow, self._precision, self._device, self._mask = allow, precision, device, mask
+        if mask is not None:
+            mask.masks([])  # what finds names is loaded before anything is asked
         self._fallback = open_fallback(fallback, allow)
         self._shelf = Shelf()
         self._mixed: dict[str, Mixed] = {}

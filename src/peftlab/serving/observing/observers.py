@@ -15,6 +15,7 @@ from peftlab.serving.observing.metrics import Metrics
 from peftlab.serving.observing.reference import reference
 
 if TYPE_CHECKING:
+    from peftlab.personal_data.masker import Masker
     from peftlab.serving.models.models import ModelCard, Models
     from peftlab.serving.settings import Settings
 
@@ -91,7 +92,7 @@ def observer_of(settings: Settings, models: Models) -> Observers:
         for name in models.names:
             if (found := reference(models, name, settings.mask)) is not None:
                 ranges[name] = found.ranges
-    others: list[Observer] = [RequestLog(settings.request_log, _mask() if settings.log_texts else None)]
+    others: list[Observer] = [RequestLog(settings.request_log, _mask(settings.mask) if settings.log_texts else None)]
     if settings.otlp is not None:
         from peftlab.serving.observing.tracing import otlp
 
@@ -99,8 +100,8 @@ def observer_of(settings: Settings, models: Models) -> Observers:
     return Observers(Metrics([models.card(name) for name in models.names], ranges), others)
 
 
-def _mask() -> Callable[[Any], Any]:
-    """Return what takes personal data out of an input.
+def _mask(door: Masker | None) -> Callable[[Any], Any]:
+    """Return what takes personal data out of an input: every kind, and names as the server's `door` finds them.
 
     Raises:
         UserError: there is no such part, or its extra is missing.
@@ -109,5 +110,5 @@ def _mask() -> Callable[[Any], Any]:
         from peftlab.personal_data.masker import Masker
     except ImportError as error:
         raise UserError("--log-texts masks texts, with the extra `privacy`: pip install 'peftlab[privacy]'") from error
-    masker = Masker()
+    masker = Masker(names=None if door is None else door.names)
     return lambda one: masker.object(one)[0]

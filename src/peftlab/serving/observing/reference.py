@@ -41,7 +41,9 @@ _AT_ONCE = 64
 
 def file_of(identity: str, mask: Masker | None = None) -> Path:
     """Return the file of the reference of the run with this identity, on a server with this `mask`."""
-    masks = None if mask is None else [mask.kinds, mask.with_, mask.regions]  # surrogates of any key are alike in form
+    masks: list[Any] | None = None
+    if mask is not None:  # surrogates of any key are alike in form
+        masks = [mask.kinds, mask.with_, mask.regions, *([] if mask.names is None else [mask.names.digest])]
     settings = sha256_of([masks, LENGTHS, CONFIDENCES])
     return cache_root() / "drift" / f"{identity}-{settings[:12]}.json"
 

@@ -69,9 +69,9 @@ def test_it_is_computed_once_and_holds_no_text(tmp_path):
     assert "text" not in file_of("ab12").read_text(encoding="utf-8")
 
 
-def mask(kinds=("email", "phone"), with_="tag", regions=("US", "DE")) -> SimpleNamespace:
+def mask(kinds=("email", "phone"), with_="tag", regions=("US", "DE"), names=None) -> SimpleNamespace:
     """Return what of a masker decides what inputs look like."""
-    return SimpleNamespace(kinds=kinds, with_=with_, regions=regions)
+    return SimpleNamespace(kinds=kinds, with_=with_, regions=regions, names=names)
 
 
 def test_each_way_to_mask_inputs_has_its_own(tmp_path, monkeypatch):
@@ -83,7 +83,8 @@ def test_each_way_to_mask_inputs_has_its_own(tmp_path, monkeypatch):
     assert (kept("ab12").bins, kept("ab12", mask()).bins) == (plain.bins, masked.bins)
     assert plain.bins != masked.bins
     ways = [mask(), mask(kinds=("email",)), mask(regions=("DE",)), mask(with_="refuse"), mask(with_="surrogate")]
-    assert len({file_of("ab12", one) for one in (None, *ways)}) == 6
+    ways += [mask(names=SimpleNamespace(digest=digest)) for digest in ("of a run", "of another")]
+    assert len({file_of("ab12", one) for one in (None, *ways)}) == 8
     monkeypatch.setattr(references, "LENGTHS", references.LENGTHS[1:])  # as another version of the package
     assert kept("ab12") is None
 
