@@ -57,6 +57,16 @@ def test_links_lead_somewhere():
             assert not anchor or anchor in anchors(file), (page, target)
 
 
+def test_no_section_is_empty():
+    """A heading is followed by text, or by the heading of a part of its section."""
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "a block", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        lines = [line for line in text.splitlines() if line.strip()]
+        levels = [len(line) - len(line.lstrip("#")) if re.match("#+ ", line) else 0 for line in lines]
+        for line, level, after in zip(lines, levels, [*levels[1:], 1], strict=True):
+            assert not 0 < after <= level, (page, line)
+
+
 def test_the_layout_names_files_that_exist():
     design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     layout = re.search(r"## The layout\n\n```\n(.*?)```", design, re.DOTALL)
