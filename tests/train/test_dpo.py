@@ -24,6 +24,9 @@ from peftlab.use.check import check
 pytestmark = pytest.mark.slow
 
 
+GENERAL = "the river flows through rome"
+
+
 @pytest.fixture
 def train(tiny_run, tiny_preferences, language_model):
     def make(*overrides, run_dir="run", kind="llama"):
@@ -40,8 +43,12 @@ def rows_of(split="test", run_dir="run"):
     return [json.loads(line) for line in Path(f"{run_dir}/predictions/{split}.jsonl").read_text().splitlines()]
 
 
-def test_a_run(train):
-    record = train("peft=lora", "optimizer.lr=1e-2", "budget.max_steps=8")
+def test_a_run(train, language_model):
+    Path("general.txt").write_text(GENERAL, encoding="utf-8")
+    record = train("peft=lora", "optimizer.lr=1e-2", "budget.max_steps=8", "task.forgetting=general.txt")
+    general = record.data["forgetting"]
+    assert general["before"] == pytest.approx(perplexity(language_model("llama"), GENERAL), rel=1e-4)
+    assert general["after"] != general["before"]
     (event,) = record.events("reference computed")
     assert event["splits"] == ["train", "validation", "test"]
     assert record.score("test", "loss") < math.log(2) - 0.01
@@ -63,6 +70,14 @@ def test_a_run(train):
     assert run.export("exported").largest_difference < 1e-5
     with pytest.raises(DataError, match=r"both `chosen` and `rejected`"):
         run.predict([{"prompt": prompt, "chosen": "in Rome ."}])
+
+
+def perplexity(folder, text):
+    """Return the perplexity of a plain text, its end included, to the pretrained model in `folder`."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokens = torch.tensor([[*tokenizer(text).input_ids, tokenizer.eos_token_id]])
+    with torch.no_grad():
+        return math.exp(model(tokens, labels=tokens).loss)
 
 
 def log_probabilities(folder, data):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import peftlab
 from peftlab.errors import ConfigError
@@ -40,8 +43,18 @@ def logged(name, run_dir="run"):
         return [row[name] for row in csv.DictReader(file) if row.get(name)]
 
 
-def test_a_run(train):
-    record = train("peft=lora", "budget.validate_every=0.34", "trainer.accumulate=2")
+def test_a_run(train, language_model):
+    halves = "the river flows through", "rome and paris"
+    Path("general.txt").write_text(" ".join(halves), encoding="utf-8")
+    own = ["task.prefix=title: ", "task.forgetting=general.txt"]
+    record = train("peft=lora", "budget.validate_every=0.34", "trainer.accumulate=2", *own)
+    general, folder = record.data["forgetting"], language_model("t5")
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    tokens = tokenizer(halves[0], text_target=halves[1], return_tensors="pt")
+    assert general["tokens"] == tokens["labels"].numel()
+    with torch.no_grad():
+        assert general["before"] == pytest.approx(math.exp(model(**tokens).loss), rel=1e-4)
+    assert general["after"] != general["before"]
     finer = {"stop_rate", "mean_length"}
     assert {score["name"] for score in record.scores("test")} == {*TEXTS, *finer, "perplexity", "loss"}
     assert len(logged("validation/perplexity")) > len(logged("validation/chrf")) == 1  # the last one alone

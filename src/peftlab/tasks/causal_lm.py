@@ -17,15 +17,17 @@ from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read
 from peftlab.scores.written_texts import Tokens
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.editable import EditableText
+from peftlab.tasks.general_text import MeasuresForgetting
 from peftlab.tasks.heads import CAUSAL_LM, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
+from peftlab.tasks.texts import Text
 from peftlab.tasks.writing_task import LanguageTask
 
 
 @spec
-class CausalLm(LanguageTask):
+class CausalLm(MeasuresForgetting, LanguageTask):
     """Predicts each learnt token from those before it.
 
     The examples of a batch share rows, laid out when it is collated: which examples a step learns from is decided
@@ -40,8 +42,6 @@ class CausalLm(LanguageTask):
     """Whether the assistant's turns are learnt, or every token; plain texts always are as a whole."""
     packing: Literal["bfd", "off"] = "bfd"
     """Whether examples share rows of up to ``data.max_tokens`` tokens, by best-fit decreasing; off: none does."""
-    forgetting: str | None = None
-    """A file of general text, whose perplexity before and after the training is recorded; None: none."""
     head: ClassVar[Head] = CAUSAL_LM
     example: ClassVar[type] = Conversation
     encoded_by: ClassVar[frozenset[str]] = frozenset({"template", "train_on"})
@@ -260,3 +260,7 @@ class CausalLm(LanguageTask):
     def gold(self, example: Conversation) -> str | None:
         """Return the last answer, or a plain text."""
         return example.messages[0].content if example.is_text else example.answer
+
+    @override
+    def general(self, text: Text) -> Conversation:
+        return Conversation(text.id, (Message(TEXT, text.text),), text.file, text.line)

@@ -22,19 +22,21 @@ from peftlab.generation.writing import UNSEEN, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
+from peftlab.tasks.causal_lm import CausalLm
 from peftlab.tasks.cut_texts import CutTexts
+from peftlab.tasks.general_text import MeasuresForgetting
 from peftlab.tasks.heads import CAUSAL_LM, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.preferences import Preference, answer_of, messages_of, text_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE
-from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, Selection, check_size, spec
 from peftlab.tasks.token_losses import token_losses
 from peftlab.tasks.writer import Writer
 
 
 @spec
-class Dpo(Writer, CutTexts):
+class Dpo(MeasuresForgetting, Writer, CutTexts):
     """Direct preference optimisation, the sigmoid loss of equation 7, without a reward model.
 
     Each answer is one row with its prompt. What counts of it is the sum of the log probabilities of its own tokens, its
@@ -71,7 +73,7 @@ class Dpo(Writer, CutTexts):
 
     def bind(self, processor: Processor) -> None:
         """Keep the tokenizer, and the template that it fills."""
-        self._tokenizer = processor.tokenizer
+        self._processor, self._tokenizer = processor, processor.tokenizer
         self._template = Template(self._tokenizer, self.template)
 
     @property
@@ -270,6 +272,15 @@ class Dpo(Writer, CutTexts):
     def gold(self, example: Preference) -> str | None:
         """Return the preferred answer."""
         return example.chosen
+
+    @property
+    @override
+    def general_task(self) -> CausalLm:
+        """Return the task of predicting each token, for no text is preferred to another."""
+        generate = Generation(at="never")
+        task = CausalLm(name="causal_lm", selection=Selection(metric="loss"), packing="off", generate=generate)
+        task.bind(self._processor)
+        return task
 
 
 def _asked(example: Preference) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,11 +17,13 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.models.positions import positions
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.editable import EditableText
+from peftlab.tasks.general_text import MeasuresForgetting
 from peftlab.tasks.heads import SEQ2SEQ_LM, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.source_target import SourceTarget
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
+from peftlab.tasks.texts import Text
 from peftlab.tasks.token_rows import cut, padded
 from peftlab.tasks.writing_task import LanguageTask
 
@@ -29,7 +32,7 @@ _AT_ONCE = 1024
 
 
 @spec
-class Seq2Seq(LanguageTask):
+class Seq2Seq(MeasuresForgetting, LanguageTask):
     """Predicts each token of the target from the source and the tokens before it (teacher forcing)."""
 
     prefix: str = ""
@@ -41,6 +44,7 @@ class Seq2Seq(LanguageTask):
     encoded_by: ClassVar[frozenset[str]] = frozenset({"prefix", "max_target_tokens"})
     pointers: ClassVar[frozenset[str] | None] = frozenset({"examples", "target_starts"})
     host_work: ClassVar[str | None] = None
+    general_characters: ClassVar[int] = 800  # a half, some 80 tokens, is to fit the source and the target
 
     @override
     def bind(self, processor: Processor) -> None:
@@ -179,6 +183,23 @@ class Seq2Seq(LanguageTask):
     def gold(self, example: SourceTarget) -> str | None:
         """Return the target."""
         return example.target
+
+    @property
+    @override
+    def general_task(self) -> Seq2Seq:
+        """Return this task without its prefix, which asks for something else than to go on."""
+        task = copy(self)
+        vars(task)["prefix"] = ""
+        return task
+
+    @override
+    def general(self, text: Text) -> SourceTarget:
+        """Return the first half of a text as the source, and the rest as the target."""
+        half = len(text.text) // 2
+        if (space := text.text.find(" ", half)) > 0:
+            half = space
+        source, target = text.text[:half], text.text[half:].strip()
+        return SourceTarget(text.id, source, target, text.file, text.line)
 
 
 class _Rows:

@@ -14,16 +14,13 @@ from peftlab.data.batching import in_order_of_length
 from peftlab.data.encoding import encode
 from peftlab.data.module import DataModule
 from peftlab.data.plain_texts import PlainTexts
-from peftlab.generation.conversations import TEXT, Conversation, Message
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
+from peftlab.tasks.general_text import MeasuresForgetting
 from peftlab.training.scoring import is_last_validation
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
-
-CHARACTERS = 2000
-"""Paragraphs are joined to texts of about so many characters, some 400 tokens of English."""
 
 
 class Forgetting(Callback):
@@ -34,7 +31,7 @@ class Forgetting(Callback):
 
     Args:
         path: a file of plain text in UTF-8.
-        data: the data of the run; the text is encoded as its examples are.
+        data: the data of the run, of a task that measures forgetting; the text is encoded as its `general_task` says.
         record: its record.
 
     Raises:
@@ -43,10 +40,12 @@ class Forgetting(Callback):
 
     def __init__(self, path: Path, data: DataModule, record: RunRecord) -> None:
         self.data, self.record = data, record
-        texts = PlainTexts(unit="paragraph", characters=CHARACTERS).read({"general": path})["general"]
-        self.texts = [Conversation(one.id, (Message(TEXT, one.text),), one.file, one.line) for one in texts]
-        self.encoded = encode(data.task, self.texts, data.processor, data.spec.limits)
-        tokens = int(data.task.weights(self.texts, self.encoded, range(len(self.texts))).sum())
+        assert isinstance(data.task, MeasuresForgetting)
+        self.task = task = data.task.general_task
+        format = PlainTexts(unit="paragraph", characters=data.task.general_characters)
+        self.texts = list(map(task.general, format.read({"general": path})["general"]))
+        self.encoded = encode(task, self.texts, data.processor, data.spec.limits)
+        tokens = int(task.weights(self.texts, self.encoded, range(len(self.texts))).sum())
         record.extend("forgetting", {"text_sha256": file_sha256(path), "tokens": tokens})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,11 +69,11 @@ class Forgetting(Callback):
 
     def _measure(self, when: str, trainer: L.Trainer, tuner: L.LightningModule) -> None:
         assert isinstance(tuner, Tuner)
-        task, total, weight = self.data.task, 0.0, 0.0
+        task, total, weight = self.task, 0.0, 0.0
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             for indices in in_order_of_length(self.encoded.lengths, self.data.spec.eval_batch_size):
                 batch = task.collate(self.texts, self.encoded, indices).to(tuner.device)
-                total += float(task.losses(tuner(batch), batch).double().sum())
+                total += float(task.losses(task.outputs(tuner.model, batch), batch).double().sum())
                 weight += float(batch.weights.sum())
         perplexity = math.exp(min(total / max(weight, 1), 80.0))
         self.record.extend("forgetting", {when: perplexity})
