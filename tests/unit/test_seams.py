@@ -8,12 +8,14 @@ import copy
 import functools
 import inspect
 import io
+import logging
 import os
 import signal
 import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning as L
@@ -49,6 +51,7 @@ from peftlab import seams
 from peftlab.composing.compose import conf_dir
 from peftlab.seams import (
     absl,
+    bitsandbytes,
     hydra,
     lightning,
     omegaconf,
@@ -145,6 +148,7 @@ def test_every_function_is_called_here():
     called |= {"python.run_exit_functions"}  # in a process of its own
     for library in (
         absl,
+        bitsandbytes,
         hydra,
         lightning,
         omegaconf,
@@ -600,6 +604,25 @@ def test_a_fused_optimizer_leaves_unscaling_to_the_scaler():
     assert optimizer._step_supports_amp_scaling
     pytorch.unscale_before_step(optimizer)
     assert not optimizer._step_supports_amp_scaling
+
+
+def test_the_missing_kernel_of_bitsandbytes_is_hidden_and_nothing_else(capsys):
+    spec = find_spec("bitsandbytes")
+    if spec is not None:  # its source, for it warns on some CPUs only
+        source = (Path(spec.submodule_search_locations[0]) / "backends" / "cpu" / "ops.py").read_text(encoding="utf-8")
+        assert f'"{bitsandbytes._BEGINNING}: %s.' in source
+        assert "logging.getLogger(__name__)" in source
+    handler, logger = logging.StreamHandler(), logging.getLogger(bitsandbytes._LOGGER)
+    logger.addHandler(handler)
+    try:
+        bitsandbytes.hide_missing_kernel()
+        bitsandbytes.hide_missing_kernel()
+        logger.warning(f"{bitsandbytes._BEGINNING}: %s. Please", "no module")
+        logger.warning("another one")
+    finally:
+        logger.removeHandler(handler)
+    assert capsys.readouterr().err == "another one\n"
+    assert len(logger.filters) == 1
 
 
 def test_absl_closes_no_stream(monkeypatch, capsys):

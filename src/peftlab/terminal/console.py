@@ -17,6 +17,7 @@ from rich.console import Console
 
 from peftlab.errors import escaped
 from peftlab.masking.streams import MaskedLines, verbatim
+from peftlab.seams.bitsandbytes import hide_missing_kernel
 from peftlab.storage.disk import refusal, writing
 from peftlab.storage.entries import taken_by
 from peftlab.terminal.streams import Lasting, hold_descriptors
@@ -122,6 +123,7 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     log.setLevel(level)
     log.propagate = False
     quieten()
+    hide_missing_kernel()
     # Batches are planned ahead and cheap to build: having no loader workers is intended
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # The data module knows the position in an epoch, and starts the loader there
