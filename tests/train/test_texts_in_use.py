@@ -81,6 +81,7 @@ def test_a_decoder(run, peftlab, language_model):
     inputs = AutoTokenizer.from_pretrained("plain")(question, return_tensors="pt")
     with torch.no_grad():
         torch.testing.assert_close(adapted(**inputs).logits, loaded.model(**inputs).logits)
+    check_is_for_llama_cpp(Path("plain"), "LlamaForCausalLM", torch.float32)
 
 
 @pytest.mark.exhaustive
@@ -109,7 +110,7 @@ def test_other_decoders_are_exported_in_half_precision(run, kind):
     assert loaded.export("half", dtype="bf16").largest_difference > 0
     model = AutoModelForCausalLM.from_pretrained("half")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
-    check_names_of_gguf(model.config, Path("half/model.safetensors"))
+    check_is_for_llama_cpp(Path("half"), type(model).__name__, torch.bfloat16)
 
 
 def test_what_writes_no_text_says_so(finished):
@@ -141,10 +142,20 @@ def written_by(code, folder) -> str:
     return names["text"]
 
 
-def check_names_of_gguf(config, file) -> None:
-    """The converter of llama.cpp finds every tensor by its name."""
+def check_is_for_llama_cpp(folder, architecture, dtype) -> None:
+    """Its converter finds the architecture, the tokenizer with its template, and every tensor by its name."""
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == [architecture]
+    assert "quantization_config" not in config
+    assert (folder / "tokenizer.json").is_file()
+    assert "tokenizer_class" in json.loads((folder / "tokenizer_config.json").read_text())
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    assert [file.name for file in folder.glob("*.safetensors")] == ["model.safetensors"]  # no adapter beside it
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert {tensor.dtype for tensor in tensors.values()} == {dtype}
     gguf = pytest.importorskip("gguf")
-    architecture = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type.split("_")[0])
-    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
-    with safe_open(file, "pt") as tensors:
-        assert [name for name in tensors.keys() if names.get_name(name, (".weight", ".bias")) is None] == []  # noqa: SIM118
+    kind = config["model_type"].split("_")[0]
+    (known,) = (key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == kind)
+    names = gguf.get_tensor_name_map(known, config.get("num_hidden_layers", config.get("n_layer")))
+    assert [name for name in tensors if names.get_name(name, (".weight", ".bias")) is None] == []
