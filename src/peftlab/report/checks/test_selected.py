@@ -50,10 +50,16 @@ def check(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _validates_on_test(run: Run) -> bool:
-    """Return whether both splits are one file; shares that are held out of one file have no example in common."""
+    """Return whether both splits are one file.
+
+    Shares that are held out of one file have no example in common, nor have the splits of interactions, which their
+    protocol makes out of one folder.
+    """
     digests = run.record.data["identity"]["data_sha256"]
-    shares = (isinstance(run.value(f"data.splits.{split}"), float) for split in ("validation", "test"))
-    return digests.get("test") is not None and digests.get("validation") == digests["test"] and not any(shares)
+    divided = any(isinstance(run.value(f"data.splits.{split}"), float) for split in ("validation", "test"))
+    if divided or run.value("data.format.protocol") is not None:
+        return False
+    return digests.get("test") is not None and digests.get("validation") == digests["test"]
 
 
 def _objectives(file: Path) -> list[str]:

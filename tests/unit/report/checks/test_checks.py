@@ -71,6 +71,14 @@ def test_shares_of_one_file_are_two_splits(tmp_path):
     assert "test_selected" not in {finding.check for finding in findings_in(sweep.write(tmp_path / "sweep"))}
 
 
+def test_the_splits_of_interactions_are_not_one_although_they_come_from_one_folder(tmp_path):
+    sweep = planned(**SHAPES[0])
+    for run in sweep.runs:
+        run.data_sha256 |= dict.fromkeys(("validation", "test"), run.data_sha256["train"])
+        run.config["data"]["format"] = {"protocol": "leave_one_out"}
+    assert "test_selected" not in {finding.check for finding in findings_in(sweep.write(tmp_path / "sweep"))}
+
+
 def test_every_check_is_documented():
     page = (Path(__file__).parents[4] / "docs" / "reports.md").read_text(encoding="utf-8")
     assert [name for name in checks() if f"`{name}`" not in page] == []
