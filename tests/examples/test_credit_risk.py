@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.examples.joins import sweep_and_report
 
 from peftlab import cli
 from peftlab.composing.compose import conf_dir
@@ -80,9 +81,11 @@ def test_planted_texts_say_what_was_withheld_and_null_texts_are_those_of_others(
 def test_the_commands_of_the_readme_work(plant, tiny_model, capsys):
     plant("german", "applications.csv")
     tiny = ["model=folder", f"model.path={tiny_model}", "trainer=cpu", "data.max_tokens=64"]
-    tiny += ["budget.max_steps=2", "--folds", "2"]
+    tiny += ["budget.max_steps=2"]
     building, predicting = (shlex.split(line)[1:] for line in COMMANDS)
-    assert cli.main([*building, *tiny]) == 0
+    assert cli.main([*building, *tiny, "--folds", "2"]) == 0
     assert cli.main([*predicting, "--json"]) == 0
     out = capsys.readouterr().out
     assert len(json.loads(out[out.index("\n[") if "\n[" in out else 0 :])) == 300
+    compared = sweep_and_report(EXAMPLE, tiny)
+    assert (compared["metric"], compared["baseline"]) == ("loss", "head")

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.examples.joins import response, sweep_and_report
 
 from peftlab import cli
 from peftlab.composing.compose import conf_dir
@@ -20,8 +21,8 @@ VERBS = ["lost", "broke", "want", "see", "pay", "change", "close", "move"]
 
 
 def commands() -> list[list[str]]:
-    """Return the commands of the README but the last, which serves until it is ended."""
-    (block,) = re.findall(r"```text\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    """Return the commands of the README's first block; the last one serves until it is ended."""
+    block, *_ = re.findall(r"```text\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     lines = [shlex.split(line)[1:] for line in block.splitlines()]
     assert lines[-1][0] == "serve"
     return lines
@@ -41,7 +42,7 @@ def small(words: list[str], model: Path) -> list[str]:
     return ["service" if word == "minilm" else "--run" if word == "--model" else word for word in words]
 
 
-def test_the_readmes_commands(tiny_model, capsys, tmp_path):
+def test_the_readmes_commands(tiny_model, capsys, tmp_path, monkeypatch):
     shutil.copytree(EXAMPLE, tmp_path, dirs_exist_ok=True)
     (tmp_path / "data").mkdir()
     for name, each in {"train": 12, "test": 3}.items():
@@ -57,4 +58,8 @@ def test_the_readmes_commands(tiny_model, capsys, tmp_path):
     assert section["cheapest"]["threshold"] is not None
     assert re.search(r"recall@3 +0\.\d|recall@3 +1", shown[2])
     assert "in scope" in shown[3]
-    cli.make_parser().parse_args(commands()[-1])
+    answers = json.loads(response(EXAMPLE, Path("service"), monkeypatch))["answers"]
+    assert [answer["action"] in ("answered", "asked", "escalated") for answer in answers] == [True, True]
+    tiny = ["model=folder", f"model.path={tiny_model}", "data.path=data", "budget.max_epochs=1"]
+    curve = sweep_and_report(EXAMPLE, [*tiny, "budget.train_examples=24,48,null"])
+    assert (curve["metric"], curve["by"]) == ("accuracy", ["budget.train_examples"])

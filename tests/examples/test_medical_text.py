@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.examples.joins import response, sweep_and_report
 
 from peftlab import cli
 from peftlab.composing.compose import conf_dir
@@ -38,6 +39,9 @@ def test_every_command_of_its_readme_runs(tiny_model, tmp_path, monkeypatch, cap
     assert found["units"] == "groups"
     assert {one["slicer"] for one in found["found"]} == {"abbreviation", "negation", "seen"}
     assert "negation: negated" not in found["small"]
+    assert "x-notice: not for clinical use" in response(EXAMPLE, Path("runs/notes"), monkeypatch)
+    compared = sweep_and_report(EXAMPLE, [*tiny, "budget.max_steps=1"])
+    assert (compared["baseline"], compared["units"]) == ("head", "groups")
 
 
 def test_its_notes_hold_what_they_are_for():

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.examples.joins import sweep_and_report
 
 from peftlab import cli
 from peftlab.composing.compose import conf_dir
@@ -55,3 +56,5 @@ def test_every_command_of_its_readme_runs(tiny_model, tiny_texts, tmp_path, monk
     alerts = [json.loads(line) for line in Path("watch/alerts.jsonl").read_text().splitlines()]
     assert len(list(Path("watch/mail").iterdir())) == len(alerts) > 0
     assert Path("watch/report.html").is_file()
+    compared = sweep_and_report(EXAMPLE, [*tiny, "budget.max_steps=1"])
+    assert (compared["metric"], compared["baseline"]) == ("accuracy", "head")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from tests.examples.joins import response, sweep_and_report
 from tests.sound_models import RATE, tone
 
 from peftlab import cli
@@ -56,6 +57,10 @@ def test_every_command_of_its_readme_runs(language_model, tmp_path, monkeypatch,
     assert len(set().union(*speakers)) == 40
     assert {answer["group"] for answer in kept} == speakers[2]
     assert list(Path("report").iterdir())
+    (answer,) = json.loads(response(EXAMPLE, Path("run"), monkeypatch))["answers"]
+    assert answer["predicted"] in record["data"]["labels"]
+    compared = sweep_and_report(EXAMPLE, [*tiny, "budget.max_steps=1"])
+    assert (compared["baseline"], compared["clusters"]) == ("head", 10)
     assert (EXAMPLE / "run.sh").read_text().endswith(COMMANDS)
 
 

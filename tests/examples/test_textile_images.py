@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
+from tests.examples.joins import response, sweep_and_report
 
 import peftlab
 from peftlab.composing.compose import conf_dir
 
-README = conf_dir().parent / "examples" / "textile_images" / "README.md"
-COMMANDS = re.findall(r"^peftlab train (.*)", README.read_text(encoding="utf-8"), re.MULTILINE)
+EXAMPLE = conf_dir().parent / "examples" / "textile_images"
+README = EXAMPLE / "README.md"
+COMMANDS = re.findall(r"^peftlab train (?!-m)(.*)", README.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.slow
@@ -25,6 +30,18 @@ def test_a_command_of_the_readme(line, language_model, tiny_pictures):
     tiny += [] if any(word.startswith("data=") for word in given) else ["data=pictures", f"data.path={tiny_pictures}"]
     assert peftlab.run(*given, *tiny).data["status"] == "completed"
     (answer,) = peftlab.load("run").predict([{"path": str(tiny_pictures / "test" / "red" / "0.png")}])
+    assert answer["predicted"] in ("green", "red")
+
+
+@pytest.mark.slow
+def test_a_server_is_asked_and_sizes_are_swept(language_model, tiny_pictures, monkeypatch):
+    tiny = ["model=folder", f"model.path={language_model('vit')}", "data=pictures", f"data.path={tiny_pictures}"]
+    tiny += ["budget=smoke", "budget.max_steps=1", "data.batch_size=4", "task.size=16,32"]
+    compared = sweep_and_report(EXAMPLE, tiny)
+    assert (compared["metric"], compared["by"]) == ("macro_f1", ["task.size"])
+    shutil.copy(tiny_pictures / "test" / "red" / "0.png", "photo.jpg")
+    run, *_ = Path("sweeps/textile_lora").glob("*/")
+    (answer,) = json.loads(response(EXAMPLE, run, monkeypatch))["answers"]
     assert answer["predicted"] in ("green", "red")
 
 
