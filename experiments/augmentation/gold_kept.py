@@ -18,7 +18,7 @@ from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.splits import split_files
 from peftlab.models.backbone import fetch
 from peftlab.scores.bio import entities
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.words import Sentence
 
 SENTENCES = 10_000
 ALONE = ["synonym", "swap", "delete", "insert", "typo", "mask", "context", "mention"]

@@ -13,8 +13,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from peftlab.scores.ordering import auc
 from peftlab.sources import IndexSource
+from peftlab.tables.columns import Columns
 from peftlab.tables.models import MODELS
-from peftlab.tasks.columns import Columns
 
 TABLES = {
     "german.csv": ("credit-label", ("sex-age",), "04afd1522a1fcbf0218e3b5040899735f480bacd773aadc5f6e696dc1ca5a3dd"),

@@ -222,7 +222,7 @@ def pairs_of_long_texts(at: Place) -> None:
     """huggingface/tokenizers#2035: of a long pair all the ways to cut it are made, in seconds and gigabytes."""
     from transformers import AutoTokenizer
 
-    from peftlab.tasks.texts import Text, encode_texts
+    from peftlab.tasks.inputs.texts import Text, encode_texts
 
     tokenizer, seconds = AutoTokenizer.from_pretrained(at.model), []
     for text, pair in (("the " * 3000, None), ("the " * 1500, "the " * 1500)):

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from peftlab.devices.peak_memory import peak_memory
-from peftlab.tasks.deferred_logits import DeferredLogits
-from peftlab.tasks.token_losses import token_losses
+from peftlab.tasks.losses.token_losses import token_losses
+from peftlab.tasks.outputs.deferred_logits import DeferredLogits
 
 WAYS = ("full", "chunks")
 

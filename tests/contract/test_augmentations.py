@@ -25,8 +25,8 @@ from peftlab.errors import ConfigError
 from peftlab.one_run import run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.tasks.editable import EditableText, Span
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.editable import EditableText, Span
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
 from peftlab.use.check import check

@@ -40,10 +40,10 @@ from peftlab.speed.attention import attention_kernels
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import NO_WORD, Sentence, encode_words
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 WORDS = ["Marie", "Curie", "moved", "from", "Paris", "to", "New", "York", ",", "said", "Unesco", "."]
 TEXT = [" ".join(WORDS), "Ada Lovelace of the Royal Society flew over Rome yesterday", "北京大学在中国的首都。"]

@@ -20,9 +20,9 @@ from peftlab.models.backbone import ModelSpec, Pretrained, fetch
 from peftlab.models.positions import positions
 from peftlab.seams.transformers import kind_of
 from peftlab.sources import FilesSource
-from peftlab.tasks.heads import model_class
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.texts import Text
+from peftlab.tasks.networks.heads import model_class
 
 FAMILIES = {
     "llama": ["smollm2_135m", "smollm2_360m", "smollm2_1_7b", "llama32_1b", "llama32_3b"],

@@ -20,7 +20,13 @@ from peftlab.methods.head import head_of
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import Prompts
-from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, model_class
+from peftlab.tasks.networks.heads import (
+    CAUSAL_LM,
+    SEQ2SEQ_LM,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    model_class,
+)
 
 FITTING = {
     "c3a": ["block_size=8"],

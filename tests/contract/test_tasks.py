@@ -21,10 +21,10 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
 from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
-from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask
-from peftlab.tasks.metric import ScorerMetric
-from peftlab.tasks.mixing import Members, Mixture
+from peftlab.tasks.networks.heads import model_class
+from peftlab.tasks.outputs.metric import ScorerMetric
+from peftlab.tasks.outputs.mixing import Members, Mixture
 from peftlab.tasks.task import Task
 from peftlab.use.explanation.attribution import Settings
 from peftlab.use.explanation.explainers import EXPLAINERS

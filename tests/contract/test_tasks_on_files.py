@@ -19,7 +19,7 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
 from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
-from peftlab.tasks.media_files import MediaTask, UnreadableFilesError
+from peftlab.tasks.inputs.media_files import MediaTask, UnreadableFilesError
 
 MODELS = {
     "image_classification": "vit",

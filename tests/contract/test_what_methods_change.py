@@ -14,7 +14,7 @@ from tests.tiny_models import DECODERS
 from peftlab.methods.head import head_of, is_of_head
 from peftlab.methods.method import MethodContext
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
+from peftlab.tasks.networks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
 from peftlab.use.differing.passes import Layer, observed
 from peftlab.use.differing.representations import Comparison, Insertions
 from peftlab.use.differing.weights import cut_alike, tuned_weights, weight_changes

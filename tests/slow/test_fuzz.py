@@ -57,7 +57,7 @@ class Spoilt:
 
     @staticmethod
     def texts_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-        from peftlab.tasks.texts import Text
+        from peftlab.tasks.inputs.texts import Text
 
         init = Text.__init__
 

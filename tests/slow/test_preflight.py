@@ -20,8 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from peftlab.devices.peak_memory import peak_memory
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.deferred_logits import deferred_logits
-from peftlab.tasks.token_losses import token_losses
+from peftlab.tasks.outputs.deferred_logits import deferred_logits
+from peftlab.tasks.losses.token_losses import token_losses
 from peftlab.training.preflight import expected
 
 attention, method, checkpoints = sys.argv[1:]

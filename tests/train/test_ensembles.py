@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from peftlab.errors import UserError
-from peftlab.tasks.mixing import Members
+from peftlab.tasks.outputs.mixing import Members
 from peftlab.use.ensembles.averaging import average
 from peftlab.use.ensembles.members import check_members
 from peftlab.use.finished import load

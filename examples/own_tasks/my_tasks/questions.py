@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.editable import EditableText
-from peftlab.tasks.heads import Head
+from peftlab.tasks.inputs.editable import EditableText
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import Head
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from peftlab.errors import DataError
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import Head
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
 

@@ -20,8 +20,8 @@ from peftlab.data.labelled import check_labels, gold_name, labelled_example
 from peftlab.data.text_files import read_text
 from peftlab.errors import DataError, did_you_mean
 from peftlab.storage.atomic import replacing
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.task import Task
-from peftlab.tasks.words import Sentence
 
 UNDECIDED = "?"
 """The answer of somebody who cannot decide: the example is left out, and not asked about again."""

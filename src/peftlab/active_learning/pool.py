@@ -10,8 +10,8 @@ import numpy as np
 
 from peftlab.active_learning.observed import Observed
 from peftlab.config import RunSpec
-from peftlab.tasks.several_labels import LabelledText
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.words import Sentence
 
 
 def without_gold(example: Any) -> Any:

@@ -22,7 +22,7 @@ from peftlab.methods.head import head_of
 from peftlab.methods.method import Method, MethodContext
 from peftlab.models import backbone
 from peftlab.models.language_models import of_words
-from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.networks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 
 TASKS = {"ner": TOKEN_CLASSIFICATION, "classification": SEQUENCE_CLASSIFICATION}
 """Tasks of any model that reads a text."""

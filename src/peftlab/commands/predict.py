@@ -132,7 +132,7 @@ def _print_lines(
 
 
 def _takes_files(run: Any) -> bool:
-    from peftlab.tasks.media_files import MediaTask
+    from peftlab.tasks.inputs.media_files import MediaTask
 
     return isinstance(run.parts.task, MediaTask)
 

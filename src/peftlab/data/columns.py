@@ -16,7 +16,7 @@ from peftlab.data.separators import Separator, setting
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
 from peftlab.scores.bio import Scheme, TagError, detect_scheme, explain, is_tag, repaired_bio, respelt, to_bio
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.words import Sentence
 
 log = logging.getLogger("peftlab")
 

@@ -35,7 +35,7 @@ from peftlab.data.rows.cells import NO_GROUP, is_no_group
 from peftlab.data.separators import Separator, setting
 from peftlab.data.text_files import Encoding, is_utf_8, read_text
 from peftlab.errors import DataError, did_you_mean
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 log = logging.getLogger("peftlab")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from peftlab.data.duplicates import near_duplicates
 from peftlab.data.form import columns_of
-from peftlab.tasks.questions import Question
+from peftlab.tasks.inputs.questions import Question
 
 log = logging.getLogger("peftlab")
 

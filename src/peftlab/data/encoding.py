@@ -8,8 +8,8 @@ from typing import Any
 from peftlab.data.encoded_blocks import cached_in_blocks
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.views import View
+from peftlab.tasks.inputs.media_files import UnreadableFilesError
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.media_files import UnreadableFilesError
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 

@@ -16,7 +16,7 @@ from peftlab.data.examples import Examples
 from peftlab.data.text_files import Encoding, read_text
 from peftlab.errors import DataError
 from peftlab.storage.entries import oddity
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 log = logging.getLogger("peftlab")
 

@@ -17,7 +17,7 @@ from peftlab.data.media_files import Listed
 from peftlab.errors import DataError
 from peftlab.storage.digests import file_sha256, sha256_of
 from peftlab.tasks.image_classification import Picture
-from peftlab.tasks.media_files import MediaFile
+from peftlab.tasks.inputs.media_files import MediaFile
 
 _UINT8 = 8
 """The number of the only type that is read, bytes."""

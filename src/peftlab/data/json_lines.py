@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.data.json_objects import read_object
 from peftlab.errors import DataError, did_you_mean
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 log = logging.getLogger("peftlab")
 

@@ -13,10 +13,10 @@ from peftlab.data.named_files import NamedFile
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.bio import TagError, to_bio
 from peftlab.storage.atomic import replacing
-from peftlab.tasks.several_labels import LabelledText
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.task import Task
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
 
 KEY = "data.labelled"
 

@@ -21,7 +21,7 @@ from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
 from peftlab.storage.digests import file_sha256, folder_sha256, sha256_of
 from peftlab.storage.entries import oddity
-from peftlab.tasks.media_files import MediaFile, UnreadableFilesError, read_file
+from peftlab.tasks.inputs.media_files import MediaFile, UnreadableFilesError, read_file
 
 log = logging.getLogger("peftlab")
 

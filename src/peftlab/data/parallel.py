@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.text_files import Encoding, lines_of, read_text
 from peftlab.errors import DataError
 from peftlab.scores.bio import TagError, explain, is_tag, to_bio
-from peftlab.tasks.texts import Text
-from peftlab.tasks.utterances import Utterance
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.utterances import Utterance
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.media_files import MediaFolders, MediaRows
 from peftlab.images.pictures import SUFFIXES
 from peftlab.tasks.image_classification import Picture
-from peftlab.tasks.media_files import MediaFile
+from peftlab.tasks.inputs.media_files import MediaFile
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.indexed_examples import Index, Line, LinesOfFile
 from peftlab.errors import DataError
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 
 class _Piece(NamedTuple):

@@ -15,7 +15,7 @@ from peftlab.data.examples import Examples
 from peftlab.data.standoff import Document, Mention, Offsets, Standoff, check_type, whole
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.words import Sentence
 
 _TEXT = re.compile(r"(?P<name>[^|\t]+)\|(?P<kind>[ta])\|(?P<text>.*)")
 

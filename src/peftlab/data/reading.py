@@ -31,7 +31,7 @@ from peftlab.data.views import View, chosen, mapped, renamed
 from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import file_sha256
-from peftlab.tasks.questions import Question
+from peftlab.tasks.inputs.questions import Question
 from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")

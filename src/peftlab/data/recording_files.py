@@ -14,8 +14,8 @@ from peftlab.data.media_files import MediaFolders, MediaRows
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place
 from peftlab.errors import DataError
-from peftlab.tasks.media_files import MediaFile
-from peftlab.tasks.recordings import Recording
+from peftlab.tasks.inputs.media_files import MediaFile
+from peftlab.tasks.inputs.recordings import Recording
 from peftlab.tasks.speech_recognition import Transcribed
 
 _STRICT = ConfigDict(extra="forbid")

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
-from peftlab.tasks.marked_texts import MarkedText
+from peftlab.tasks.inputs.marked_texts import MarkedText
 
 _SENTENCE = re.compile(r'(\d+)\t"?(.*?)"?')
 

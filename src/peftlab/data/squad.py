@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.text_files import read_text
 from peftlab.errors import DataError, did_you_mean
-from peftlab.tasks.questions import Answer, Question, check_answers
+from peftlab.tasks.inputs.questions import Answer, Question, check_answers
 
 _KINDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object", int: "a whole number"}
 

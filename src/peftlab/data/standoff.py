@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from peftlab.data.sentence_spans import sentence_spans
 from peftlab.errors import DataError
-from peftlab.tasks.splitting import words_of
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.splitting import words_of
+from peftlab.tasks.inputs.words import Sentence
 
 log = logging.getLogger("peftlab")
 

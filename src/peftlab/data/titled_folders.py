@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.examples import Examples
 from peftlab.data.folders import Folders
 from peftlab.errors import DataError
-from peftlab.tasks.source_target import SourceTarget
+from peftlab.tasks.inputs.source_target import SourceTarget
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -19,7 +19,7 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import folder_sha256, sha256_of
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 from peftlab.tasks.processor import Processor
 
 _OF_TRAINING: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}, "augment": {}, "semi": None}

@@ -18,7 +18,7 @@ from peftlab.methods.head import is_of_head
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, spec
 from peftlab.methods.random_inputs import random_inputs
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 
 _COUNTS = 1e-6
 """Gradients smaller than this share of the largest one count as zero."""

@@ -17,7 +17,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.method import Method, MethodContext, as_json, spec
 from peftlab.models.positions import reserve
-from peftlab.tasks.mixing import How, Members, Mixture
+from peftlab.tasks.outputs.mixing import How, Members, Mixture
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -23,7 +23,7 @@ from peftlab.methods.fitting import Fitting, notes_on_the_base, without_copies
 from peftlab.methods.labels import adapter_labels
 from peftlab.models.quantizing import quantized_parameters
 from peftlab.storage.tensors import load_into, save
-from peftlab.tasks.heads import Outputs
+from peftlab.tasks.networks.heads import Outputs
 
 log = logging.getLogger("peftlab")
 

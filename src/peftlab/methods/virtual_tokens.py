@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError
 from peftlab.methods.generating import seen_by, stack_of
 from peftlab.models.language_models import input_embeddings
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 
 
 def virtual_tokens(encoder: Any) -> Tensor:

@@ -31,7 +31,7 @@ from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of, save_as_
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
-from peftlab.tasks.heads import head_in, model_class
+from peftlab.tasks.networks.heads import head_in, model_class
 from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
 

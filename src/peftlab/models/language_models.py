@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from peftlab.errors import ConfigError
 from peftlab.seams.transformers import ModelKind, has_head, kind_of
-from peftlab.tasks.heads import Head, model_class
+from peftlab.tasks.networks.heads import Head, model_class
 
 _REMEDIES: dict[ModelKind, str] = {
     "decoder": "Choose a decoder, such as model=smollm2_135m",

@@ -13,8 +13,8 @@ from typing_extensions import override
 from peftlab.packing.joint_model import JointModel
 from peftlab.packing.rows import NotJoinableError
 from peftlab.packing.run_context import RandomStates
-from peftlab.tasks.heads import logits_of
-from peftlab.tasks.mixing import Members
+from peftlab.tasks.networks.heads import logits_of
+from peftlab.tasks.outputs.mixing import Members
 
 log = logging.getLogger("peftlab")
 

@@ -15,7 +15,7 @@ from peftlab.errors import ConfigError
 from peftlab.regularizers.earlier import Earlier, earlier_runs
 from peftlab.regularizers.outputs import softened
 from peftlab.regularizers.regularizer import Computed, Material, Term, spec
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 
 
 @spec

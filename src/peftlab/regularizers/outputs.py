@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 
 
 def detached(outputs: Any) -> Any:

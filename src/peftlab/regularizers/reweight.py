@@ -13,7 +13,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.regularizers.of_groups import OfGroups
 from peftlab.regularizers.regularizer import Computed, Material, spec
-from peftlab.tasks.on_device import on_device
+from peftlab.tasks.losses.on_device import on_device
 
 
 @spec

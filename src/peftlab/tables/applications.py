@@ -13,8 +13,8 @@ import numpy as np
 from peftlab.data.rows.row_files import container_of
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.storage.digests import file_sha256
+from peftlab.tables.columns import category_of
 from peftlab.tables.periods import at_random, by_date, date_of
-from peftlab.tasks.columns import category_of
 
 
 @dataclass(frozen=True)

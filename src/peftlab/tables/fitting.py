@@ -10,9 +10,9 @@ import numpy as np
 
 from peftlab.scores.ordering import auc
 from peftlab.tables.calibrators import Kind, Sigmoid, Steps, calibrated
+from peftlab.tables.columns import Columns
 from peftlab.tables.models import MODELS, TableModel
 from peftlab.tables.reasons import TEXT
-from peftlab.tasks.columns import Columns
 
 COLUMNS, BOTH, TEXTS = "columns", "columns + text", "text"
 """What the compared models read."""

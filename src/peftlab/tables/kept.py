@@ -15,9 +15,9 @@ from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
 from peftlab.storage.atomic import replacing
 from peftlab.tables import calibrators
+from peftlab.tables.columns import Columns
 from peftlab.tables.models import MODELS, TableModel
 from peftlab.tables.reasons import Reason, reasons
-from peftlab.tasks.columns import Columns
 
 FILE = "model.json"
 """Its file."""

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from peftlab.seams.sklearn import NODE, boosted_trees
 from peftlab.tables import trees
-from peftlab.tasks.columns import Feature
+from peftlab.tables.columns import Feature
 
 
 class TableModel(ABC):

@@ -27,8 +27,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.sources import FilesSource
 from peftlab.storage.atomic import replacing
 from peftlab.tables.applications import Applications
+from peftlab.tables.columns import category_of
 from peftlab.tables.periods import SPLITS
-from peftlab.tasks.columns import category_of
 
 log = logging.getLogger("peftlab")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from peftlab.tasks.columns import is_missing
+from peftlab.tables.columns import is_missing
 
 TEXT = "(text)"
 """The column of the text's score, in log odds."""

@@ -21,6 +21,7 @@ from peftlab.scores.ordering import auc
 from peftlab.storage.atomic import replacing
 from peftlab.tables import judging
 from peftlab.tables.applications import Applications, Named, read_applications
+from peftlab.tables.columns import Columns, is_number, kinds_of
 from peftlab.tables.fitting import BOTH, Rows, chosen, fitted
 from peftlab.tables.kept import MOST_COMPARED, Kept
 from peftlab.tables.out_of_fold import WHOLE, composed, text_scores
@@ -28,7 +29,6 @@ from peftlab.tables.periods import SPLITS
 from peftlab.tables.reasons import TEXT
 from peftlab.tables.settings import Settings
 from peftlab.tables.stability import SUSPECT
-from peftlab.tasks.columns import Columns, is_number, kinds_of
 
 log = logging.getLogger("peftlab")
 

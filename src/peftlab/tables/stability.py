@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from peftlab.scores.ordering import auc
-from peftlab.tasks.columns import category_of, number_of
+from peftlab.tables.columns import category_of, number_of
 
 BINS = 10
 """Bins of a column of numbers, equally full in the training rows."""

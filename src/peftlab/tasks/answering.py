@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftlab.errors import ConfigError
-from peftlab.tasks.deferred_logits import deferred_logits
-from peftlab.tasks.heads import Head
-from peftlab.tasks.mixing import Members, Mixture
+from peftlab.tasks.networks.heads import Head
+from peftlab.tasks.outputs.deferred_logits import deferred_logits
+from peftlab.tasks.outputs.mixing import Members, Mixture
 
 if TYPE_CHECKING:
     from peftlab.tasks.batch import Batch

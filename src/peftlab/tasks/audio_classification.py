@@ -10,10 +10,10 @@ from typing_extensions import override
 
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.heads import AUDIO_CLASSIFICATION, Head
+from peftlab.tasks.inputs.recordings import Recording, RecordingTask
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import AUDIO_CLASSIFICATION, Head
 from peftlab.tasks.processor import Processor, ProcessorKind
-from peftlab.tasks.recordings import Recording, RecordingTask
 from peftlab.tasks.task import Encoded, Random, spec
 
 

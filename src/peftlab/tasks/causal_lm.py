@@ -16,13 +16,13 @@ from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
 from peftlab.scores.written_texts import Tokens
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.editable import EditableText
 from peftlab.tasks.general_text import MeasuresForgetting
-from peftlab.tasks.heads import CAUSAL_LM, Head
+from peftlab.tasks.inputs.editable import EditableText
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import CAUSAL_LM, Head
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
-from peftlab.tasks.texts import Text
 from peftlab.tasks.writing_task import LanguageTask
 
 

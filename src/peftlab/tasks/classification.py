@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
+from peftlab.tasks.inputs.labels import learnt_labels
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.labelled import LabelledTask
-from peftlab.tasks.labels import learnt_labels
+from peftlab.tasks.networks.heads import SEQUENCE_CLASSIFICATION, Head
+from peftlab.tasks.outputs.distributions import Distributions
 from peftlab.tasks.task import IGNORED, Encoded, spec
 from peftlab.tasks.text_task import TextTask
-from peftlab.tasks.texts import Text
 
 
 @spec

@@ -19,14 +19,14 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.recommending.interactions import LARGEST, Catalogue, Interaction
 from peftlab.scores.clicks import ClickScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.click_model import CLICK, ITEM, NUMBERS, SETTINGS, USER
-from peftlab.tasks.cut_texts import CutTexts
-from peftlab.tasks.heads import Head
+from peftlab.tasks.inputs.cut_texts import CutTexts
+from peftlab.tasks.inputs.padded_texts import padded
+from peftlab.tasks.inputs.texts import Text, encode_texts
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.padded_texts import padded
+from peftlab.tasks.networks.click_model import CLICK, ITEM, NUMBERS, SETTINGS, USER
+from peftlab.tasks.networks.heads import Head
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Random, Task, spec
-from peftlab.tasks.texts import Text, encode_texts
 
 
 @spec

@@ -15,13 +15,13 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.embeddings import EMBEDDING_CLASSIFICATION
-from peftlab.tasks.fitted_classifiers import Labelled, logistic, prototypes
-from peftlab.tasks.heads import Head
-from peftlab.tasks.partners import Pool
+from peftlab.tasks.inputs.partners import Pool
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.networks.embeddings import EMBEDDING_CLASSIFICATION
+from peftlab.tasks.networks.fitted_classifiers import Labelled, logistic, prototypes
+from peftlab.tasks.networks.heads import Head
+from peftlab.tasks.outputs.distributions import Distributions
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
-from peftlab.tasks.texts import Text
 
 _OUTSIDE = -1e9
 """The similarity of texts of different groups: its share in a softmax is exactly 0."""

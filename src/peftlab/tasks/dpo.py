@@ -23,15 +23,15 @@ from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.causal_lm import CausalLm
-from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.general_text import MeasuresForgetting
-from peftlab.tasks.heads import CAUSAL_LM, Head
+from peftlab.tasks.inputs.cut_texts import CutTexts
+from peftlab.tasks.inputs.preferences import Preference, answer_of, messages_of, text_of
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.preferences import Preference, answer_of, messages_of, text_of
+from peftlab.tasks.losses.token_losses import token_losses
+from peftlab.tasks.networks.heads import CAUSAL_LM, Head
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE
 from peftlab.tasks.task import IGNORED, Encoded, Random, Selection, check_size, spec
-from peftlab.tasks.token_losses import token_losses
 from peftlab.tasks.writer import Writer
 
 

@@ -16,16 +16,16 @@ from typing_extensions import override
 from peftlab.errors import DataError, UserError
 from peftlab.scores.squad import Language, SquadScores, answer_scores, null_threshold
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.cut_texts import CutTexts
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.editable import EditableText
-from peftlab.tasks.heads import QUESTION_ANSWERING, Head
-from peftlab.tasks.kept_answers import Decisions
+from peftlab.tasks.inputs.cut_texts import CutTexts
+from peftlab.tasks.inputs.editable import EditableText
+from peftlab.tasks.inputs.questions import NO_TEXT, Question, answer_regions, encode_questions, moved, token_bounds
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.mixing import Mixture, like
+from peftlab.tasks.networks.heads import QUESTION_ANSWERING, Head
+from peftlab.tasks.outputs.distributions import Distributions
+from peftlab.tasks.outputs.kept_answers import Decisions
+from peftlab.tasks.outputs.mixing import Mixture, like
+from peftlab.tasks.outputs.spans import OUTSIDE, best_spans
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.questions import NO_TEXT, Question, answer_regions, encode_questions, moved, token_bounds
-from peftlab.tasks.spans import OUTSIDE, best_spans
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 
 _OF_ANSWER = ("start", "end", "probability")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.task import spec
-from peftlab.tasks.texts import Text
 
 if TYPE_CHECKING:
     from peftlab.tasks.writing_task import LanguageTask

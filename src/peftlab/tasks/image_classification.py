@@ -19,9 +19,9 @@ from peftlab.images.positions import interpolate_positions, settle_positions
 from peftlab.images.recipe import Recipe, check_recipe, recipe_of, settings_of
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.heads import IMAGE_CLASSIFICATION, Head
+from peftlab.tasks.inputs.media_files import MediaFile, MediaTask, read_all
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.media_files import MediaFile, MediaTask, read_all
+from peftlab.tasks.networks.heads import IMAGE_CLASSIFICATION, Head
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Encoded, Random, spec
 

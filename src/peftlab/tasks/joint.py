@@ -18,20 +18,20 @@ from peftlab.scores.bio import Repair, bio_labels, entities
 from peftlab.scores.joint_scores import INTENT, JointScores
 from peftlab.seams.transformers import kind_of
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.editable import EditableText, Span
-from peftlab.tasks.entity_types import learn_types
-from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
-from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
+from peftlab.tasks.inputs.editable import EditableText, Span
+from peftlab.tasks.inputs.entity_types import learn_types
+from peftlab.tasks.inputs.labels import check_declared, check_found, is_name, nearest, shown, where
+from peftlab.tasks.inputs.texts import special_tokens
+from peftlab.tasks.inputs.utterances import Utterance
+from peftlab.tasks.inputs.words import encode_words
+from peftlab.tasks.inputs.words_in_rows import batch_of_words
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.mixing import Mixture, like
+from peftlab.tasks.networks.heads import TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.outputs.distributions import Distributions
+from peftlab.tasks.outputs.mixing import Mixture, like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.sentence_task import SentenceTask
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
-from peftlab.tasks.texts import special_tokens
-from peftlab.tasks.utterances import Utterance
-from peftlab.tasks.words import encode_words
-from peftlab.tasks.words_in_rows import batch_of_words
 
 SLOT = "slot/"
 """Begins the name of a slot among declared labels; that of an intent begins with `INTENT`."""

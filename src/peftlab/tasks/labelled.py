@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
-from peftlab.tasks.class_weights import ClassWeights, counted, settled
-from peftlab.tasks.on_device import on_device
+from peftlab.tasks.losses.class_weights import ClassWeights, counted, settled
+from peftlab.tasks.losses.on_device import on_device
 from peftlab.tasks.task import Encoded, Task, spec
 
 log = logging.getLogger("peftlab")
@@ -26,7 +26,7 @@ class LabelledTask(Task):
     class_weights: ClassWeights | None = None
     """The weight of each label's examples in the loss, 1 by default; ``balanced``: the same total weight for every
     label over the training examples; ``effective_number`` or ``effective_number:BETA``: between balanced and equal, see
-    `peftlab.tasks.class_weights.effective_number`. None: no weights."""
+    `peftlab.tasks.losses.class_weights.effective_number`. None: no weights."""
     top_k: int | None = Field(default=None, ge=1)
     """Number of labels, the most probable ones, whose probabilities a run keeps; None: all."""
 

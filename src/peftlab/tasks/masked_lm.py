@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.masked_scores import MaskedScores, rounded
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.editable import EditableText
-from peftlab.tasks.heads import MASKED_LM, Head
+from peftlab.tasks.inputs.editable import EditableText
+from peftlab.tasks.inputs.texts import Text, encode_rows
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import MASKED_LM, Head
+from peftlab.tasks.outputs.distributions import Distributions
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
-from peftlab.tasks.texts import Text, encode_rows
 
 _MASK, _ANOTHER = 0.8, 0.9
 """Of the chosen tokens, 80 % become the mask, 10 % another token, and 10 % stay as they are."""

@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError
 from peftlab.scores.label_sets import LabelSets
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.class_weights import Weight, settled, with_texts_as_keys
-from peftlab.tasks.heads import MULTI_LABEL_CLASSIFICATION, Head
-from peftlab.tasks.kept_answers import Decisions
-from peftlab.tasks.labels import learnt_labels
-from peftlab.tasks.on_device import on_device
-from peftlab.tasks.several_labels import LabelledText
+from peftlab.tasks.inputs.labels import learnt_labels
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.losses.class_weights import Weight, settled, with_texts_as_keys
+from peftlab.tasks.losses.on_device import on_device
+from peftlab.tasks.networks.heads import MULTI_LABEL_CLASSIFICATION, Head
+from peftlab.tasks.outputs.kept_answers import Decisions
+from peftlab.tasks.outputs.thresholds import USUAL, Threshold, chosen_thresholds, learnt_thresholds
 from peftlab.tasks.task import Encoded, spec
 from peftlab.tasks.text_task import TextTask
-from peftlab.tasks.thresholds import USUAL, Threshold, chosen_thresholds, learnt_thresholds
 
 log = logging.getLogger("peftlab")
 
@@ -50,7 +50,7 @@ class MultiLabel(TextTask):
     after the training and frozen before the test. Until then, and for labels that a dict leaves out, it is 0.5."""
     threshold_by: Literal["global", "label"] = "label"
     """Whether ``auto`` learns one threshold for all labels, or one for each that has enough examples, see
-    `peftlab.tasks.thresholds.FEWEST_POSITIVES`."""
+    `peftlab.tasks.outputs.thresholds.FEWEST_POSITIVES`."""
     pos_weight: PositiveWeights | None = None
     """The factor on the loss of a label that a text has; one for all, or by label, 1 for the others; ``balanced``: the
     number of training texts without the label over that of those with it. None: 1."""

@@ -15,12 +15,12 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.scores.choice_scores import MOST, ChoiceScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.choices import Choices, encode_choices
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.editable import EditableText
-from peftlab.tasks.heads import Head
+from peftlab.tasks.inputs.choices import Choices, encode_choices
+from peftlab.tasks.inputs.editable import EditableText
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.mixing import Mixture, like
+from peftlab.tasks.networks.heads import Head
+from peftlab.tasks.outputs.distributions import Distributions
+from peftlab.tasks.outputs.mixing import Mixture, like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Random, Task, spec
 

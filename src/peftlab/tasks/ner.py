@@ -16,17 +16,17 @@ from torch.nn import functional as F
 from peftlab.scores.bio import Entity, Repair, bio_labels, entities
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.editable import EditableText, Span
-from peftlab.tasks.entity_types import learn_types
-from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.inputs.editable import EditableText, Span
+from peftlab.tasks.inputs.entity_types import learn_types
+from peftlab.tasks.inputs.words import NO_WORD, Sentence, encode_words
+from peftlab.tasks.inputs.words_in_rows import batch_of_words
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.outputs.distributions import Distributions
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.sentence_task import SentenceTask
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
-from peftlab.tasks.words import NO_WORD, Sentence, encode_words
-from peftlab.tasks.words_in_rows import batch_of_words
 
 
 @spec

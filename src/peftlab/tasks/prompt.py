@@ -18,11 +18,12 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.from_examples import Study
-from peftlab.tasks.heads import PROMPTED, Head
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.mixing import like
+from peftlab.tasks.networks.heads import PROMPTED, Head
+from peftlab.tasks.outputs.distributions import Distributions
+from peftlab.tasks.outputs.mixing import like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.prompting.calibration import FITTED_ON, Calibration, reference_texts
 from peftlab.tasks.prompting.choosing import Choice, best, qualities, recorded
@@ -34,7 +35,6 @@ from peftlab.tasks.prompting.template import read_templates
 from peftlab.tasks.prompting.verbalizer import Verbalizer, VerbalizerKind, described
 from peftlab.tasks.prompting.words import MultiToken, words_of
 from peftlab.tasks.task import Encoded, Random, spec
-from peftlab.tasks.texts import Text
 
 _AT_ONCE = 32
 """Examples of one forward pass, where templates are chosen and calibrated."""

@@ -16,10 +16,10 @@ from peftlab.recommending.interactions import Catalogue, Interaction
 from peftlab.recommending.ranking import ranked
 from peftlab.scores.rankings import TOP, RankingScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.from_examples import Study
+from peftlab.tasks.inputs.cut_texts import CutTexts
+from peftlab.tasks.inputs.texts import Text, encode_texts
 from peftlab.tasks.task import Encoded, spec
-from peftlab.tasks.texts import Text, encode_texts
 
 log = logging.getLogger("peftlab")
 

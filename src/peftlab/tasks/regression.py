@@ -16,11 +16,11 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.numbers import NumberScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import REGRESSION, Head
-from peftlab.tasks.labels import shown
+from peftlab.tasks.inputs.labels import shown
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.networks.heads import REGRESSION, Head
 from peftlab.tasks.task import Encoded, Task, spec
 from peftlab.tasks.text_task import TextTask
-from peftlab.tasks.texts import Text
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -14,9 +14,9 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.scores.relations import RelationScores
 from peftlab.tasks.batch import ENTITY_SPANS, Batch
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
+from peftlab.tasks.inputs.marked_texts import MarkedText, Slice, encode_marked, marker_ids
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.marked_texts import MarkedText, Slice, encode_marked, marker_ids
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Random, spec
 
@@ -35,7 +35,7 @@ class RelationClassification(Classification):
     """
 
     markers: Literal["auto"] | Annotated[list[str], Field(min_length=2, max_length=4)] = "auto"
-    """Tokens of the vocabulary around the entities, see `peftlab.tasks.marked_texts.marker_ids`."""
+    """Tokens of the vocabulary around the entities, see `peftlab.tasks.inputs.marked_texts.marker_ids`."""
     no_relation: str | None = "Other"
     """The label of texts without a relation, which is left out of the mean scores; None: there is none."""
     marks: list[str] = field(default_factory=list, init=False)

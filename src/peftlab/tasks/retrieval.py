@@ -15,15 +15,15 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.recommending.interactions import Interaction
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.heads import Head
+from peftlab.tasks.inputs.padded_texts import padded
+from peftlab.tasks.inputs.texts import Text, encode_texts
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.padded_texts import padded
+from peftlab.tasks.networks.heads import Head
+from peftlab.tasks.networks.towers import HISTORY, INDEX, RETRIEVAL, SETTINGS, WITH_IDS, HistoryTowers
+from peftlab.tasks.outputs.distributions import Distributions
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.ranking_task import RankingTask
 from peftlab.tasks.task import Encoded, Random, spec
-from peftlab.tasks.texts import Text, encode_texts
-from peftlab.tasks.towers import HISTORY, INDEX, RETRIEVAL, SETTINGS, WITH_IDS, HistoryTowers
 
 _OUTSIDE = -1e9
 """The similarity of what is not compared: its share in a softmax is exactly 0."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from peftlab.errors import DataError
-from peftlab.tasks.splitting import words_of
+from peftlab.tasks.inputs.splitting import words_of
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.task import Encoded, Task, check_size, spec
-from peftlab.tasks.words import Sentence
 
 
 @spec

@@ -16,15 +16,15 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.models.positions import positions
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.editable import EditableText
 from peftlab.tasks.general_text import MeasuresForgetting
-from peftlab.tasks.heads import SEQ2SEQ_LM, Head
+from peftlab.tasks.inputs.editable import EditableText
+from peftlab.tasks.inputs.source_target import SourceTarget
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.token_rows import cut, padded
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import SEQ2SEQ_LM, Head
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.source_target import SourceTarget
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
-from peftlab.tasks.texts import Text
-from peftlab.tasks.token_rows import cut, padded
 from peftlab.tasks.writing_task import LanguageTask
 
 _AT_ONCE = 1024

@@ -16,12 +16,12 @@ from peftlab.generation.writing import Heard
 from peftlab.models.positions import positions
 from peftlab.scores.transcripts import UNSPACED, Normaliser, Transcripts
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.heads import SPEECH_SEQ2SEQ, Head
+from peftlab.tasks.inputs.recordings import Recording, RecordingTask
+from peftlab.tasks.inputs.token_rows import cut, padded
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import SPEECH_SEQ2SEQ, Head
 from peftlab.tasks.processor import Processor, ProcessorKind
-from peftlab.tasks.recordings import Recording, RecordingTask
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
-from peftlab.tasks.token_rows import cut, padded
 from peftlab.tasks.writing_task import WritingTask
 
 _POSITIONS = 448

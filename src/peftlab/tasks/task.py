@@ -17,12 +17,12 @@ from torch import Tensor
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions, kullback_leibler
-from peftlab.tasks.editable import EditableText
 from peftlab.tasks.from_examples import FromExamples
-from peftlab.tasks.heads import Head
-from peftlab.tasks.kept_answers import Decisions, KeptAnswers
+from peftlab.tasks.inputs.editable import EditableText
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.heads import Head
+from peftlab.tasks.outputs.distributions import Distributions, kullback_leibler
+from peftlab.tasks.outputs.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.reference import ComparesWithReference
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.cut_texts import CutTexts
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.cut_texts import CutTexts
+from peftlab.tasks.inputs.editable import EditableText
+from peftlab.tasks.inputs.texts import WholeText, encode_texts
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Random, spec
-from peftlab.tasks.texts import WholeText, encode_texts
 
 
 @spec

@@ -16,13 +16,13 @@ from peftlab.generation.writing import UNSEEN, Asked, Heard, Written, stream, wr
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra, consensus
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.cut_texts import CutTexts
-from peftlab.tasks.distributions import Distributions
-from peftlab.tasks.kept_answers import Decisions
-from peftlab.tasks.mixing import Members
+from peftlab.tasks.inputs.cut_texts import CutTexts
+from peftlab.tasks.losses.token_losses import token_losses
+from peftlab.tasks.outputs.distributions import Distributions
+from peftlab.tasks.outputs.kept_answers import Decisions
+from peftlab.tasks.outputs.mixing import Members
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, spec
-from peftlab.tasks.token_losses import token_losses
 from peftlab.tasks.writer import Writer
 
 ROUGHLY = 1e-2

@@ -12,8 +12,8 @@ import lightning as L
 from peftlab.devices.processes import from_rank_0, rank
 from peftlab.runs.folder import each_prediction
 from peftlab.storage.atomic import replacing
-from peftlab.tasks.kept_answers import Decisions
-from peftlab.tasks.metric import ScorerMetric
+from peftlab.tasks.outputs.kept_answers import Decisions
+from peftlab.tasks.outputs.metric import ScorerMetric
 from peftlab.tasks.task import Task
 from peftlab.training.tuner import Tuner
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.metric import ScorerMetric
+from peftlab.tasks.outputs.metric import ScorerMetric
 from peftlab.tasks.task import Task
 from peftlab.training.micro_batches import MicroBatches
 

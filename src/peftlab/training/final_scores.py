@@ -11,7 +11,7 @@ from peftlab.data.module import DataModule
 from peftlab.devices.processes import rank
 from peftlab.runs.decisions import SECTION
 from peftlab.runs.folder import RunFolder, each_prediction
-from peftlab.tasks.optimism import optimism
+from peftlab.tasks.outputs.optimism import optimism
 from peftlab.terminal.console import VERBATIM
 from peftlab.training.deciding import decide
 from peftlab.training.tracking import log_tables

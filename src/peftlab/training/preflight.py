@@ -24,9 +24,9 @@ from peftlab.data.batching import generator_of
 from peftlab.data.module import DataModule
 from peftlab.devices.free_memory import free_memory
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.deferred_logits import DeferredLogits
+from peftlab.tasks.losses.token_losses import CHUNK
+from peftlab.tasks.outputs.deferred_logits import DeferredLogits
 from peftlab.tasks.task import Task
-from peftlab.tasks.token_losses import CHUNK
 from peftlab.training.footprint import Activations, of_parameters
 
 _GIB = 2**30

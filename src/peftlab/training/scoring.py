@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from peftlab.scores.scorer import SCORED
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.metric import ScorerMetric
+from peftlab.tasks.outputs.metric import ScorerMetric
 from peftlab.tasks.task import Task
 from peftlab.training.evaluation import Evaluation
 from peftlab.training.guards import Guards

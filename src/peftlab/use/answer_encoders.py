@@ -22,7 +22,7 @@ from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.models.positions import longest_row
 from peftlab.specs import build
-from peftlab.tasks.embeddings import mean_of_tokens
+from peftlab.tasks.networks.embeddings import mean_of_tokens
 from peftlab.use.finished import FinishedRun, load
 from peftlab.validation import checked
 

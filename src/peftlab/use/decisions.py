@@ -10,8 +10,8 @@ from peftlab.abstaining.scope import Scope
 from peftlab.errors import UserError
 from peftlab.runs.decisions import DECISIONS, SCOPE, SECTION, read_decisions, read_scope
 from peftlab.runs.folder import RunFolder, each_prediction
-from peftlab.tasks.kept_answers import Decisions
-from peftlab.tasks.optimism import optimism
+from peftlab.tasks.outputs.kept_answers import Decisions
+from peftlab.tasks.outputs.optimism import optimism
 from peftlab.tasks.task import Task
 from peftlab.use.unchanged import not_of_the_record
 

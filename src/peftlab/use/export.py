@@ -28,7 +28,7 @@ from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
 from peftlab.storage.disk import writing
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import logits_of, model_class
+from peftlab.tasks.networks.heads import logits_of, model_class
 from peftlab.tasks.processor import LOADERS
 from peftlab.training.tuner import Tuner
 from peftlab.use import evidence

@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.errors import UserError
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 from peftlab.use.finished import load
 from peftlab.use.predictor import Predictor, Refused
 from peftlab.weak_supervision.functions import Unlabelled

@@ -91,7 +91,7 @@ class Source:
         if not self.words:
             return Unlabelled(door(content), None if pair is None else door(pair), place=place, gold=gold)
         if isinstance(content, str):
-            from peftlab.tasks.splitting import words_of
+            from peftlab.tasks.inputs.splitting import words_of
 
             content = [content[start:end] for start, end in words_of(content)]
         if not content:

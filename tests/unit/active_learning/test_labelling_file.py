@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from peftlab.active_learning.labelling_file import shown
-from peftlab.tasks.several_labels import LabelledText
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 
 
 def test_people_see_what_the_model_reads_and_no_gold():

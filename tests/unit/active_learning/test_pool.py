@@ -18,9 +18,9 @@ from peftlab.active_learning.pool import (
 )
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.subset import Subset
-from peftlab.tasks.several_labels import LabelledText
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 
 
 def test_the_gold_is_gone():

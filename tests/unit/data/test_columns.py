@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from peftlab.data.columns import Columns
 from peftlab.errors import DataError
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.words import Sentence
 
 WNUT17 = Path(__file__).parents[3] / ".." / "shared" / "data" / "wnut17"
 

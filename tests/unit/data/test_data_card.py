@@ -9,9 +9,9 @@ from peftlab.data import data_card as module
 from peftlab.data.data_card import Tokenised, data_card, lengths_of
 from peftlab.data.reading import DataFacts
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 
 ROWS = {
     "train": [("Paris is in France", "a"), ("Paris is in France", "a"), ("Rome", "a"), ("Rome", "b"), (" ", "a")],

@@ -16,8 +16,8 @@ from peftlab.data.spec import DataSpec
 from peftlab.data.splits import Splits
 from peftlab.errors import DataError
 from peftlab.sources import FilesSource
+from peftlab.tasks.inputs.questions import Question
 from peftlab.tasks.ner import Ner
-from peftlab.tasks.questions import Question
 from peftlab.tasks.task import Selection
 
 NER = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))

@@ -11,10 +11,10 @@ from peftlab.data.encoded_blocks import cached_in_blocks, joined
 from peftlab.data.encoded_cache import cached, file_of
 from peftlab.errors import DiskError
 from peftlab.sources import cache_root
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.task import Encoded
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
 
 WORDS = ["Ada", "Lovelace", "moved", "from", "Paris", "to", "Rome", "yesterday", "said", "the", "Royal", "report"]
 

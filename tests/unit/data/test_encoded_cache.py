@@ -16,12 +16,12 @@ from peftlab.data import encoded_cache
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.reading.unicode_text import Door
 from peftlab.sources import cache_root
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
 
 LIMITS = Limits(16, "split")
 

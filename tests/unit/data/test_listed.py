@@ -15,13 +15,13 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.runs.identity import identity
 from peftlab.storage.digests import file_sha256
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.multilabel import MultiLabel
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.regression import Regression
-from peftlab.tasks.several_labels import LabelledText
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
 
 EXAMPLES = [Text(f"train:{n}", f"text {n}", "ab"[n % 2]) for n in range(6)]
 SPLITS = {"train": EXAMPLES, "validation": [Text("v", "v", "a")], "test": [Text("t", "t", "b")]}

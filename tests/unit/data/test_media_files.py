@@ -18,7 +18,7 @@ from peftlab.data.picture_files import PictureFolders, PictureRows
 from peftlab.errors import ConfigError, DataError
 from peftlab.images.pictures import decoded
 from peftlab.storage.digests import folder_sha256
-from peftlab.tasks.media_files import UnreadableFilesError
+from peftlab.tasks.inputs.media_files import UnreadableFilesError
 
 
 @pytest.fixture

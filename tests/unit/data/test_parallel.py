@@ -6,8 +6,8 @@ import pytest
 
 from peftlab.data.parallel import Parallel
 from peftlab.errors import DataError
-from peftlab.tasks.texts import Text
-from peftlab.tasks.utterances import Utterance
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.utterances import Utterance
 
 FILES = {"seq.in": "play me rock\nstop \n", "seq.out": "O O B-genre\nO\n", "label": "play\r\nstop"}
 

@@ -11,10 +11,10 @@ from peftlab.data.sampling import half_of, random_sample, sampled, shots, strati
 from peftlab.data.spec import BudgetSpec
 from peftlab.errors import ConfigError
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
 
 LABELS = ["a"] * 80 + ["b"] * 15 + ["c"] * 5
 CLASSES = [{label: 1} for label in LABELS]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from peftlab.data.squad import SquadJson
 from peftlab.errors import DataError
-from peftlab.tasks.questions import Answer
+from peftlab.tasks.inputs.questions import Answer
 
 FILE = {
     "version": "v2.0",

@@ -14,10 +14,10 @@ from peftlab.data.subset import Subset
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import FilesSource
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.multilabel import MultiLabel
-from peftlab.tasks.several_labels import LabelledText
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 
 ROWS = [f"text number {n},{'abcd'[n % 4]},{'x' if n % 3 else 'y'}" for n in range(240)]
 

@@ -14,7 +14,7 @@ from peftlab.methods.head import head_of
 from peftlab.methods.method import MethodContext
 from peftlab.methods.sliced import Sliced
 from peftlab.methods.slices import layers_of, units
-from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
+from peftlab.tasks.networks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
 
 IDS = torch.arange(10, 42).reshape(2, 16)
 NO_HEADS = ("mpnet",)

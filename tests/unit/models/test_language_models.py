@@ -14,7 +14,7 @@ from peftlab.errors import ConfigError
 from peftlab.methods.targets import is_attention, target_modules
 from peftlab.models.language_models import check_kind, input_embeddings, let_ends_learn
 from peftlab.seams.transformers import kind_of
-from peftlab.tasks.heads import CAUSAL_LM, MASKED_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from peftlab.tasks.networks.heads import CAUSAL_LM, MASKED_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 
 KINDS = {
     "encoder": ["Bert", "Roberta", "ModernBert", "DebertaV2", "MPNet", "Electra", "Albert"],

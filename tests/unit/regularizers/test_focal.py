@@ -9,7 +9,7 @@ import torch
 
 from peftlab.regularizers.focal import Focal
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.distributions import Distributions
+from peftlab.tasks.outputs.distributions import Distributions
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])

@@ -16,8 +16,8 @@ from peftlab.regularizers.lwf import Lwf
 from peftlab.regularizers.regularizer import Computed, Material
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 
 
 def task(*labels):

@@ -16,7 +16,7 @@ from peftlab.errors import ConfigError, SourceError
 from peftlab.regularizers.group_dro import GroupDro
 from peftlab.regularizers.regularizer import Computed, Material
 from peftlab.regularizers.reweight import Reweight
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 TEXTS = ["she is here", "he is here", "he was there", "he went", "he came", "she left", "rain", "he slept"]
 GOLD = [1, 1, 0, 0, 0, 0, 1, 1]

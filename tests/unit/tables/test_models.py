@@ -12,8 +12,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from peftlab.tables.calibrators import Sigmoid, calibrated
+from peftlab.tables.columns import Feature
 from peftlab.tables.models import MODELS
-from peftlab.tasks.columns import Feature
 
 RANDOM = np.random.default_rng(1)
 MATRIX = RANDOM.normal(size=(300, 5))

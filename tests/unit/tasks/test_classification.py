@@ -12,10 +12,10 @@ from transformers.utils import ModelOutput
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
-from peftlab.tasks.texts import Text
 
 EXAMPLES = [
     Text("train:0", "the rome", "neg", file="f.csv", line=2),

@@ -15,10 +15,10 @@ from transformers import AutoTokenizer
 from peftlab.data.batching import generator_of
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.contrastive import Contrastive
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 
 LABELS = "abc"
 EXAMPLES = [Text(f"train:{n}", f"{'ada' * (n % 3 + 1)} {n}", LABELS[n % 3]) for n in range(10)]

@@ -17,8 +17,8 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Message
 from peftlab.generation.options import Generation
 from peftlab.tasks.dpo import Dpo
+from peftlab.tasks.inputs.preferences import Preference
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.preferences import Preference
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE, with_reference
 from peftlab.tasks.task import IGNORED, Selection

@@ -11,10 +11,10 @@ from transformers import AutoTokenizer
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.squad import answer_scores
 from peftlab.tasks.extractive_qa import ExtractiveQa
+from peftlab.tasks.inputs.questions import Answer, Question
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.outputs.spans import OUTSIDE
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.questions import Answer, Question
-from peftlab.tasks.spans import OUTSIDE
 from peftlab.tasks.task import Selection
 
 CONTEXT = "maria moved from paris to rome . nothing happened today ."

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 from peftlab.data.augmentation.augmentation import Material
 from peftlab.data.augmentation.context import Context
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.inputs.utterances import Utterance
 from peftlab.tasks.joint import Joint
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
-from peftlab.tasks.utterances import Utterance
 
 UTTERANCES = [
     Utterance("train:0", ["maria", "moved", "to", "new", "york"], ["B-PER", "O", "O", "B-LOC", "I-LOC"], intent="move"),

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 
 from peftlab.data.batching import generator_of
 from peftlab.errors import ConfigError
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.masked_lm import MaskedLm
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
-from peftlab.tasks.texts import Text
 
 TEXTS = [
     "maria moved from paris to rome .",

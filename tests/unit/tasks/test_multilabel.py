@@ -11,10 +11,10 @@ from torch.distributions import Bernoulli, kl_divergence
 from transformers import BertConfig, BertForSequenceClassification
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.inputs.several_labels import LabelledText
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.multilabel import MultiLabel, _rounded
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.several_labels import LabelledText
 from peftlab.tasks.task import Selection
 
 EXAMPLES = [

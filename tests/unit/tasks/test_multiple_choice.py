@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.tasks.choices import Choices, encode_choices
+from peftlab.tasks.inputs.choices import Choices, encode_choices
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.multiple_choice import MultipleChoice
 from peftlab.tasks.processor import Processor

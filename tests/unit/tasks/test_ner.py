@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import IGNORED, Ner
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Selection
-from peftlab.tasks.words import Sentence
 
 GAP = "\u200b"
 """A word of which the tokenizer leaves nothing."""

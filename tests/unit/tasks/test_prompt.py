@@ -17,13 +17,13 @@ from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks import prompt as prompts
 from peftlab.tasks.from_examples import Study
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.prompt import Prompt
 from peftlab.tasks.prompting.calibration import CONTENT_FREE
 from peftlab.tasks.prompting.verbalizer import Verbalizer
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 from peftlab.use.explanation.subject import subjects
 from peftlab.use.predictor import Predictor
 

@@ -8,11 +8,11 @@ from tests.unit.tasks.conftest import answers, reply
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.regression import Regression
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 
 EXAMPLES = [
     Text("train:0", "the rome", "-1", file="f.csv", line=2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.tasks.marked_texts import MarkedText
+from peftlab.tasks.inputs.marked_texts import MarkedText
 from peftlab.tasks.relation import RelationClassification
 from peftlab.tasks.task import Selection
 

@@ -18,10 +18,10 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.from_examples import Study
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.towers import HistoryTowers
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.retrieval import Retrieval
 from peftlab.tasks.task import Selection
-from peftlab.tasks.towers import HistoryTowers
 
 LIMITS = Limits(40, "truncate")
 

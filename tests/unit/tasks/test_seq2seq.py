@@ -9,9 +9,9 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
+from peftlab.tasks.inputs.source_target import SourceTarget
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.seq2seq import Seq2Seq
-from peftlab.tasks.source_target import SourceTarget
 from peftlab.tasks.task import IGNORED, Selection
 
 EXAMPLES = [

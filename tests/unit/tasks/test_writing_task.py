@@ -10,9 +10,9 @@ from peftlab.generation.options import Generation
 from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks import writing_task
+from peftlab.tasks.inputs.source_target import SourceTarget
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.seq2seq import Seq2Seq
-from peftlab.tasks.source_target import SourceTarget
 from peftlab.tasks.task import Selection
 
 EXAMPLES = [SourceTarget("test:0", "paris", "rome"), SourceTarget("test:1", "the river", "france is")]

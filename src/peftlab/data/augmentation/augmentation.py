@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 from peftlab.tasks.processor import Processor
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))

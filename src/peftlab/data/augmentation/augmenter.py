@@ -12,7 +12,7 @@ import numpy as np
 
 from peftlab.data.augmentation.augmentation import Augmentation, Material
 from peftlab.errors import ConfigError, UserError
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task

@@ -15,7 +15,7 @@ from peftlab.data.augmentation import translation
 from peftlab.data.augmentation.augmentation import Augmentation, Material, is_word, spec
 from peftlab.errors import SourceError
 from peftlab.storage.digests import sha256_of
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 
 @spec

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from peftlab.data.augmentation.augmentation import Augmentation, Material, spec
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 Kind = tuple[str | None, ...]
 """What a text is about, and the types of its mentions."""

@@ -15,7 +15,7 @@ from peftlab.data.augmentation.wordnet import FUNCTION_WORDS
 from peftlab.data.identities.terms import Identities, identities
 from peftlab.errors import ConfigError, SourceError
 from peftlab.storage.digests import sha256_of
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 Move = tuple[Identities, int]
 """A theme, and by how many groups its terms go on."""

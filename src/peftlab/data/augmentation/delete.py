@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from peftlab.data.augmentation.augmentation import WordAugmentation, is_word, spec
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 
 @spec

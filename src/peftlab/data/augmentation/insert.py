@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from peftlab.data.augmentation.augmentation import WordAugmentation, spec
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 
 @spec

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from peftlab.data.augmentation.augmentation import Material, WordAugmentation, is_word, spec
 from peftlab.errors import ConfigError
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 
 @spec

@@ -16,7 +16,7 @@ from peftlab.data.augmentation.wordnet import FUNCTION_WORDS, INDEX, synonyms
 from peftlab.errors import SourceError
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.storage.digests import sha256_of
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 
 
 @spec

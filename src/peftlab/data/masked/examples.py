@@ -39,7 +39,7 @@ class ExampleMask:
         if not hasattr(example, "masked"):
             raise ConfigError(
                 f"data.mask_pii: examples of the class {type(example).__name__} cannot be masked. Its class needs the "
-                "method `masked`, as `peftlab.tasks.texts.Text` has it"
+                "method `masked`, as `peftlab.tasks.inputs.texts.Text` has it"
             )
         try:
             masked = example.masked(self._counted)

@@ -12,7 +12,7 @@ from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
 from peftlab.scores.choice_scores import MOST
-from peftlab.tasks.choices import Choices
+from peftlab.tasks.inputs.choices import Choices
 
 AnswerIs = Literal["index", "number", "letter", "text"]
 

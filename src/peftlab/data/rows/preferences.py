@@ -13,7 +13,7 @@ from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
 from peftlab.scores.preference_scores import CHOSEN, REJECTED
-from peftlab.tasks.preferences import Messages, Preference, answer_of, messages_of, text_of
+from peftlab.tasks.inputs.preferences import Messages, Preference, answer_of, messages_of, text_of
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

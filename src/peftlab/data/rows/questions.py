@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
-from peftlab.tasks.questions import Answer, Question, check_answers
+from peftlab.tasks.inputs.questions import Answer, Question, check_answers
 
 _FORM = 'Expected [{"text": ..., "answer_start": ...}, ...], or {"text": [...], "answer_start": [...]}; [] where none.'
 

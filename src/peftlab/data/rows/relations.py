@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
-from peftlab.tasks.marked_texts import MarkedText, Slice
+from peftlab.tasks.inputs.marked_texts import MarkedText, Slice
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -13,7 +13,7 @@ from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
 from peftlab.scores.bio import TagError, explain, is_tag, repaired_bio, to_bio
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.words import Sentence
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
-from peftlab.tasks.several_labels import LabelledText
+from peftlab.tasks.inputs.several_labels import LabelledText
 
 _YES_OR_NO = {"1": True, "true": True, "0": False, "false": False}
 """What a column of one label may hold, in any case."""

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
-from peftlab.tasks.source_target import SourceTarget
+from peftlab.tasks.inputs.source_target import SourceTarget
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

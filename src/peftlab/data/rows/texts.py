@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

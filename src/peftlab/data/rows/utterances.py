@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place
 from peftlab.data.rows.sentences import SentenceRows
-from peftlab.tasks.utterances import Utterance
+from peftlab.tasks.inputs.utterances import Utterance
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

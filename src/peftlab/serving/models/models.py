@@ -25,7 +25,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.serving.access.callers import ADMIN
 from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf
-from peftlab.tasks.media_files import MediaTask, uploaded
+from peftlab.tasks.inputs.media_files import MediaTask, uploaded
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.use.answer_encoders import check_scope, open_fallback

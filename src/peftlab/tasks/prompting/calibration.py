@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 Calibration = Literal["none", "contextual", "domain", "batch"]
 """The texts that are taken: none; texts without content (Zhao et al. 2021); random words of the training texts (Fei et

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 Choice = Literal["none", "cv", "mdl", "ensemble"]
 """What is done with several templates: one is chosen by cross-validated accuracy, or by minimum description length; or

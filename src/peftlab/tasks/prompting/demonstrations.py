@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 
 class Shown(TypedDict):

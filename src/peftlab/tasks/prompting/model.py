@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.seams.transformers import kind_of
-from peftlab.tasks.deferred_logits import DeferredLogits, deferred_logits
+from peftlab.tasks.outputs.deferred_logits import DeferredLogits, deferred_logits
 from peftlab.tasks.prompting.verbalizer import Verbalizer
 
 _Language: Any = PreTrainedModel if TYPE_CHECKING else object  # the classes that `on` makes are such models

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from peftlab.errors import DataError
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.inputs.texts import Text, special_tokens
 from peftlab.tasks.prompting.demonstrations import Shown, others
 from peftlab.tasks.prompting.template import ANSWER, Template
 from peftlab.tasks.prompting.words import MultiToken, Row, Word, rows_for, tokenised
 from peftlab.tasks.task import Encoded, check_size
-from peftlab.tasks.texts import Text, special_tokens
 
 LEAST = 16
 """Tokens of a text that are kept as long as a demonstration can be left out instead."""

@@ -22,7 +22,7 @@ from peftlab.data.module import DataModule
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.sessions import SessionModel
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 from peftlab.tasks.task import Task
 from peftlab.use.compression.measuring import share_of_equal
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.networks.heads import logits_of
 from peftlab.tasks.task import Task
 from peftlab.use.differing.passes import Attended, Layer, Observed
 from peftlab.use.differing.similarity import cka, jensen_shannon

@@ -13,7 +13,7 @@ from torch import nn
 
 from peftlab.errors import UserError
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.mixing import How
+from peftlab.tasks.outputs.mixing import How
 from peftlab.tasks.task import Task
 from peftlab.use.derive import derive, derived_before
 from peftlab.use.ensembles.fitting import fitted_temperature, fitted_weights, predicts_numbers, unfitted

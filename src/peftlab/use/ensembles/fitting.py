@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.mixing import Members
+from peftlab.tasks.outputs.mixing import Members
 from peftlab.tasks.task import Task
 
 _STEPS, _GAIN = 2000, 1e-12

@@ -11,7 +11,7 @@ from torch import nn
 from peftlab.errors import UserError
 from peftlab.models.adapted_model import adapted_model, base_model
 from peftlab.specs import build
-from peftlab.tasks.mixing import Members
+from peftlab.tasks.outputs.mixing import Members
 from peftlab.use.finished import FinishedRun
 
 _OF_LOADING = ("dropout", "attention_dropout", "head_dropout", "name", "source")

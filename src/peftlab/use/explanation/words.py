@@ -11,8 +11,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.tasks.batch import ENTITY_SPANS, Batch
+from peftlab.tasks.inputs.splitting import words_of
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.splitting import words_of
 from peftlab.tasks.task import IGNORED
 
 

@@ -19,7 +19,7 @@ from peftlab.data.augmentation.wordnet import FUNCTION_WORDS, INDEX, synonyms
 from peftlab.errors import UserError, did_you_mean
 from peftlab.reading import plain_yaml
 from peftlab.specs import build
-from peftlab.tasks.editable import EditableText
+from peftlab.tasks.inputs.editable import EditableText
 from peftlab.tasks.task import Task
 from peftlab.use.robustness.greedy import Attacked, Greedy, Make, Substitutes, run_together
 from peftlab.use.robustness.pgd import Pgd, check_embeddings

@@ -18,7 +18,7 @@ from peftlab.scores.entity_scores import EntityScores
 from peftlab.scores.paired import counts_of
 from peftlab.scores.scorer import Scorer
 from peftlab.scores.squad import SquadScores
-from peftlab.tasks.splitting import words_of
+from peftlab.tasks.inputs.splitting import words_of
 
 _FILE = re.compile(r"\S*\.[A-Za-z]\w{1,4}")
 
@@ -178,8 +178,8 @@ def _training(folder: RunFolder) -> Training:
     from peftlab.data.sampling import sampled
     from peftlab.data.spec import BudgetSpec, DataSpec
     from peftlab.specs import build, prefixes_of
+    from peftlab.tasks.inputs.words import Sentence
     from peftlab.tasks.task import Task
-    from peftlab.tasks.words import Sentence
     from peftlab.validation import checked
 
     config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))

@@ -12,10 +12,10 @@ from peftlab.data.augmentation.typo import Typo
 from peftlab.data.batches import Batches
 from peftlab.data.batching import Division
 from peftlab.tasks.batch import Part
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.task import Selection
-from peftlab.tasks.words import Sentence
 
 SENTENCES = [
     Sentence(f"train:{n}", ["moved"] * (n + 2) + ["Paris"], ["O"] * (n + 2) + ["B-LOC"], "train.txt", [n + 1] * (n + 3))

@@ -11,9 +11,9 @@ from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.augmentation.counterfactual import Counterfactual
 from peftlab.errors import ConfigError, SourceError
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.editable import EditableText, Span
+from peftlab.tasks.inputs.editable import EditableText, Span
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
 
 
 @pytest.fixture

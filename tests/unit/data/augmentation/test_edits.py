@@ -23,7 +23,7 @@ from peftlab.data.augmentation.typo import NEIGHBOURS, Typo
 from peftlab.data.augmentation.wordnet import synonyms
 from peftlab.errors import ConfigError, DataError, SourceError
 from peftlab.sources import FilesSource
-from peftlab.tasks.editable import EditableText, Span
+from peftlab.tasks.inputs.editable import EditableText, Span
 
 SENTENCE = EditableText.of_words(
     ["Marie", "Curie", "quickly", "visited", "Paris", "with", "small", "children", "."],

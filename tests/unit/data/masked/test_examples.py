@@ -11,15 +11,15 @@ from peftlab.data.views import View, mapped
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Conversation, Message
 from peftlab.personal_data.masker import Masker
-from peftlab.tasks.choices import Choices
-from peftlab.tasks.marked_texts import MarkedText
-from peftlab.tasks.preferences import Preference
-from peftlab.tasks.questions import Answer, Question
-from peftlab.tasks.several_labels import LabelledText
-from peftlab.tasks.source_target import SourceTarget
-from peftlab.tasks.texts import Text
-from peftlab.tasks.utterances import Utterance
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.choices import Choices
+from peftlab.tasks.inputs.marked_texts import MarkedText
+from peftlab.tasks.inputs.preferences import Preference
+from peftlab.tasks.inputs.questions import Answer, Question
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.source_target import SourceTarget
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.utterances import Utterance
+from peftlab.tasks.inputs.words import Sentence
 
 MAIL = "bob@acme.org"
 TEXT = f"Ask {MAIL} or Eve."

@@ -10,7 +10,7 @@ from peftlab.data.rows.choices import ChoiceRows
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.row_reader import Place
 from peftlab.errors import DataError
-from peftlab.tasks.choices import Choices
+from peftlab.tasks.inputs.choices import Choices
 
 HERE = Place("a.jsonl", 7)
 ROW = {"question": "to where", "choices": ["paris", "rome", "2"], "answer": 2}

@@ -14,9 +14,9 @@ from peftlab.data.rows.several_labels import SeveralLabelRows
 from peftlab.data.rows.texts import TextRows
 from peftlab.data.rows.utterances import UtteranceRows
 from peftlab.errors import DataError
+from peftlab.tasks.inputs.several_labels import LabelledText
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.regression import number_of
-from peftlab.tasks.several_labels import LabelledText
-from peftlab.tasks.texts import Text
 
 PLACE = Place("f.jsonl", 3)
 

@@ -9,7 +9,7 @@ import pytest
 from peftlab.data.rows.questions import QuestionRows
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.errors import DataError
-from peftlab.tasks.questions import Answer
+from peftlab.tasks.inputs.questions import Answer
 
 ROME = {"question": "what ?", "context": "rome said rome", "answers": [{"text": "said", "answer_start": 5}]}
 

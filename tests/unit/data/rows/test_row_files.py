@@ -21,7 +21,7 @@ from peftlab.data.splits import Splits, split_files
 from peftlab.data.views import View
 from peftlab.errors import DataError, SourceError
 from peftlab.sources import FilesSource
-from peftlab.tasks.texts import Text
+from peftlab.tasks.inputs.texts import Text
 
 ROWS = [
     {"title": "Über uns\n", "topic": 3, "who": "a", "unused": None},

@@ -8,7 +8,7 @@ from peftlab.data.form import form_of
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.source_target import SourceTargetRows
 from peftlab.errors import DataError
-from peftlab.tasks.source_target import SourceTarget
+from peftlab.tasks.inputs.source_target import SourceTarget
 
 
 def read(folder, name, text, **columns):

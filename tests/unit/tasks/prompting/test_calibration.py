@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.prompting.calibration import CONTENT_FREE, reference_texts
-from peftlab.tasks.texts import Text
 
 SEEN = [Text("train:0", "one two three", "a"), Text("train:1", "four five", "b"), Text("train:2", "six", "a")]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from peftlab.tasks.inputs.texts import Text
 from peftlab.tasks.prompting.demonstrations import drawn, others
-from peftlab.tasks.texts import Text
 
 LABELS = ["a", "b", "c"]
 EXAMPLES = [Text(f"train:{n}", f"text {n}", LABELS[n % 3] if n % 7 else None) for n in range(60)]

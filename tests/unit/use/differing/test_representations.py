@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.tasks.distributions import Distributions
+from peftlab.tasks.outputs.distributions import Distributions
 from peftlab.use.differing.passes import Attended, Layer, Observed, plain_model
 from peftlab.use.differing.representations import Comparison, Insertions, spread_over
 

@@ -16,11 +16,11 @@ from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.sources import FilesSource
 from peftlab.tasks.batch import ENTITY_SPANS, Batch
 from peftlab.tasks.contrastive import Contrastive
-from peftlab.tasks.marked_texts import MarkedText
+from peftlab.tasks.inputs.marked_texts import MarkedText
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.tasks.relation import RelationClassification
 from peftlab.tasks.task import Selection
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
 from peftlab.use.explanation import attention, gradients, occlusion, shapley
 from peftlab.use.explanation.attribution import Settings
 from peftlab.use.explanation.explain import unseen

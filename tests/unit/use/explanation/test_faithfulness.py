@@ -102,7 +102,7 @@ def test_a_random_order_is_as_good_in_the_mean_as_its_reverse():
 
 
 def test_a_subject_computes_each_set_once(pretrained, processor, classification):
-    from peftlab.tasks.texts import Text
+    from peftlab.tasks.inputs.texts import Text
     from peftlab.use.explanation.subject import subjects
     from peftlab.use.predictor import Predictor
 

@@ -10,7 +10,7 @@ import pytest
 
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.runs.folder import FAIRNESS
-from peftlab.tasks.heads import (
+from peftlab.tasks.networks.heads import (
     CAUSAL_LM,
     MULTI_LABEL_CLASSIFICATION,
     REGRESSION,

@@ -11,8 +11,8 @@ import torch
 from peftlab.commands.robustness import WHOLE
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import UserError
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
 from peftlab.use.predictor import Predictor
 from peftlab.use.robustness.greedy import Greedy
 from peftlab.use.robustness.perturbations import (

@@ -11,9 +11,9 @@ from torch.nn.functional import softplus
 from peftlab.errors import UserError
 from peftlab.regularizers.embeddings import Ball
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.mixing import Members, Mixture
-from peftlab.tasks.texts import Text
-from peftlab.tasks.words import Sentence
+from peftlab.tasks.inputs.texts import Text
+from peftlab.tasks.inputs.words import Sentence
+from peftlab.tasks.outputs.mixing import Members, Mixture
 from peftlab.use.predictor import Predictor
 from peftlab.use.robustness.pgd import Pgd, ascend, check_embeddings, drawn
 from peftlab.use.robustness.victim import Victim

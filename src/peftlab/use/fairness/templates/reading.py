@@ -16,7 +16,7 @@ import numpy as np
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
 from peftlab.scores.bio import entities
-from peftlab.tasks.splitting import words_of
+from peftlab.tasks.inputs.splitting import words_of
 
 PERSONS, SENTIMENT = (Path(__file__).parent / f"{name}.txt" for name in ("persons", "sentiment"))
 """The package's own, in English: to find people in, and with a sentiment that is the same whoever is meant."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftlab.tasks.splitting import words_of
+from peftlab.tasks.inputs.splitting import words_of
 from peftlab.use.slices.negation_scopes import has_negation, negated
 from peftlab.use.slices.subject import Slice, Subject
 

@@ -1,0 +1,1 @@
+"""What tasks read: kinds of examples, and how they become the rows of a batch."""
