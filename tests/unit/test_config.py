@@ -114,7 +114,7 @@ def test_a_good_configuration_becomes_objects(compose_config):
         ("+data.batchsize=3", ["'data.batchsize'", "Did you mean 'batch_size'?", "eval_batch_size"]),
         ("+data.splits.trian=x", ["'data.splits.trian'", "Did you mean 'train'?", "Allowed: test, train, validation"]),
         ("+data.format.tag=2", ["'data.format.tag'", "tag_column"]),
-        ("+data.source.foo=1", ["'data.source.foo'", "Allowed: path"]),
+        ("+data.source.foo=1", ["'data.source.foo'", "Allowed: licence, path"]),
         ("+task.selection.metrics=loss", ["'task.selection.metrics'", "Did you mean 'metric'?"]),
         ("+peft.lora_alfa=3", ["'peft.lora_alfa'", "Did you mean 'lora_alpha'?"]),
         ("+callbacks.early_stopping.patiance=3", ["'callbacks.early_stopping.patiance'", "Did you mean 'patience'?"]),
