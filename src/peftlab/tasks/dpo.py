@@ -31,7 +31,7 @@ from peftlab.tasks.losses.token_losses import token_losses
 from peftlab.tasks.networks.heads import CAUSAL_LM, Head
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE
-from peftlab.tasks.task import IGNORED, Encoded, Random, Selection, check_size, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.writer import Writer
 
 
@@ -277,8 +277,9 @@ class Dpo(MeasuresForgetting, Writer, CutTexts):
     @override
     def general_task(self) -> CausalLm:
         """Return the task of predicting each token, for no text is preferred to another."""
-        generate = Generation(at="never")
-        task = CausalLm(name="causal_lm", selection=Selection(metric="loss"), packing="off", generate=generate)
+        selection, generate = {"metric": "loss"}, Generation(at="never")
+        options: dict[str, Any] = {"name": "causal_lm", "selection": selection, "packing": "off", "generate": generate}
+        task = CausalLm(**options)
         task.bind(self._processor)
         return task
 

@@ -42,6 +42,7 @@ class Forgetting(Callback):
         self.data, self.record = data, record
         assert isinstance(data.task, MeasuresForgetting)
         self.task = task = data.task.general_task
+        assert isinstance(task, MeasuresForgetting)
         format = PlainTexts(unit="paragraph", characters=data.task.general_characters)
         self.texts = list(map(task.general, format.read({"general": path})["general"]))
         self.encoded = encode(task, self.texts, data.processor, data.spec.limits)

@@ -90,7 +90,8 @@ class PersonNames:
 
     @cached_property
     def _chosen(self) -> frozenset[str]:
-        return frozenset(self.types or filter(_is_person, self._predictor.task.types))
+        known: Sequence[str] = getattr(self._predictor.task, "types", ())
+        return frozenset(self.types or filter(_is_person, known))
 
 
 def names_of(run: str | Path, types: Sequence[str] = (), allow: Sequence[str] = ()) -> PersonNames:
