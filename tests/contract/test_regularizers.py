@@ -365,7 +365,8 @@ def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(
         whole = trained_once(f"whole batches{number}", group, same)
         found = trained(f"{divided}{number}", group, same | overrides).folder
         for one, other in zip(weights(found), weights(whole), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+            # Adam enlarges what rounding does to a small gradient
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.exhaustive

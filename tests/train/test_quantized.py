@@ -66,6 +66,9 @@ def test_the_library_loads_its_adapter_on_a_model_that_it_quantises(run, record,
         tiny_model, num_labels=labels, quantization_config=options, device_map="cpu"
     )
     theirs = peft.PeftModel.from_pretrained(theirs, record.folder / "adapter")
+    for module in theirs.modules():  # the kernel of some processors takes no layer that is narrower than a block
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     torch.testing.assert_close(logits_of(theirs, tiny_model), logits_of(run.model, tiny_model), atol=1e-4, rtol=0)
 
 
