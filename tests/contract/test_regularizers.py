@@ -349,7 +349,9 @@ def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(
     """Those that draw random numbers agree on average only, and are left out."""
     settled = {option: validate(resolve(chosen([option]))).regularizer[option] for option in REGULARIZERS}
     exact = [option for option, regularizer in settled.items() if not regularizer.draws]
-    same = EXACT | {"data.batch_size": 10, "budget.max_steps": 5}  # an epoch, whose last batch is smaller
+    # else Adam makes steps of what rounding leaves of a gradient that is zero
+    steady = {"optimizer.algorithm.eps": 1e-3}
+    same = EXACT | steady | {"data.batch_size": 10, "budget.max_steps": 5}  # an epoch, whose last batch is smaller
     overrides = {
         "parts": {"trainer.accumulate": 2},
         "ranks": {"trainer.devices": 2},
@@ -365,8 +367,7 @@ def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(
         whole = trained_once(f"whole batches{number}", group, same)
         found = trained(f"{divided}{number}", group, same | overrides).folder
         for one, other in zip(weights(found), weights(whole), strict=True):
-            # Adam enlarges what rounding does to a small gradient
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)  # a tenth of a step
 
 
 @pytest.mark.exhaustive

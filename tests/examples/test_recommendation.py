@@ -36,4 +36,4 @@ def test_every_command_of_its_readme_runs(tiny_model, tmp_path, monkeypatch, cap
     (answer,) = json.loads(response(EXAMPLE, Path("runs/shop"), monkeypatch))["answers"]
     assert not {"p000", "p004"} & set(answer["items"])
     compared = sweep_and_report(EXAMPLE, [*tiny, "budget.max_epochs=null", "budget.max_steps=1", "data.max_tokens=32"])
-    assert (compared["metric"], compared["baseline"]) == ("hit@10", "ids")
+    assert (compared["metric"], compared["baseline"]) == ("hit@10", "items=ids")
