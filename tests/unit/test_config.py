@@ -273,7 +273,9 @@ def canary(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def good(compose_config) -> dict[str, object]:
-    return resolve(compose_config(*OWN_FILES))
+    config = resolve(compose_config(*OWN_FILES))
+    validate(config)  # imports the classes that it names itself, which are no matter of what a test adds to it
+    return config
 
 
 def ends_with_2(config: dict[str, object], capsys) -> str:
