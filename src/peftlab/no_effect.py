@@ -29,6 +29,7 @@ from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.lwf import Lwf
 from peftlab.regularizers.of_groups import OfGroups
 from peftlab.regularizers.regularizer import Term, key_of
+from peftlab.schedules import WarmupStableDecay
 from peftlab.seams.transformers import attention_of
 from peftlab.semi_supervised.mixtext import MixText
 from peftlab.tasks.ranking_task import RankingTask
@@ -74,6 +75,13 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
             f"optimizer.lr={spec.optimizer.lr:g} is never reached: the run has {steps} steps, and the warm-up takes "
             f"{warmup} (scheduler.warmup_steps)"
         )
+    elif isinstance(schedule := spec.scheduler, WarmupStableDecay) and schedule.warmup_steps is not None:
+        wanted, decay = round(schedule.decay_fraction * steps), schedule.decay(steps)
+        if decay < wanted:
+            yield (
+                f"scheduler.decay_fraction={schedule.decay_fraction:g}: of the {wanted} steps of the decay, the "
+                f"warm-up leaves {decay}: it takes {warmup} of {steps} (scheduler.warmup_steps)"
+            )
     between = spec.budget.validate_every
     validations = math.ceil(steps / max(1, round(between * epoch)))
     if between > 1 and validations == 1:

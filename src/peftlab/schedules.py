@@ -91,11 +91,14 @@ class WarmupStableDecay(Schedule):
             raise ValueError("warmup_fraction and decay_fraction are more than 1 together; lower one of them")
         return self
 
+    def decay(self, total_steps: int) -> int:
+        """Return the final decay in optimiser steps, of which there are as many as the warm-up leaves."""
+        return min(round(self.decay_fraction * total_steps), max(total_steps - self.warmup(total_steps), 0))
+
     @override
     def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
         # transformers' version starts the warm-up at min_factor and jumps where warm-up and decay meet
-        warmup = self.warmup(total_steps)
-        decay = min(round(self.decay_fraction * total_steps), max(total_steps - warmup, 0))
+        warmup, decay = self.warmup(total_steps), self.decay(total_steps)
 
         def factor(step: int) -> float:
             left = max(total_steps - step, 0)

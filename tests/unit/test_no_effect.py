@@ -34,6 +34,7 @@ def told(compose_config, caplog):
         ["budget=smoke"],
         ["scheduler.warmup_steps=160", "scheduler.warmup_fraction=null"],
         ["scheduler.warmup_fraction=1.0"],
+        ["scheduler=wsd", "scheduler.warmup_steps=128", "scheduler.warmup_fraction=null"],
         ["budget.validate_every=2", "callbacks.early_stopping.patience=1"],
         ["optimizer.head_lr=1e-2"],
         ["trainer.accumulate=16"],
@@ -110,6 +111,10 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
     [
         (WARM_UP, "optimizer.lr=0.0015 is never reached: the run has 160 steps, and the warm-up takes 161"),
         (["budget=smoke", "scheduler=wsd", *WARM_UP], "optimizer.lr=0.0015 is never reached: the run has 20 steps"),
+        (
+            ["scheduler=wsd", "scheduler.warmup_steps=140", "scheduler.warmup_fraction=null"],
+            "scheduler.decay_fraction=0.2: of the 32 steps of the decay, the warm-up leaves 20: it takes 140 of 160",
+        ),
         (["budget.validate_every=5", "callbacks=[]"], "budget.validate_every=5 epochs is longer than the run"),
         (["budget.stratified=true"], "budget.stratified=true: budget.train_examples=null takes all examples"),
         (["budget.sample_seed=1"], "budget.sample_seed=1: budget.train_examples=null takes all examples"),
