@@ -111,10 +111,13 @@ def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
 
 
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
-    """Return both without ``auto``, checked against this machine and the launcher; wrong types are left alone."""
+    """Return both without ``auto``, checked against this machine and the launcher.
+
+    Wrong types, and machines that are fewer than one, are left for the validation.
+    """
     devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
     environment = launcher()
-    if not isinstance(nodes, int) or not (isinstance(devices, int) or devices == "auto"):
+    if not isinstance(nodes, int) or nodes < 1 or not (isinstance(devices, int) or devices == "auto"):
         return devices, strategy
     if devices == "auto":
         devices = environment.world_size() // nodes if environment else gpus if accelerator == "gpu" else 1

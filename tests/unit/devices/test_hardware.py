@@ -253,6 +253,14 @@ def test_a_wrong_type_is_left_for_the_validation(machine):
     assert several(devices="two") == ("two", "auto")
 
 
+def test_no_machine_at_all_is_left_for_the_validation_even_by_a_launcher(machine, launched):
+    machine(gpus=0)
+    launched(processes=2)
+    assert several(devices="auto", num_nodes=0) == ("auto", "auto")
+    with pytest.raises(ValidationError, match=r"num_nodes\n.*greater than or equal to 1"):
+        TrainerSpec(num_nodes=0)
+
+
 def test_the_strategies_of_lightning():
     ddp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, strategy="ddp"))
     assert type(ddp).__name__ == "DDPStrategy"
