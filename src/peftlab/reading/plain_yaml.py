@@ -44,6 +44,8 @@ _LARGEST_BITS = 10_000
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 """The accepted tags; a configuration has no sets, dates or bytes."""
 
+_NULL = "tag:yaml.org,2002:null"
+
 _READ_DIFFERENTLY = re.compile(r"[\t!?\ufeff]|[|>][-+\d]*#|(?:^|[\n\r\x85\u2028\u2029])%")
 """What libyaml and PyYAML's own scanner read differently: tabs between values, a lone tag, a question mark that ends a
 word in brackets, a byte order mark within the text, a comment that touches the sign of a block of text or
@@ -154,7 +156,7 @@ class _PlainValues(Composer, SafeConstructor, Resolver):
         """Return the keys and values of a section.
 
         Raises:
-            ConstructorError: a key is no plain value, too long, or a duplicate.
+            ConstructorError: a key is no plain value, null, too long, or a duplicate.
         """
         keys = set()
         for key, _ in node.value:
@@ -162,6 +164,9 @@ class _PlainValues(Composer, SafeConstructor, Resolver):
                 raise ConstructorError(None, None, "a key must be a name", key.start_mark)
             if len(key.value) > LONGEST_KEY:
                 problem = f"a key of {len(key.value):,} characters; at most {LONGEST_KEY:,} are taken"
+                raise ConstructorError(None, None, problem, key.start_mark)
+            if key.tag == _NULL:
+                problem = f"the key {key.value or ':'} is no name to YAML, but null; write '{key.value}' in quotes"
                 raise ConstructorError(None, None, problem, key.start_mark)
             if (key.tag, key.value) in keys:
                 raise ConstructorError(None, None, f"the key {key.value} is there twice", key.start_mark)

@@ -71,6 +71,8 @@ REFUSED = {
     "a: " + "- " * 300 + "1": "f.yaml:1: ",
     f"? {'k' * 100_000}\n: 1": "a key of 100,000 characters",
     "? [a, b]\n: 1": "a key must be a name",
+    "a: 1\nb: {c: 1,\n  null: 1}": "f.yaml:3: .*the key null is no name to YAML, but null; write 'null' in quotes",
+    "~: 1": "f.yaml:1: .*write '~' in quotes",
     f"a: {'1' * 5_000}": "no int",
     f"a: 0x{'f' * 5_000}": "too large",
     "a: !!float b": "no float",
