@@ -29,18 +29,40 @@ trap keep EXIT
 if [ "${1:-}" = keep ]; then exit; fi
 
 train() { "$python" -m train logger=[csv] callbacks=[] trainer.precision=32-true "$@"; }
+# Kept records have no weights: what only others would begin from is made again for these alone.
+completed() { grep --quiet --no-messages '"status": "completed"' "$sweep/$1/record.json"; }
+needs_weights() { completed "$1" && [ ! -d "$sweep/$1/adapter" ]; }
+of_all_draws() { # whether a sweep has a completed run of each
+  local draw
+  for draw in $draws; do
+    { grep --files-with-matches --no-messages "^seed: $draw\$" "$sweep/$1"/*/config.yaml || true; } |
+      sed 's/config.yaml$/record.json/' | xargs grep --quiet --no-messages '"status": "completed"' || return 1
+  done
+}
 # Of each draw, the labelled texts and the initial weights are those of all arms. Here, $@ are the user's settings.
 for draw in $draws; do
-  one=(+experiment=semi_tweets "seed=$draw" "budget.sample_seed=$draw" existing=skip)
-  train "${one[@]}" semi=none "run_dir=$sweep/supervised-$draw" "$@"
-  train "${one[@]}" semi=self_training semi.ramp_up=0 semi.mu=4 semi.at_most=5000 "semi.teacher=$sweep/supervised-$draw" \
-    "run_dir=$sweep/teacher-$draw" "$@"
+  one=(+experiment=semi_tweets "seed=$draw" "budget.sample_seed=$draw")
+  existing=skip
+  if needs_weights "supervised-$draw" && ! completed "teacher-$draw"; then existing=rerun; fi
+  train "${one[@]}" semi=none "existing=$existing" "run_dir=$sweep/supervised-$draw" "$@"
+  if [ $existing = skip ] && needs_weights "supervised-$draw"; then
+    echo "teacher-$draw is completed, and is not compared with the settings: its teacher's weights are not here"
+    continue
+  fi
+  train "${one[@]}" semi=self_training semi.ramp_up=0 semi.mu=4 semi.at_most=5000 existing=skip \
+    "semi.teacher=$sweep/supervised-$draw" "run_dir=$sweep/teacher-$draw" "$@"
 done
-if [ ! -d "$sweep/tapt/adapter" ]; then
-  train +experiment=tapt_tweets "run_dir=$sweep/tapt" existing=auto ${TAPT:-}
-fi
 all=(-m +experiment=semi_tweets "seed=${draws// /,}" 'budget.sample_seed=${seed}'
   "hydra.launcher.trials_at_once=${TRIALS_AT_ONCE:-2}" sweep.probe_seconds=0)
-train "${all[@]}" semi=none "adapter=$sweep/tapt/adapter" "sweep_dir=$sweep/after_tapt" "$@"
+if needs_weights tapt && of_all_draws after_tapt; then
+  echo "after_tapt is completed, and is not compared with the settings: the weights of tapt are not here"
+else
+  existing=auto
+  if needs_weights tapt; then existing=rerun; fi
+  if [ ! -d "$sweep/tapt/adapter" ]; then
+    train +experiment=tapt_tweets "run_dir=$sweep/tapt" "existing=$existing" ${TAPT:-}
+  fi
+  train "${all[@]}" semi=none "adapter=$sweep/tapt/adapter" "sweep_dir=$sweep/after_tapt" "$@"
+fi
 train "${all[@]}" semi=self_training,fixmatch,adamatch,softmatch,uda,mixtext semi.mu=4 semi.at_most=5000 \
   "sweep_dir=$sweep/methods" "$@"

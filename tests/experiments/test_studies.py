@@ -69,6 +69,40 @@ def test_a_rehearsal_keeps_its_records_apart(study):
     assert (folder.parents[1] / "sweeps/try/results.md").read_text() == "table\n"
 
 
+def test_a_study_goes_on_from_kept_records_which_have_no_weights(study, tmp_path):
+    def record(name: str, seed: int) -> None:
+        folder = tmp_path / "sweeps/try" / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text('{"status": "completed"}')
+        (folder / "config.yaml").write_text(f"task: x\nseed: {seed}\n")
+
+    for name, seed in {"supervised-0": 0, "supervised-1": 1, "teacher-0": 0, "tapt": 0, "after_tapt/x": 0}.items():
+        record(name, seed)
+    code, _ = study("semi_supervised", SWEEP="sweeps/try", DRAWS="0")
+    assert code == 0
+    calls = (tmp_path / "calls").read_text()
+    assert "existing=skip run_dir=sweeps/try/supervised-0" in calls
+    assert not re.search("rerun|teacher-0|tapt", calls)
+    (tmp_path / "calls").unlink()
+    shutil.rmtree(tmp_path / "experiments")
+    code, _ = study("semi_supervised", SWEEP="sweeps/try", DRAWS="0 1")
+    assert code == 0
+    calls = (tmp_path / "calls").read_text()
+    assert "existing=skip run_dir=sweeps/try/supervised-0" in calls
+    assert "existing=rerun run_dir=sweeps/try/supervised-1" in calls
+    assert "run_dir=sweeps/try/teacher-1" in calls
+    assert "run_dir=sweeps/try/teacher-0" not in calls
+    assert "run_dir=sweeps/try/tapt existing=rerun" in calls
+    assert "sweep_dir=sweeps/try/after_tapt" in calls
+
+
+def test_a_rehearsal_of_privacy_leaves_the_results_alone(study):
+    code, folder = study("privacy", "budget.max_epochs=1", REHEARSAL="1")
+    assert code == 0
+    assert {file.name for file in folder.iterdir()} == {file.name for file in (STUDIES / "privacy").iterdir()}
+    assert (folder.parents[1] / "runs/privacy_rehearsal/results.md").read_text() == "table\n"
+
+
 def test_a_finished_run_of_pictures_is_not_made_again(study):
     code, folder = study("images")
     assert code == 0
