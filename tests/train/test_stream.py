@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from peftlab.chains.chain import Chain
+from peftlab.composing.hydra_gate import plain_values
+from peftlab.continual import stages
 from peftlab.continual.report import printed, write
+from peftlab.continual.stages import Composing, Contender, Plan
 from peftlab.continual.stream import Stream, learn
 from peftlab.errors import ConfigError, DataError
 from peftlab.python_api import run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
+from peftlab.storage.digests import sha256_of
 from peftlab.use.finished import load
 
 pytestmark = pytest.mark.slow
@@ -65,6 +70,46 @@ def test_new_classes_join_those_of_the_stages_before(stream, tmp_path):
     assert document["runs"][walk.runs[1]]["trained_on"] == second.data["data"]["splits"]["train"]["rows"]
     assert "nearest_mean" in printed(result)
     assert "nearest_mean" in (tmp_path / "s/report.md").read_text()
+
+
+def test_a_stream_goes_on_with_keys_that_decide_nothing_and_from_an_older_version(stream, tmp_path, monkeypatch):
+    overrides = stream(*CLASSES, "stream.controls=[]")
+    names = []
+
+    def stopped(self, name, config):
+        names.append(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Chain, "run", stopped)
+
+    def call(folder="s"):
+        with pytest.raises(KeyboardInterrupt):
+            learn(overrides, tmp_path / folder)
+
+    def without(config):
+        """Compose as a version does that lacks a key, and what only shows progress, and has a notice."""
+        plain = plain_values(config)
+        assert plain["data"].pop("clean") is None
+        assert plain["callbacks"].pop("progress")
+        return plain | {"notice": "not for clinical use"}
+
+    with monkeypatch.context() as older:
+        older.setattr(stages, "plain_values", without)
+        call()
+    call()
+    assert len(set(names)) == 1
+    config = Composing(tuple(overrides))()
+    every = sha256_of({key: config[key] for key in config.keys() - {"run_dir", "existing", "sweep", "logger"}})
+    settings = json.loads((tmp_path / "s/chain.json").read_text())
+    settings["settings"]["sha256_of_configuration"] = every
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/chain.json").write_text(json.dumps(settings))
+    call("old")
+    whole = Plan(Contender("lora", (), Composing(tuple(overrides))), 0, 0).config(0, [])
+    assert names[-1] == f"1-{sha256_of(whole)[:8]}" != names[0]
+    overrides.append("data.path=elsewhere")
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        learn(overrides, tmp_path / "s")
 
 
 def test_data_that_have_changed_since_the_first_stage_are_refused(stream, tiny_texts, tmp_path, monkeypatch):

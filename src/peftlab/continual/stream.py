@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from peftlab.chains.chain import Chain, check_data
+from peftlab.chains.chain import CHAIN, Chain, check_data, read_chain
 from peftlab.continual.matrix import Matrix, matrix_of
 from peftlab.continual.nearest_mean import Embedded, embed, nearest_mean
 from peftlab.continual.scoring import UNUSED, StageModel, known_metric
@@ -23,6 +23,7 @@ from peftlab.data.reading import read_data_set
 from peftlab.errors import ConfigError
 from peftlab.imports import find_here
 from peftlab.one_run import settle
+from peftlab.runs.identity import asked_sha256
 from peftlab.runs.record import RunRecord
 from peftlab.specs import packages_of
 from peftlab.storage.digests import sha256_of
@@ -35,6 +36,11 @@ FOLDERS = Path("streams")
 """Where streams lie, by name."""
 
 KIND = "stream"
+
+HASHED = "sha256_of_configuration"
+"""The setting of its chain that holds the digest of the configuration."""
+
+_NEVER_HASHED = ("run_dir", "existing", "sweep", "logger")
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,12 @@ class Stream:
 
     Args:
         chain: its runs.
-        overrides: of the command.
-        config_dir: the user's own folder of options, if any.
+        composing: composes their configurations.
+        digest: of a configuration, which runs are named by.
     """
 
-    def __init__(self, chain: Chain, composing: Composing) -> None:
-        self.chain, self.composing = chain, composing
+    def __init__(self, chain: Chain, composing: Composing, digest: Callable[[Config], str]) -> None:
+        self.chain, self.composing, self.digest = chain, composing, digest
         whole = Contender("", (), composing)
         self.base, self.spec = whole.config(), whole.spec
         self.contenders = [Contender(name, tuple(own), composing) for name, own in (self.spec.methods or {}).items()]
@@ -158,7 +164,7 @@ class Stream:
 
     def _run(self, name: str, config: Callable[[Path], Config]) -> str:
         """Do the run of a configuration that names earlier ones below a root, and return its name in the chain."""
-        of_chain = f"{name}-{sha256_of(config(Path()))[:8]}"
+        of_chain = f"{name}-{self.digest(config(Path()))[:8]}"
         whole = config(self.chain.folder.absolute()) | {"name": name}
         record = self.chain.run(of_chain, whole)
         if of_chain in self._found:
@@ -267,11 +273,20 @@ def learn(
         raise ConfigError("adapter: the first stage of a stream starts from the pretrained model; leave adapter out")
     name = config["name"] or f"{config['task']['name']}-{config['data']['name']}"
     place = folder or Path(config["run_dir"] or FOLDERS / name)
-    decides = {key: value for key, value in config.items() if key not in ("run_dir", "existing", "sweep", "logger")}
     typed = {key: text for text in overrides if (key := key_of(text)) != "run_dir"}
-    settings = {"overrides": typed, "sha256_of_configuration": sha256_of(decides)}
-    with Chain(place, KIND, settings, tuple(command)) as chain:
-        return Stream(chain, composing).learn()
+    digest: Callable[[Config], str] = _deciding_sha256
+    asked = digest(config)
+    # an older version hashed keys that decide nothing, too, also for the names of runs: what it began goes on like that
+    before = sha256_of({key: value for key, value in config.items() if key not in _NEVER_HASHED})
+    if (place / CHAIN).is_file() and read_chain(place)["settings"].get(HASHED) == before:
+        digest, asked = sha256_of, before
+    with Chain(place, KIND, {"overrides": typed, HASHED: asked}, tuple(command)) as chain:
+        return Stream(chain, composing, digest).learn()
+
+
+def _deciding_sha256(config: Config) -> str:
+    """Return the digest of what decides in a composed configuration, in which the section of sweeps does nothing."""
+    return asked_sha256({key: value for key, value in config.items() if key != "sweep"})
 
 
 def _names(plan: Plan) -> tuple[str, ...]:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from peftlab.errors import ConfigError
 from peftlab.storage.digests import sha256_of
+
+LOCATIONS = (
+    "adapter.path",  # the location of the initial adapter; its digest stands for its content
+    "privacy.key_file",  # the location of a key; its digest stands for it
+    "data.path",  # the location of the user's files; the data digests stand for their content
+    "model.path",  # the same; the weights digest stands for the content
+    "data.replay.run",  # the location of a run; the digest of its examples stands for it
+    "data.source.path",  # the location of the user's files; the data digests stand for their content
+    "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
+    "data.mask_pii.key",  # the location of a secret; its digest among those of the data stands for it
+    "model.source.path",  # the location of the user's files; the weights digest stands for their content
+    "budget.listed.path",  # the location of a list; its digest stands for it
+    "out_of_scope.far.path",  # the location of texts; the digest of the file stands for them
+    "data.labelled.path",  # the location of further examples; the digest of the file stands for them
+    "regularizer.distil.teacher",  # the location of a run; its digest stands for it
+    "regularizer.ewc.previous",  # the same, of several
+    "regularizer.lwf.previous",  # the same, of one
+    "peft.previous.path",  # the location of an adapter; its digest stands for its content
+    "semi.teacher",  # the same
+    "semi.unlabelled",  # the location of a file; its digest among those of the data stands for its content
+)
+"""Dotted keys of what lies elsewhere, whose digest stands for its content once it is read."""
 
 NOT_RESULT = (
     "logger",  # where metrics are shown
@@ -48,26 +70,9 @@ NOT_RESULT = (
     # whether frozen layers are computed once or every epoch
     "trainer.cache_activations",
     "trainer.activation_cache_gib",
-    "adapter.path",  # the location of the initial adapter; its digest stands for its content
-    "privacy.key_file",  # the location of a key; its digest stands for it
-    "data.path",  # the location of the user's files; the data digests stand for their content
-    "model.path",  # the same; the weights digest stands for the content
-    "data.replay.run",  # the location of a run; the digest of its examples stands for it
-    "data.source.path",  # the location of the user's files; the data digests stand for their content
     "data.source.licence",  # a note
-    "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
-    "data.mask_pii.key",  # the location of a secret; its digest among those of the data stands for it
-    "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
-    "budget.listed.path",  # the location of a list; its digest stands for it
-    "out_of_scope.far.path",  # the location of texts; the digest of the file stands for them
-    "data.labelled.path",  # the location of further examples; the digest of the file stands for them
-    "regularizer.distil.teacher",  # the location of a run; its digest stands for it
-    "regularizer.ewc.previous",  # the same, of several
-    "regularizer.lwf.previous",  # the same, of one
-    "peft.previous.path",  # the location of an adapter; its digest stands for its content
-    "semi.teacher",  # the same
-    "semi.unlabelled",  # the location of a file; its digest among those of the data stands for its content
+    *LOCATIONS,
 )
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity. In a
 list of groups, they are left out of each."""
@@ -186,10 +191,20 @@ def _complete(section: dict[str, Any], entries: Mapping[str, Any]) -> None:
             section[key] = entry
 
 
-def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resolved configuration without the keys in `NOT_RESULT`, and those with their value in `ADDED`."""
+def deciding_part(config: Mapping[str, Any], kept: Collection[str] = ()) -> dict[str, Any]:
+    """Return the configuration without the keys in `NOT_RESULT`, but for `kept`, and those with their value in `ADDED`.
+
+    Args:
+        config: resolved, or composed.
+        kept: keys in `NOT_RESULT` that decide here.
+    """
     neutral = [key for key, value in ADDED.items() if _has(config, key, value)]
-    return _without(config, (*NOT_RESULT, *neutral))
+    return _without(config, (*(key for key in NOT_RESULT if key not in kept), *neutral))
+
+
+def asked_sha256(config: Mapping[str, Any]) -> str:
+    """Return the digest of all that decides in a configuration of which nothing is read yet: its `LOCATIONS`, too."""
+    return sha256_of(_renamed(deciding_part(config, kept=LOCATIONS), RENAMED))
 
 
 def present_names(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.runs import environment, record
 from peftlab.runs import identity as identities
 from peftlab.runs.environment import code_state
-from peftlab.runs.identity import NOT_RESULT, deciding_part, identity
+from peftlab.runs.identity import NOT_RESULT, asked_sha256, deciding_part, identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
 from peftlab.storage.digests import canonical_json, sha256_of
@@ -212,6 +212,11 @@ class TestIdentity:
         leaves = [names_of(path) for path in paths_to_leaves(CONFIG)]
         for key in NOT_RESULT:
             assert any(path[: key.count(".") + 1] == tuple(key.split(".")) for path in leaves), key
+
+    def test_before_anything_is_read_locations_decide_too(self) -> None:
+        moved = {**CONFIG, "data": {**CONFIG["data"], "path": "elsewhere"}}
+        assert identity(moved, DATA, WEIGHTS) == identity(CONFIG, DATA, WEIGHTS)
+        assert asked_sha256(moved) != asked_sha256(CONFIG) == asked_sha256(CONFIG | {"notice": None, "augment": {}})
 
     def test_a_missing_key_that_cannot_change_a_result(self) -> None:
         config = {key: value for key, value in CONFIG.items() if key not in NOT_RESULT}
