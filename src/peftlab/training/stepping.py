@@ -29,7 +29,7 @@ from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
-from peftlab.training.update import cannot_skip, prepare, update
+from peftlab.training.update import cannot_skip, memory_advised, prepare, update
 
 
 class Seat(Protocol):
@@ -128,7 +128,7 @@ class Stepping(Scoring):
             self._check_and_clip(optimizer, self.trainer.gradient_clip_val)
             return step.loss
 
-        with suppress(StepSkippedError), self.recording.rates():
+        with suppress(StepSkippedError), self.recording.rates(), memory_advised():
             optimizer.step(compute)  # type: ignore[arg-type]  # a tensor is as good as a number
             self._after_step()
         return {"loss": step.loss}
@@ -188,7 +188,7 @@ class Stepping(Scoring):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
         try:
-            with self.recording.rates():
+            with self.recording.rates(), memory_advised():
                 super().optimizer_step(*args, **kwargs)
         except StepSkippedError:
             if (scaler := scaler_of(self.trainer)) is not None:
@@ -260,7 +260,7 @@ class Stepping(Scoring):
             if not self._may_wait:
                 return False
             self.take_gradient(step)
-            with self.recording.rates():
+            with self.recording.rates(), memory_advised():
                 taken = update(optimizer, step.parameters, self.trainer.gradient_clip_val, self.guards.finite.hold)
         norm, bad = taken
         self._unread.append(Unread(step, bad, random))

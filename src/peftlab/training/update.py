@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from peftlab.errors import OutOfMemoryError
 
 
 def cannot_skip(optimizer: Optimizer) -> str | None:
@@ -63,6 +66,26 @@ def skipping(optimizer: Optimizer, bad: Tensor) -> Iterator[None]:
         yield
     finally:
         del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+@contextmanager
+def memory_advised() -> Iterator[None]:
+    """Around an optimiser's step: say what to do where its own state does not fit in memory.
+
+    Raises:
+        OutOfMemoryError: it does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not is_oom_error(error):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise OutOfMemoryError(
+            "out of memory in the step of the optimiser, which keeps a state of each trained weight: choose one that "
+            "keeps less, such as optimizer=adafactor or adamw_8bit, train fewer weights, such as with peft=lora, or "
+            f"divide them among devices with trainer=fsdp ({reason})"
+        ) from error
 
 
 def update(

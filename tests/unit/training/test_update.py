@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from peftlab.errors import OutOfMemoryError
+from peftlab.training.stepping import Stepping
 from peftlab.training.update import Rates, cannot_skip, check, prepare, skipping
 
 FUSED = {
@@ -113,3 +117,28 @@ def test_a_state_that_is_there_stays():
     before = copy.deepcopy(state(optimizer))
     prepare(optimizer)
     assert all(torch.equal(*both) for both in zip(state(optimizer), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"), OutOfMemoryError),
+        (RuntimeError("no such kernel"), RuntimeError),
+    ],
+)
+def test_memory_that_the_state_of_an_optimiser_lacks_has_its_advice(error, raised):
+    class Greedy(torch.optim.SGD):
+        def step(self, closure=None):
+            raise error
+
+    tuner = SimpleNamespace(
+        trainer=SimpleNamespace(optimizers=[Greedy(parameters(), lr=0.1)]),
+        effects=SimpleNamespace(pending=["one"]),
+        recording=SimpleNamespace(rates=nullcontext),
+        settle=lambda: None,
+        _begin=lambda parts: None,
+    )
+    with pytest.raises(raised) as caught:
+        Stepping.take_step(tuner, [])
+    assert ("optimizer=adafactor" in str(caught.value)) == (raised is OutOfMemoryError)
+    assert "more" not in str(caught.value)
