@@ -169,6 +169,7 @@ def test_a_round_that_nobody_was_drawn_for_has_no_loss_and_rounds_that_are_not_t
     record = federated(*CLIENTS, *rare, "budget.max_steps=2", rounds=9)
     rounds = record.extensions["federated"]["rounds"]
     assert [(each["clients"], each["loss"]) for each in rounds] == [([], None), ([], None)]
+    assert "train/loss" not in (Path(record.folder) / "metrics.csv").read_text()
     assert (record.data["privacy"]["steps"], record.data["privacy"]["steps_taken"]) == (2, 2)
 
 

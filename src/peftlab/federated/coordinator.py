@@ -153,10 +153,10 @@ class Coordinator(Tuner):
             parts.append(Seen(range(0), 0, 0))
         else:
             self._loss = torch.tensor(sum(losses), dtype=torch.float32)
+            self.step_log.show({"train/loss": self._loss})
         sizes = {"bytes_up": sent, "bytes_down": _bytes(weights) * len(orders)}
         loss = round(sum(losses), 6) if orders else None
         self._note(round_, {"clients": [order.client for order in orders], "loss": loss, **sizes, **facts})
-        self.step_log.show({"train/loss": self._loss})
         return {"loss": self._loss}
 
     @override
