@@ -18,7 +18,7 @@ class RDrop(Term):
 
     The objective is half of the paper's, so that the loss keeps its scale with and without the term:
     ``(CE1 + CE2) / 2 + strength / 4 * (KL(p1 || p2) + KL(p2 || p1))``, each averaged as the task's loss is. A step
-    makes two passes.
+    makes two passes. Where other terms replace a share of the task's loss, the two passes have equal parts in the rest.
     """
 
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -33,7 +33,8 @@ class RDrop(Term):
         task, batch, first = computed.task, computed.batch, computed.outputs
         second = computed.forward(batch)
         apart = task.divergences(first, second, batch) + task.divergences(second, first, batch)
-        return (task.losses(second, batch) - task.losses(first, batch)) / 2 + self.strength / 4 * apart
+        both = computed.share / 2 * (task.losses(second, batch) - task.losses(first, batch))
+        return both + self.strength / 4 * apart
 
     @override
     def idle(self, model: nn.Module) -> str | None:

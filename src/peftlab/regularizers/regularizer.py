@@ -118,6 +118,8 @@ class Computed:
     """That pass, for terms with `Term.from_embeddings`: it can be repeated with changed embeddings."""
     figures: dict[str, Tensor] = plain_field(default_factory=dict)
     """What the term has told, summed over the examples with weight."""
+    share: float = 1.0
+    """The share of the task's loss that no term replaces."""
 
     def tell(self, **figures: Tensor) -> None:
         """Note figures of what the term did, each of shape (examples,), for the record.

@@ -74,7 +74,7 @@ class Objective:
             total = total + penalty
         added, figures = dict[str, Tensor](), dict[str, Mapping[str, Tensor]]()
         for name, term in terms.items():
-            computed = Computed(self.task, self.model, forward, batch, outputs, first)
+            computed = Computed(self.task, self.model, forward, batch, outputs, first, share=1 - replaced)
             added[name] = batch.mean(term.losses(computed))
             total = total + added[name]
             figures[name] = computed.figures

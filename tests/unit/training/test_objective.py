@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from peftlab.regularizers.rdrop import RDrop
 from peftlab.tasks.batch import Batch
 from peftlab.training.objective import Objective, evaluated
 
@@ -45,6 +46,26 @@ def test_factors_of_examples_weigh_their_losses():
     assert losses.total.item() == pytest.approx((0.25 * 4 + 3) / (0.25 * 2 + 1))
     losses.total.backward()
     assert outputs.logits.grad.tolist() == pytest.approx([0.25 / 1.5, 1 / 1.5])
+
+
+def test_two_passes_have_equal_parts_in_what_other_terms_leave_of_the_loss():
+    task = SimpleNamespace(
+        loss=lambda outputs, batch: outputs.mean(),
+        losses=lambda outputs, batch: outputs,
+        divergences=lambda one, other, batch: torch.zeros(2),
+    )
+    other = SimpleNamespace(
+        losses=lambda computed: torch.zeros(2), replaces=0.8, start_step=1, from_embeddings=False, from_gradient=False
+    )
+    batch = Batch({}, {}, torch.ones(2), torch.arange(2), ["a", "b"], 3)
+    passes = [torch.tensor([4.0, 2.0], requires_grad=True), torch.tensor([1.0, 3.0], requires_grad=True)]
+    left = iter(passes)
+    terms = {"rdrop": RDrop(strength=1.0), "other": other}
+    objective = Objective(task, SimpleNamespace(penalty=lambda model: None), None, terms)
+    losses = objective(lambda _: next(left), batch)
+    assert losses.total.item() == pytest.approx(0.2 * (3 + 2) / 2)
+    losses.total.backward()
+    assert [own.grad.tolist() for own in passes] == [pytest.approx([0.05, 0.05])] * 2
 
 
 def test_an_evaluation_reports_the_loss_of_the_task_in_single_precision(outputs):
