@@ -25,6 +25,7 @@ def spec(compose_config, tiny_model: Path, tiny_data: Path):
     @functools.cache
     def composed(overrides):
         tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
+        tiny += ["trainer.precision=32-true"]  # bf16 is what auto means on some processors
         no_dropout = ["model.dropout=0.0", "model.attention_dropout=0.0", "model.head_dropout=0.0"]
         return compose_config(*tiny, *no_dropout, *overrides)
 
