@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,9 @@ AskRun = Callable[[str, str, float], LabellingFunction]
 """Makes a labelling function of its name, a finished run, and the probability below which the run abstains."""
 
 _KINDS = ("any", "file", "regex")
+
+_LETTER = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+"""A letter or digit of the scripts that write words apart: not Thai, Lao, Burmese, Khmer, Chinese or Japanese."""
 
 
 def _text(value: Any) -> Any:
@@ -110,8 +113,9 @@ def rules_in(file: Path, ask_run: AskRun) -> list[LabellingFunction]:
         if label == RUNS:
             functions += _runs(file, rules, ask_run)
             continue
-        if isinstance(label, bool):
-            raise ConfigError(f"{file}: a label is true or false to YAML: put yes, no, on and off in quotes")
+        if isinstance(label, bool) or label is None:
+            read = "null" if label is None else "true or false"
+            raise ConfigError(f"{file}: a label is {read} to YAML: put null, yes, no, on and off in quotes")
         several = rules if isinstance(rules, list) else [rules]
         for number, rule in enumerate(several):
             key = f"{file}: {label}" + (f"[{number}]" if isinstance(rules, list) else "")
@@ -161,7 +165,22 @@ def _pattern(file: Path, key: str, kind: str, rule: _Rule) -> re.Pattern[str]:
 
 
 def phrases(listed: Sequence[str], case: bool = False) -> re.Pattern[str]:
-    """Return the pattern of words and phrases as whole words, the longest first, with any white space within."""
+    """Return the pattern of words and phrases as whole words, the longest first, with any white space within.
+
+    The words of a phrase may stand apart where it writes them together, as data sets for entities divide O'Brien's.
+    Chinese and Japanese characters are words of their own, so that such a phrase is found anywhere in a sentence.
+    """
     longest = sorted(dict.fromkeys(listed), key=lambda phrase: (-len(phrase), phrase))
-    either = "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in longest if phrase.strip())
-    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", 0 if case else re.IGNORECASE)
+    either = "|".join(_phrase(phrase.strip()) for phrase in longest if phrase.strip())
+    return re.compile(either, 0 if case else re.IGNORECASE)
+
+
+def _phrase(phrase: str) -> str:
+    from peftlab.tasks.inputs.splitting import words_of
+
+    spans = words_of(phrase)
+    gaps = [r"\s+" if end < start else r"\s*" for (_, end), (start, _) in pairwise(spans)]
+    words = [re.escape(phrase[start:end]) for start, end in spans]
+    joined = "".join(chain.from_iterable(zip(words, [*gaps, ""], strict=True)))
+    begins, ends = (re.match(_LETTER, edge) is not None for edge in (phrase[0], phrase[-1]))
+    return (rf"(?<!{_LETTER})" if begins else "") + joined + (rf"(?!{_LETTER})" if ends else "")

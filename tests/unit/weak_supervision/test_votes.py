@@ -124,6 +124,13 @@ class TestRules:
         assert rule.name == "positive.any"
         assert list(rule.votes([Unlabelled(text) for text in said])) == ["positive", None, "positive", None, None]
 
+    def test_words_that_are_written_together_are_found_too(self, rules):
+        (rule,) = rules("LOC: {any: [北京, O'Brien's, กรุงเทพ, ':)']}")
+        said = ["我在北京工作", "at O'Brien's", "O'Brien'sx", "ไปกรุงเทพแล้ว", "good:)", "北 大", "at OBrien's"]
+        assert list(rule.votes([Unlabelled(text) for text in said])) == ["LOC", "LOC", None, "LOC", "LOC", None, None]
+        divided = [sentence("我 在 北 京 工 作"), sentence("at O'Brien 's pub"), sentence("北京")]
+        assert list(rule.votes(divided)) == [[(2, 4, "LOC")], [(1, 3, "LOC")], [(0, 1, "LOC")]]
+
     def test_every_kind_is_a_function(self, rules, tmp_path):
         (tmp_path / "names.txt").write_text("\ufeffAnna\nBob Roe\n\n")
         asked = []
@@ -151,6 +158,7 @@ class TestRules:
         [
             ("a: {any: [no]}", "a.any.0 = False: is true or false to YAML: put the word in quotes"),
             ("no: {any: [a]}", "a label is true or false to YAML"),
+            ("null: {any: [a]}", "a label is null to YAML"),
             ("a: {}", "says nothing: give it any, file or regex"),
             ("a: {any: []}", "a.any"),
             ("a: {any: [' ']}", "a.any.0 = ' ': is empty"),
