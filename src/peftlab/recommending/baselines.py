@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -64,20 +65,18 @@ def ease(histories: Histories, catalogue: Catalogue, shrinkage: float = 200.0) -
 
 def tf_idf(histories: Histories, catalogue: Catalogue) -> Recommender:
     """Score an item by how many words its text shares with those in the history: sums of cosines of TF-IDF vectors."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectors = TfidfVectorizer().fit_transform(catalogue.texts)
+    vectors = _words_of(catalogue).fit_transform(catalogue.texts)
     return lambda of: np.asarray((_matrix(of, catalogue) @ vectors @ vectors.T).toarray())
 
 
 def word_search(catalogue: Catalogue) -> Callable[[Sequence[str]], np.ndarray]:
     """Score an item by how many words its text shares with what was asked: the cosine of TF-IDF vectors."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    words = TfidfVectorizer()
+    words = _words_of(catalogue)
     vectors = words.fit_transform(catalogue.texts)
     return lambda queries: np.asarray((words.transform(queries) @ vectors.T).toarray())
 
+
+_WORD = r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])\w){2,}"
 
 BASELINES: Mapping[str, Callable[..., Recommender]] = {
     "popularity": popularity,
@@ -97,6 +96,15 @@ CHOICES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "ease": {"shrinkage": SHRINKAGE},
 }
 """The options that are chosen on the validation split, as the trained model's are."""
+
+
+def _words_of(catalogue: Catalogue) -> Any:
+    """Return what makes TF-IDF vectors: of words of two letters or more, and of each Chinese or Japanese character; of
+    all characters where no text has such a word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    has_words = any(re.search(_WORD, text) for text in catalogue.texts)
+    return TfidfVectorizer(token_pattern=_WORD if has_words else r"\S")
 
 
 def _matrix(histories: Histories, catalogue: Catalogue) -> Any:

@@ -62,3 +62,11 @@ def test_a_question_finds_items_by_its_words():
     scores = word_search(FOUR)(["a blue one", "nothing"])
     assert (scores[0] > 0).tolist() == [False, True, True, False]
     assert scores[1].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("titles", [("红色汽车", "红色跑车", "绿树"), ("7", "7!", "9")])
+def test_texts_without_spaces_or_long_words_are_read(titles):
+    (scores,) = tf_idf(HISTORIES, catalogue(*titles))([(0,)])
+    assert scores[0] == pytest.approx(1)
+    assert scores[1] > scores[2] == 0
+    assert word_search(catalogue(*titles))([titles[2]])[0].argmax() == 2
