@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from peftlab.reading.words import WORD
+
 RUN = 5
 """Length, in words, of the runs by which texts are compared."""
 
@@ -17,7 +19,7 @@ COMMON = 50
 """A run that occurs in more texts than this is a common phrase and is ignored: otherwise every two of these texts would
 become a candidate pair."""
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
+_WORD = re.compile(WORD)
 _LINK = re.compile(r"https?://\S*")
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from peftlab.errors import ConfigError
 from peftlab.opinion.correction import Confusion
+from peftlab.reading.words import SPACELESS
 from peftlab.runs.folder import read_predictions
 
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(rf"[{SPACELESS}]|[^\W\d_{SPACELESS}]+")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from peftlab.reading.words import WORD_OF_TWO
 from peftlab.recommending.interactions import Catalogue
 
 Histories = Sequence[Sequence[int]]
@@ -76,8 +77,6 @@ def word_search(catalogue: Catalogue) -> Callable[[Sequence[str]], np.ndarray]:
     return lambda queries: np.asarray((words.transform(queries) @ vectors.T).toarray())
 
 
-_WORD = r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])\w){2,}"
-
 BASELINES: Mapping[str, Callable[..., Recommender]] = {
     "popularity": popularity,
     "item_knn": item_knn,
@@ -99,12 +98,11 @@ CHOICES: Mapping[str, Mapping[str, Sequence[Any]]] = {
 
 
 def _words_of(catalogue: Catalogue) -> Any:
-    """Return what makes TF-IDF vectors: of words of two letters or more, and of each Chinese or Japanese character; of
-    all characters where no text has such a word."""
+    """Return what makes TF-IDF vectors: of words of two letters or more, or of all characters where no text has one."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    has_words = any(re.search(_WORD, text) for text in catalogue.texts)
-    return TfidfVectorizer(token_pattern=_WORD if has_words else r"\S")
+    has_words = any(re.search(WORD_OF_TWO, text) for text in catalogue.texts)
+    return TfidfVectorizer(token_pattern=WORD_OF_TWO if has_words else r"\S")
 
 
 def _matrix(histories: Histories, catalogue: Catalogue) -> Any:

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.reading import plain_yaml
+from peftlab.reading.words import SPACELESS
 from peftlab.validation import checked
 from peftlab.weak_supervision.functions import LabellingFunction, Unlabelled
 
@@ -26,8 +27,8 @@ AskRun = Callable[[str, str, float], LabellingFunction]
 
 _KINDS = ("any", "file", "regex")
 
-_LETTER = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-"""A letter or digit of the scripts that write words apart: not Thai, Lao, Burmese, Khmer, Chinese or Japanese."""
+_LETTER = rf"[^\W{SPACELESS}]"
+"""A letter or digit of the scripts that write words apart."""
 
 
 def _text(value: Any) -> Any:

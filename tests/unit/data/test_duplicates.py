@@ -85,6 +85,7 @@ class TestNearDuplicates:
             ("we saw the car again http://t.co/abc", "We saw the car again http://t.co/xyz"),
             ("yes", "YES!"),
             ("北京大学在中国的首都北京", "北京大学在中国的首都南京"),
+            ("2023年北京大学在中国的首都北京", "2023年北京大学在中国的首都南京"),
             ("one two three four five six seven eight nine", "zero one two three four five six seven eight nine"),
         ],
     )

@@ -7,6 +7,7 @@ The first line of a file names the groups, and each other line has one term a gr
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError, did_you_mean
+from peftlab.reading.words import SPACELESS
 from peftlab.storage.digests import sha256_of
 
 _FOLDER = Path(__file__).parent
@@ -44,14 +46,24 @@ class Identities:
                     places.setdefault(term, (group, []))[1].append(number)
         return places
 
+    @cached_property
+    def _spaceless(self) -> list[str]:
+        """The terms of several characters in scripts that write no spaces: texts are divided within them."""
+        return [term for term in self.places if len(term) > 1 and re.search(f"[{SPACELESS}]", term)]
+
     @property
     def sha256(self) -> str:
         """The digest of groups and terms."""
         return sha256_of([self.groups, self.rows])
 
     def groups_in(self, words: Iterable[str]) -> frozenset[str]:
-        """Return the groups of which a term is among `words`, whatever its case."""
-        return frozenset(self.groups[self.places[word][0]] for word in map(str.lower, words) if word in self.places)
+        """Return the groups of which a term is among `words`, whatever its case, or in several of them together in a
+        script that writes no spaces.
+        """
+        words = list(map(str.lower, words))
+        text = "".join(words) if self._spaceless else ""
+        present = [word for word in words if word in self.places] + [term for term in self._spaceless if term in text]
+        return frozenset(self.groups[self.places[term][0]] for term in present)
 
     def label(self, words: Iterable[str]) -> str:
         """Return the one group that a text of `words` belongs to: ``female``, ``female+male`` or ``none``."""

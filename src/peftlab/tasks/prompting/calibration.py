@@ -6,11 +6,13 @@ of the label, and differ in these texts only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from peftlab.reading.words import SPACELESS
 from peftlab.tasks.inputs.texts import Text
 
 Calibration = Literal["none", "contextual", "domain", "batch"]
@@ -29,6 +31,9 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 
 _RANDOM_TEXTS = 20
 """The number of texts of random words of Fei et al. 2023, section 4."""
+
+_WORD = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
+_BETWEEN = re.compile(rf"(?<=[{SPACELESS}]) (?=[{SPACELESS}])")
 
 
 def reference_texts(kind: Calibration, seen: Sequence[Text], seed: int) -> list[Text]:
@@ -58,8 +63,9 @@ def reference_texts(kind: Calibration, seen: Sequence[Text], seed: int) -> list[
 
 def _random_texts(texts: Sequence[str], seed: int) -> list[str]:
     """Return texts of the mean number of words of `texts`, each word drawn from all of them."""
-    words = [word for text in texts for word in text.split()]
+    words = [word for text in texts for word in _WORD.findall(text)]
     if not words:
         return [""] * _RANDOM_TEXTS
     random, length = np.random.default_rng(seed), max(1, round(len(words) / len(texts)))
-    return [" ".join(words[n] for n in random.integers(len(words), size=length)) for _ in range(_RANDOM_TEXTS)]
+    drawn = [" ".join(words[n] for n in random.integers(len(words), size=length)) for _ in range(_RANDOM_TEXTS)]
+    return [_BETWEEN.sub("", text) for text in drawn]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from peftlab.reading.words import WORD_OF_TWO
+
 FOLDS = 5
 
 
@@ -30,7 +32,8 @@ def words(texts: Sequence[str], member: np.ndarray, clusters: np.ndarray, seed: 
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.naive_bayes import MultinomialNB
 
-    counts = HashingVectorizer(n_features=2**16, alternate_sign=False, norm=None).transform(texts)
+    as_words = HashingVectorizer(token_pattern=WORD_OF_TWO, n_features=2**16, alternate_sign=False, norm=None)
+    counts = as_words.transform(texts)
     numbers = np.unique(clusters, return_inverse=True)[1]
     fold = np.random.default_rng(seed).permutation(numbers.max() + 1)[numbers] % FOLDS
     odds = np.full(len(texts), np.nan)

@@ -14,9 +14,10 @@ import numpy as np
 from peftlab.data.identities.terms import NONE, THEMES, identities
 from peftlab.data.rows.cells import groups_may_be_empty
 from peftlab.errors import DataError, UserError
+from peftlab.reading.words import WORD
 from peftlab.runs.folder import RunFolder
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(WORD)
 
 KINDS = ("column", "terms", "entities")
 """How groups are found: ``column=NAME``, ``terms=THEME``, ``entities=THEME``."""

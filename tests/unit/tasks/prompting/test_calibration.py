@@ -22,6 +22,14 @@ def test_random_texts_are_words_of_the_domain_as_many_as_a_text_has():
     assert found == reference_texts("domain", SEEN, seed=0) != reference_texts("domain", SEEN, seed=1)
 
 
+def test_random_words_of_texts_without_spaces_are_characters():
+    seen = [Text("train:0", "今天天气很好", "a"), Text("train:1", "iPhone 很贵", "b")]
+    found = reference_texts("domain", seen, seed=0)
+    assert len({one.text for one in found}) > 10
+    assert not any("今天天气" in one.text or "今 天" in one.text for one in found)
+    assert any(" " in one.text for one in found)  # beside the word of letters
+
+
 def test_pairs_stay_pairs():
     pairs = [Text(f"train:{n}", "a b", "x", pair="c") for n in range(3)]
     for kind in ("contextual", "domain", "batch"):

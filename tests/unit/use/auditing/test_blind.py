@@ -29,6 +29,12 @@ def test_splits_that_differ_in_their_words_are_told_apart_and_others_are_not():
     assert 0.45 < np.mean(areas) < 0.51  # what one fold has too many of, the others lack
 
 
+def test_texts_without_spaces_are_told_apart_by_their_characters():
+    random, member = np.random.default_rng(0), np.arange(300) % 2 == 0
+    written = ["".join(random.choice(list("银行贷款利率" if one else "足球比赛进球"), 6)) for one in member]
+    assert roc_auc_score(member, words(written, member, CLUSTERS)) > 0.9
+
+
 def test_a_text_is_judged_by_other_clusters():
     member = np.arange(60) < 30
     alone = [f"word{n}" for n in range(30)] * 2  # each word once in a member, once in another of the same cluster

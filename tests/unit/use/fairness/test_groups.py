@@ -24,6 +24,13 @@ def test_what_a_text_says_whatever_its_form(terms):
     assert [*words_of({"a": ["one two", {"b": "three"}], "n": 3})] == ["one", "two", "three"]
 
 
+def test_terms_of_scripts_without_spaces(tmp_path):
+    file = tmp_path / "who.txt"
+    file.write_text("female | male\n她 | 他\n女士 | 先生\n", encoding="utf-8")
+    inputs = ["这位女士说", ["王", "先", "生", "好"], "我看见她和他", "天气很好"]
+    assert of_terms("terms=who", str(file), inputs).values == ("female", "male", "female+male", None)
+
+
 def test_small_groups_and_the_background():
     values = ("f",) * 3 + ("m",) * 2 + ("x",) + (None,) * 4
     numbers, names, small = Attribute("a", values).divided(2)
