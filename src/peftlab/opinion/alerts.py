@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from peftlab.opinion.intake import CONFIDENCE
-from peftlab.opinion.series import WITHIN, Series
+from peftlab.opinion.series import Series
 from peftlab.opinion.shares import Size
 from peftlab.opinion.sinks import Alert
 from peftlab.opinion.windows import Best
@@ -128,5 +128,4 @@ def _described(one: Series, label: str) -> str:
     extreme ones."""
     if not one.cell:
         return f"the lowest {one.name}" if one.name.startswith(CONFIDENCE) else f"the highest {one.name}"
-    of, within, where = one.name.partition(WITHIN)
-    return f"{of.partition('=')[0]}={label}{within}{where}"
+    return f"{one.asked}={label}{one.where}"

@@ -16,7 +16,7 @@ from peftlab.opinion.correction import em
 from peftlab.opinion.monitor import Monitor, Tails
 from peftlab.opinion.normal import Normal
 from peftlab.opinion.questions import Question
-from peftlab.opinion.series import Asked, Design, Series, cells_of, named, series_of, values_of
+from peftlab.opinion.series import Asked, Design, Series, cells_of, named, of_cell, series_of, values_of
 from peftlab.opinion.settings import Settings
 from peftlab.opinion.windows import Window
 
@@ -62,11 +62,11 @@ class Chart:
         }
 
     @classmethod
-    def of_json(cls, document: Mapping[str, Any]) -> Chart:
-        """Return the chart in JSON values."""
+    def of_json(cls, document: Mapping[str, Any], questions: Sequence[Question]) -> Chart:
+        """Return the chart in JSON values, of the same questions."""
         tails = Tails(*(np.asarray(part) for part in document["tails"]))
         return cls(
-            [Series(name, tuple(cell)) for name, cell in document["series"]],
+            [of_cell(name, cell, questions) for name, cell in document["series"]],
             document["unwatched"],
             Normal(**{name: np.asarray(value, float) for name, value in document["normal"].items()}),
             Calibration(tails, *document["calibration"]),

@@ -154,7 +154,7 @@ def _data(watch: Watch, values: Values, columns: Sequence[int]) -> dict[str, Any
         + (", with the errors of the classifier" if watch.settings.correction == "adjusted" and series[0].cell else ""),
         "series": [
             {
-                "label": one.name.partition(" in ")[0],
+                "label": one.short,
                 "share": listed(share, row),
                 "low": listed(low, row),
                 "high": listed(high, row),

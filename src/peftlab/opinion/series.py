@@ -36,18 +36,24 @@ class Series:
     Attributes:
         name: such as ``opinion=negative in topic=sports``, or ``unknown words``.
         cell: the question and its answer, and maybe a second pair, within which the share is taken; empty: a measure.
+        asked: the name of the question; labels may have any words in them, so that it cannot be read from `name`.
+        where: the end of the name that says within what, such as `` in topic=sports``.
     """
 
     name: str
     cell: tuple[int, ...] = ()
+    asked: str = ""
+    where: str = ""
 
     @property
     def group(self) -> str:
         """The name of all series whose shares sum to one with this; of a measure its own."""
-        if not self.cell:
-            return self.name
-        of, within, where = self.name.partition(WITHIN)
-        return of.partition("=")[0] + within + where
+        return self.asked + self.where if self.cell else self.name
+
+    @property
+    def short(self) -> str:
+        """The name of it among those of its `group`."""
+        return self.name.removesuffix(self.where)
 
 
 def asked(wanted: Sequence[str] | None, names: Sequence[str], answered: int) -> list[Asked]:
@@ -103,13 +109,19 @@ def series_of(
 
 def named(kind: Asked, label: int, value: int | None, questions: Sequence[Question]) -> Series:
     """Return the series of a label, within a value of another question where there is one."""
-    question = questions[kind.question]
-    name = f"{question.name}={question.labels[label]}"
+    question, where = questions[kind.question], ""
     cell: tuple[int, ...] = (kind.question, label)
     if kind.within is not None and value is not None:
         other = questions[kind.within]
-        name, cell = f"{name}{WITHIN}{other.name}={other.labels[value]}", (*cell, kind.within, value)
-    return Series(name, cell)
+        where, cell = f"{WITHIN}{other.name}={other.labels[value]}", (*cell, kind.within, value)
+    return Series(f"{question.name}={question.labels[label]}{where}", cell, question.name, where)
+
+
+def of_cell(name: str, cell: Sequence[int], questions: Sequence[Question]) -> Series:
+    """Return the series of a cell, or without one the measure of that name."""
+    if not cell:
+        return Series(name)
+    return named(Asked(*cell[::2]), cell[1], cell[3] if len(cell) > 2 else None, questions)
 
 
 @dataclass(frozen=True)

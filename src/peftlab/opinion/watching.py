@@ -271,7 +271,7 @@ class Watch:
         self.open = {int(number): OpenWindow.of_json(one) for number, one in document["open"].items()}
         self.places = {name: Place(**place) for name, place in document["places"].items()}
         if document["chart"] is not None:
-            self.chart = Chart.of_json(document["chart"])
+            self.chart = Chart.of_json(document["chart"], self.questions)
             self.monitor = self.chart.monitor(self.settings)
             self.monitor.go_on(document["monitor"])
         self.alerts, self.running = document["alerts"], document["running"]

@@ -11,7 +11,7 @@ import pytest
 from peftlab.errors import ConfigError
 from peftlab.opinion.correction import Confusion
 from peftlab.opinion.questions import Question, of_run, unknown_share
-from peftlab.opinion.series import asked, series_of, values_of
+from peftlab.opinion.series import asked, of_cell, series_of, values_of
 from peftlab.opinion.windows import Window
 
 
@@ -50,6 +50,18 @@ def test_kinds_of_series():
     for wrong, said in (("opinon", "Did you mean 'opinion'"), ("topic in topic", "within another")):
         with pytest.raises(ConfigError, match=said):
             asked([wrong], names, 2)
+
+
+def test_labels_may_have_any_words():
+    questions = [Question("opinion", ["not in stock", "a=b"]), Question("place", ["made in Rome"])]
+    window = Window(cells=Counter({(0, 0): 1, (1, 0): 1}))
+    series = series_of(asked(None, ["opinion", "place"], 1), questions, [window], 20)
+    found = {one.name: (one.group, one.short) for one in series}
+    assert found["opinion=not in stock"] == ("opinion", "opinion=not in stock")
+    within = "opinion in place=made in Rome"
+    assert found["opinion=not in stock in place=made in Rome"] == (within, "opinion=not in stock")
+    assert found["opinion=a=b in place=made in Rome"] == (within, "opinion=a=b")
+    assert [of_cell(one.name, one.cell, questions) for one in series] == series
 
 
 def test_shares_within_others_are_corrected():
