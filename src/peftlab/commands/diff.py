@@ -57,8 +57,8 @@ def execute(options: argparse.Namespace) -> None:
     if options.html and not Path(options.html).parent.is_dir():
         raise UserError(f"--html {options.html}: there is no such folder")
     run = loaded(options)
+    from peftlab.reading.json_form import finite
     from peftlab.report.sections.changes import page
-    from peftlab.runs.record import finite
     from peftlab.use.differing.diff import Settings
     from peftlab.use.finished import load
 

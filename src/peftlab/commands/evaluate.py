@@ -43,13 +43,11 @@ def execute(options: argparse.Namespace) -> None:
     run = loaded(options)
     evaluation = run.evaluate(options.data, options.split, options.threads, options.out)
     if options.json:
-        from peftlab.runs.record import finite
-
         scores = [vars(score) | {"equal": score.equal} for score in evaluation.scores]
         elsewhere = {key: {"run": then, "here": here} for key, (then, here) in evaluation.elsewhere.items()}
         document = {"run": str(run.folder.path), "equal": evaluation.equal, "scores": scores}
         scope = {} if evaluation.scope is None else {"out_of_scope": evaluation.scope}
-        print_json(finite(document | {"lost": evaluation.lost, "elsewhere": elsewhere, **scope}))
+        print_json(document | {"lost": evaluation.lost, "elsewhere": elsewhere, **scope})
     else:
         _print_scores(run, evaluation)
     if evaluation.equal is False:

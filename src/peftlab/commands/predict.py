@@ -14,6 +14,7 @@ from typing import Any
 from peftlab.answer_search.arguments import add_fallback, fallback_of
 from peftlab.commands import loaded
 from peftlab.errors import UserError, escaped
+from peftlab.reading.json_form import finite
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import cell, table
 
@@ -203,7 +204,7 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _as_json(answer: dict[str, Any]) -> str:
-    return json.dumps(answer, ensure_ascii=False)
+    return json.dumps(finite(answer), ensure_ascii=False)
 
 
 def _for_people(answer: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from peftlab.continual.matrix import MEASURES
 from peftlab.continual.stream import Result, Walk
+from peftlab.reading.json_form import finite
 from peftlab.report import html, markdown
 from peftlab.report.document import Block, Cell, Column, Document, Paragraph, Section, Table
 from peftlab.report.numbers import called, interval, score, unit
@@ -110,7 +111,8 @@ def write(result: Result) -> Path:
     """Write ``stream.json``, ``report.md`` and ``report.html`` to the folder of the stream, and return the last."""
     whole = page(result)
     with replacing(result.folder / FILE) as temporary:
-        temporary.write_text(json.dumps(document(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = json.dumps(finite(document(result)), indent=2, ensure_ascii=False)
+        temporary.write_text(content + "\n", encoding="utf-8")
     with replacing(result.folder / "report.md") as temporary:
         temporary.write_text(markdown.page(whole), encoding="utf-8")
     return html.write(whole, result.folder, {})

@@ -8,7 +8,8 @@ hold anything where the form has no ``*``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -40,6 +41,15 @@ def parsed(text: str, null_for_nan: bool = False) -> Any:
         raise ValueError("it is nested too deeply") from None
     _check_levels(value)
     return value
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with null in place of nan and infinities, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def has_form(value: Any, form: Form) -> bool:

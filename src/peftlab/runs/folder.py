@@ -15,8 +15,9 @@ from typing import Any
 from peftlab.errors import ConfigError, DiskError
 from peftlab.masking.mask import masked_in
 from peftlab.reading import plain_yaml
+from peftlab.reading.json_form import finite
 from peftlab.runs.identity import present_names
-from peftlab.runs.record import FILE_NAME, RunRecord, finite
+from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.runs.record_form import Status
 from peftlab.specs import SECTIONS, packages_of, section
 from peftlab.storage import checkpoints

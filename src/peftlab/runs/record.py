@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from typing import Any, Self, get_args
 
 from peftlab.errors import UserError
 from peftlab.masking.mask import mask
-from peftlab.reading.json_form import parsed
+from peftlab.reading.json_form import finite, parsed
 from peftlab.runs.derivation import SECTION
 from peftlab.runs.record_form import Status, check
 from peftlab.storage.atomic import replacing
@@ -294,15 +293,6 @@ def _blank() -> dict[str, Any]:
         "files": [],
         "error": None,
     }
-
-
-def finite(value: Any) -> Any:
-    """Return `value` with null in place of nan and infinities, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _masked(record: Mapping[str, Any]) -> dict[str, Any]:

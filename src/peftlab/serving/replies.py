@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from peftlab.reading.json_form import finite
 from peftlab.serving.access.refusals import Refusal
 
 _UNROUTED = {
@@ -31,16 +31,8 @@ def encoded(document: Any) -> bytes:
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(document), ensure_ascii=False)
+        text = json.dumps(finite(document), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 async def unrouted(request: Request, error: Exception) -> Response:

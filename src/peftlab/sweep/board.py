@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from peftlab.errors import UserError
 from peftlab.masking.mask import mask
-from peftlab.reading.json_form import Form, check, parsed
+from peftlab.reading.json_form import Form, check, finite, parsed
 from peftlab.storage.atomic import replacing
 from peftlab.storage.entries import inside
 from peftlab.storage.locks import is_locked
@@ -160,7 +160,7 @@ class Board:
 
     def write(self) -> None:
         """Replace both files."""
-        for name, text in ((SWEEP, json.dumps(self.document(), indent=1) + "\n"), (TRIALS, _csv(self.trials))):
+        for name, text in ((SWEEP, json.dumps(finite(self.document()), indent=1) + "\n"), (TRIALS, _csv(self.trials))):
             with replacing(self.folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 

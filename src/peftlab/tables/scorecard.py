@@ -17,6 +17,7 @@ import numpy as np
 
 from peftlab.chains.chain import Chain
 from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.reading.json_form import finite
 from peftlab.scores.ordering import auc
 from peftlab.storage.atomic import replacing
 from peftlab.tables import judging
@@ -127,7 +128,7 @@ def build(folder: Path, settings: Settings, command: Sequence[str] = ()) -> dict
         }
         kept.write(folder)
         with replacing(folder / FILE) as temporary:
-            temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(finite(document), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name in document["suspects"]:
         log.warning(
             "'%s' alone has an AUC above %g on the validation rows: is it known only after granting? If so, "

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from peftlab.errors import escaped
+from peftlab.reading.json_form import finite
 
 
 def print_json(document: Any) -> None:
-    """Print a document over several lines."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """Print a document over several lines, with null for numbers that JSON lacks."""
+    print(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:

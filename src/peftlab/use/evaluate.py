@@ -25,9 +25,9 @@ from peftlab.devices.products import products
 from peftlab.errors import ConfigError, DataError
 from peftlab.models.positions import check_length
 from peftlab.one_run import describe
+from peftlab.reading.json_form import finite
 from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
-from peftlab.runs.record import finite
 from peftlab.scores.scorer import SCORED
 from peftlab.speed.attention import attention_kernels
 from peftlab.terminal.console import quieten

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
+from peftlab.reading.json_form import finite
 from peftlab.report.study import Run
 from peftlab.runs.folder import COMPRESSION, keep_beside
 from peftlab.storage.atomic import replacing
@@ -240,7 +241,7 @@ class _Made:
         if self.out is None:
             return
         self.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.ladder.document(), indent=2, ensure_ascii=False)
+        text = json.dumps(finite(self.ladder.document()), indent=2, ensure_ascii=False)
         for name, content in (("ladder.json", text), ("ladder.md", markdown(self.ladder))):
             with replacing(self.out / name) as temporary:
                 temporary.write_text(content + "\n", encoding="utf-8")

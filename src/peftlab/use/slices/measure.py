@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from peftlab.errors import UserError, did_you_mean
+from peftlab.reading.json_form import finite
 from peftlab.report.numbers import limits
 from peftlab.report.statistics.bootstrap import ScoreInterval, bootstrap, jackknife_interval, paired_bootstrap
 from peftlab.report.statistics.gaps import DRAWS, gap
@@ -22,7 +23,7 @@ from peftlab.report.statistics.measures import Sums
 from peftlab.report.statistics.significance import approximate_randomisation
 from peftlab.report.study import Run
 from peftlab.runs.folder import SLICES, RunFolder, keep_beside
-from peftlab.runs.record import RunRecord, finite
+from peftlab.runs.record import RunRecord
 from peftlab.scores.paired import holm
 from peftlab.use.fairness.measure import answers_of, clusters_of
 from peftlab.use.slices import by
