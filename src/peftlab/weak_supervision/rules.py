@@ -114,9 +114,8 @@ def rules_in(file: Path, ask_run: AskRun) -> list[LabellingFunction]:
         if label == RUNS:
             functions += _runs(file, rules, ask_run)
             continue
-        if isinstance(label, bool) or label is None:
-            read = "null" if label is None else "true or false"
-            raise ConfigError(f"{file}: a label is {read} to YAML: put null, yes, no, on and off in quotes")
+        if isinstance(label, bool):
+            raise ConfigError(f"{file}: a label is true or false to YAML: put yes, no, on and off in quotes")
         several = rules if isinstance(rules, list) else [rules]
         for number, rule in enumerate(several):
             key = f"{file}: {label}" + (f"[{number}]" if isinstance(rules, list) else "")

@@ -158,7 +158,6 @@ class TestRules:
         [
             ("a: {any: [no]}", "a.any.0 = False: is true or false to YAML: put the word in quotes"),
             ("no: {any: [a]}", "a label is true or false to YAML"),
-            ("null: {any: [a]}", "a label is null to YAML"),
             ("a: {}", "says nothing: give it any, file or regex"),
             ("a: {any: []}", "a.any"),
             ("a: {any: [' ']}", "a.any.0 = ' ': is empty"),
