@@ -144,14 +144,14 @@ def analysed(study: Study, options: Options) -> Analysis:
 
 def _result(comparison: Comparison) -> Result:
     tested = [group for group in comparison.groups if _scored(comparison, group)]
-    counts, notes = _counts(comparison, tested)
-    rows = tuple(_row(comparison, group, counts.get(group.name, {})) for group in tested)
+    counts, measured, notes = _counts(comparison, tested)
+    rows = tuple(_row(comparison, group, measured.get(group.name), counts.get(group.name, {})) for group in tested)
     baseline = comparison.baseline
     pairs: Sequence[Pair] = ()
     if baseline is not None and len(rows) > 1 and any(row.name == baseline.name for row in rows):
         options = comparison.options
-        measured = [row.measured for row in rows]
-        pairs = compare_all(measured, baseline.name, comparison.direction, options.margin, options.level)
+        every = [row.measured for row in rows]
+        pairs = compare_all(every, baseline.name, comparison.direction, options.margin, options.level)
     some = next((one for of_group in counts.values() for one in of_group.values()), None)
     return Result(
         comparison,
@@ -172,17 +172,13 @@ def _scored(comparison: Comparison, group: Group) -> dict[int, tuple[Run, ...]]:
     return {seed: runs for seed, runs in scored.items() if runs}
 
 
-def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Row:
+def _row(comparison: Comparison, group: Group, measured: Measured | None, counts: dict[int, Counted]) -> Row:
     level = comparison.options.level
     scores = {
         seed: statistics.fmean(comparison.score(run) or 0.0 for run in runs)
         for seed, runs in _scored(comparison, group).items()
     }
-    if counts:
-        scorer = next(iter(counts.values())).scorer
-        by_seed = {seed: one.counts for seed, one in counts.items()}
-        measured = Measured.of_counts(group.name, by_seed, score_of(scorer, comparison.metric))
-    else:
+    if measured is None:
         measured = Measured.of_scores(group.name, scores)
     pseudo = measured.pseudo_values
     possible = limits(comparison.metric)
@@ -217,13 +213,19 @@ def _no_narrower(whole: Estimate, seeds: Mean) -> Estimate:
     return replace(whole, low=min(whole.low, seeds.low), high=max(whole.high, seeds.high))
 
 
-def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, dict[int, Counted]], Notes]:
-    """Return the counts of the groups whose runs all have predictions of the same examples, and why not of others."""
+def _counts(
+    comparison: Comparison, groups: Sequence[Group]
+) -> tuple[dict[str, dict[int, Counted]], dict[str, Measured], Notes]:
+    """Return the counts of the groups whose runs all have predictions of the same examples, and why not of others.
+
+    Beside the counts, both by group, stands what they say.
+    """
     counts: dict[str, dict[int, Counted]] = {}
+    measured: dict[str, Measured] = {}
     notes: dict[str, list[str]] = {}
     first: Counted | None = None
     for group in groups:
-        of_group: dict[int, Counted] = {}
+        of_group, values = dict[int, Counted](), dict[int, np.ndarray]()
         for seed, runs in _scored(comparison, group).items():
             one, reason = _of_runs(comparison, runs)
             if one is not None:
@@ -236,15 +238,18 @@ def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, 
                     reason = "the labels are others than those of the first run"
                 elif len(one.names) < 2:
                     reason = f"all predictions are of one {one.units.removesuffix('s')}, which says nothing of others"
-                elif not np.isfinite(pseudo_values(one.counts, score_of(one.scorer, comparison.metric))).all():
-                    reason = f"without some of the {one.units}, {comparison.metric} is no number"
+                else:
+                    values[seed] = pseudo_values(one.counts, score_of(one.scorer, comparison.metric))
+                    if not np.isfinite(values[seed]).all():
+                        reason = f"without some of the {one.units}, {comparison.metric} is no number"
             if reason is not None or one is None:
                 notes.setdefault(reason or "", []).extend(run.id for run in runs)
             else:
                 of_group[seed] = one
         if len(of_group) == len(_scored(comparison, group)):
             counts[group.name] = of_group
-    return counts, tuple((reason, tuple(runs)) for reason, runs in notes.items())
+            measured[group.name] = Measured.of_pseudo_values(group.name, values)
+    return counts, measured, tuple((reason, tuple(runs)) for reason, runs in notes.items())
 
 
 def _of_runs(comparison: Comparison, runs: Sequence[Run]) -> tuple[Counted | None, str | None]:

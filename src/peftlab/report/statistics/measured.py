@@ -44,8 +44,13 @@ class Measured:
         if len({one.shape for one in counts.values()}) > 1:
             shapes = ", ".join(f"seed {seed}: {one.shape}" for seed, one in counts.items())
             raise ValueError(f"{name}: the counts differ in shape ({shapes}); expected the same clusters in every run")
-        rows = [pseudo_values(one, score) for one in counts.values()]
-        return cls(name, tuple(counts), np.array([row.mean() for row in rows], np.float64), np.array(rows))
+        return cls.of_pseudo_values(name, {seed: pseudo_values(one, score) for seed, one in counts.items()})
+
+    @classmethod
+    def of_pseudo_values(cls, name: str, values: Mapping[int, np.ndarray]) -> Measured:
+        """Return what the pseudo-values of each seed say, of shape (clusters,) each, the clusters in the same order."""
+        rows = list(values.values())
+        return cls(name, tuple(values), np.array([row.mean() for row in rows], np.float64), np.array(rows))
 
 
 def score_of(scorer: Scorer, metric: str) -> Score:
