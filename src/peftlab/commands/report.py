@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin",
         type=positive_number,
-        default=0.005,
         metavar="D",
-        help="a difference that does not matter, in units of the score (default 0.005, half a point of F1)",
+        help="a difference that does not matter, in units of the score (default: half a percent of the range of a "
+        "score that has one, which is half a point of F1; of others no two groups are tied)",
     )
     parser.add_argument("--level", type=_level, default=0.95, metavar="P", help="of all intervals (default 0.95)")
     parser.add_argument("--price", type=positive_number, metavar="MONEY", help="of an hour of a device")

@@ -13,13 +13,15 @@ _MINUS = "\u2212"
 _SHARES = ("f1", "accuracy", "precision", "recall", "exact_match", "hamming_loss")
 
 _LIMITS = {
-    "pearson": (-1.0, 1.0),
     "perplexity": (1.0, math.inf),
-    **dict.fromkeys(("rmse", "mae", "log_loss", "wer", "cer"), (0.0, math.inf)),
+    **dict.fromkeys(("pearson", "spearman"), (-1.0, 1.0)),
+    **dict.fromkeys(("rmse", "mae", "log_loss", "wer", "cer", "mean_length"), (0.0, math.inf)),
     **dict.fromkeys(("brier", "ndcg", "hit", "mrr", "rouge1", "rouge2", "rougeL"), (0.0, 1.0)),
+    **dict.fromkeys(("auc", "gauc", "chance", "guessing", "stop_rate"), (0.0, 1.0)),
     **dict.fromkeys(("bleu", "chrf"), (0.0, 100.0)),
 }
-"""The least and the largest values of scores that are not written in percent, by name without what follows ``@``."""
+"""The least and the largest values of scores that are not written in percent, by name without ``cold_`` and what
+follows ``@``."""
 
 
 def is_share(metric: str) -> bool:
@@ -30,7 +32,7 @@ def is_share(metric: str) -> bool:
 
 def limits(metric: str) -> tuple[float, float]:
     """Return the least and the largest value that a score can have, infinite where none is known."""
-    name = metric.partition("/")[0].partition("@")[0]
+    name = metric.partition("/")[0].partition("@")[0].removeprefix("cold_")
     return (0.0, 1.0) if is_share(metric) else _LIMITS.get(name, (-math.inf, math.inf))
 
 

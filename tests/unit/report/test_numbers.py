@@ -52,4 +52,5 @@ def test_the_scores_of_every_scorer_have_their_limits():
         *("margin", "perplexity", "rmse", "mae", "log_loss", "wer", "cer")
     }
     assert (n.limits("hit@10"), n.limits("bleu"), n.limits("wer/insertions")) == ((0, 1), (0, 100), (0, math.inf))
+    assert (n.limits("cold_hit@10"), n.limits("auc"), n.limits("spearman")) == ((0, 1), (0, 1), (-1, 1))
     assert n.limits("loss") == (-math.inf, math.inf)

@@ -171,3 +171,24 @@ def test_a_rerun_and_its_verdict(tmp_path):
     (run_folders(folder)[0] / "reproduction.json").write_text(json.dumps([verdict]))
     analysis, _ = reported(folder)
     assert "1 identical (the same bits)" in lines(analysis)[-1]
+
+
+def test_of_a_score_without_a_range_nothing_is_a_tie(tmp_path):
+    """A run that fails is judged by the size of the score then."""
+    folder = planned("classification", examples=20).write(tmp_path / "sweep")
+
+    def loss(record, value):
+        for score in record["metrics"]:
+            if (score["name"], score["split"]) == ("loss", "test"):
+                score["value"] = value
+
+    for number, run in enumerate(run_folders(folder)):
+        edited_record(run, lambda record, value=1 + 0.0001 * number: loss(record, value))
+    (result,) = reported(folder, metric="loss")[0].results
+    assert [(pair.margin, pair.verdict.says) for pair in result.pairs] == [(None, "worse")]
+    edited_record(run_folders(folder, "lora")[0], lambda record: loss(record, 9.0))
+    page = markdown.page(reported(folder, metric="loss")[1])
+    assert "No difference is called a tie: loss has no least and largest value" in page
+    assert "lies over 0.1000 below the group's median (above, as less is better): lora (" in page
+    (result,) = reported(folder, metric="loss", margin=99.0)[0].results
+    assert [pair.verdict.says for pair in result.pairs] == ["tie"]

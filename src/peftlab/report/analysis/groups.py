@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from peftlab.errors import UserError, did_you_mean
-from peftlab.report.analysis.options import Options
+from peftlab.report.analysis.options import MARGIN, Options
 from peftlab.report.document import link_name
+from peftlab.report.numbers import limits
 from peftlab.report.study import Run, Study
 from peftlab.scores.scorer import Direction
 
@@ -100,6 +102,14 @@ class Comparison:
     def everything(self) -> tuple[Run, ...]:
         """All runs of all groups."""
         return tuple(run for group in self.groups for run in group.everything)
+
+    @property
+    def margin(self) -> float | None:
+        """The difference that does not matter, see `Options.margin`; None: none is named and the score has no range."""
+        low, high = limits(self.metric)
+        if self.options.margin is not None or not math.isfinite(high - low):
+            return self.options.margin
+        return MARGIN * (high - low)
 
     def score(self, run: Run, split: str = "test") -> float | None:
         """Return the score that is compared; None if a run has none."""

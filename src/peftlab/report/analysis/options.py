@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+MARGIN = 0.005
+"""The part of what a score can be within which differences do not matter: half a point of F1."""
+
 Cluster = Literal["auto", "example", "group"]
 """What is drawn anew when the test split is resampled: examples, or groups of them such as documents."""
 
@@ -23,8 +26,9 @@ class Options:
     differs, else the first."""
     cluster: Cluster = "auto"
     """``auto``: groups where every prediction has one."""
-    margin: float = 0.005
-    """A difference that does not matter, in units of the score: two methods are tied if theirs is surely smaller."""
+    margin: float | None = None
+    """A difference that does not matter, in units of the score: two methods are tied if theirs is surely smaller. None:
+    `MARGIN` of the way from the least to the largest value of the score; without these there is none, and no tie."""
     level: float = 0.95
     """Probability of the intervals."""
     price_per_device_hour: float | None = None

@@ -151,7 +151,7 @@ def _result(comparison: Comparison) -> Result:
     if baseline is not None and len(rows) > 1 and any(row.name == baseline.name for row in rows):
         options = comparison.options
         every = [row.measured for row in rows]
-        pairs = compare_all(every, baseline.name, comparison.direction, options.margin, options.level)
+        pairs = compare_all(every, baseline.name, comparison.direction, comparison.margin, options.level)
     some = next((one for of_group in counts.values() for one in of_group.values()), None)
     return Result(
         comparison,

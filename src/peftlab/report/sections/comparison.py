@@ -50,13 +50,20 @@ def _explained(result: Result) -> str:
         if comparison.options.baseline
         else "full fine-tuning or what is without an option, else the first group; --baseline names another"
     )
-    margin = points(comparison.options.margin, comparison.metric)
+    metric, margin = comparison.metric, comparison.margin
+    ties = (
+        f"No difference is called a tie: {called(metric)} has no least and largest value that a margin could be a part "
+        "of. --margin names a difference that does not matter; "
+        if margin is None
+        else f"“Tie” means that the difference is shown to be smaller than the margin, {points(margin, metric)} "
+        "(--margin; two one-sided tests); "
+    )
+    neither = "neither a difference nor a tie is" if margin is not None else "no difference is"
     return (
         f"Each difference is the mean of the group minus that of {_baseline(result)}, {tests}, with an interval over "
         f"{sources}, for this difference alone. The baseline is {named}. The family of "
         f"{plural(family, 'comparison')} is all groups against it; neither depends on the scores. {adjusted} "
-        f"“Tie” means that the difference is shown to be smaller than the margin, {margin} (--margin; two one-sided "
-        "tests); “not told apart” means that neither a difference nor a tie is shown. "
+        f"{ties}“not told apart” means that {neither} shown. "
         f"With fewer than {FEWEST_SEEDS} seeds there is no verdict."
     )
 
@@ -131,11 +138,11 @@ def _figure(result: Result) -> Figure:
         "x": axis(comparison.metric, f"difference in {called(comparison.metric)}"),
         "baseline": baseline,
         "better": comparison.direction,
-        "margin": comparison.options.margin,
+        "margin": comparison.margin,
         "rows": rows,
     }
-    caption = f"Differences to {baseline} with their intervals; the band is the margin within which they do not matter."
-    caption += only_some(result)
+    band = "" if comparison.margin is None else "; the band is the margin within which they do not matter"
+    caption = f"Differences to {baseline} with their intervals{band}.{only_some(result)}"
     return Figure(f"{comparison.name}-differences", "differences", data, caption)
 
 
@@ -171,7 +178,7 @@ def _power(result: Result) -> str:
         texts.append(f"{pair.first}: {how}")
     if not texts:
         return ""
-    margin = points(result.comparison.options.margin, metric)
+    margin = points(result.comparison.margin, metric)
     return f"To show a true difference of {margin} in 80 % of cases would take, for {'; '.join(texts)}."
 
 

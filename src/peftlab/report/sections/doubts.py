@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from peftlab.report.analysis.options import MARGIN
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Finding
 from peftlab.report.numbers import called, listed, p_value, points, score
@@ -72,7 +73,7 @@ def _improving(result: Result) -> Iterator[Finding]:
             # budget.select=last keeps the last weights though others were better
             if run.record.data["selection"]["step"] == curve[-1][0] and last > max(before):
                 rises.append(last - before[-1])
-    if len(rises) * 2 > number and (rise := statistics.fmean(rises)) > result.comparison.options.margin:
+    if len(rises) * 2 > number and (rise := statistics.fmean(rises)) > _margin(result):
         yield Finding(
             "still_improving",
             "warning",
@@ -103,7 +104,7 @@ def _disagreeing(result: Result) -> Iterator[Finding]:
 def _unstable(result: Result) -> Iterator[Finding]:
     """Yield the groups with a seed that is far worse than their median: their mean describes no run."""
     metric, sign = result.comparison.metric, -1 if result.comparison.direction == "min" else 1
-    far = _COLLAPSED * result.comparison.options.margin
+    far = _COLLAPSED * _margin(result)
     collapsed = []
     for row in result.ranked:
         scores = [float(value) for value in row.measured.scores]
@@ -136,6 +137,14 @@ def _small(result: Result) -> Iterator[Finding]:
             f"Smaller than what so few seeds show in four of five studies: the difference of {listed(small, _SHOWN)}. "
             "A difference that is shown nevertheless is, on average, overestimated.",
         )
+
+
+def _margin(result: Result) -> float:
+    """Return the margin of the comparison; where it has none, the same part of the median score."""
+    if (margin := result.comparison.margin) is not None:
+        return margin
+    scores = [float(value) for row in result.rows for value in row.measured.scores]
+    return MARGIN * abs(statistics.median(scores)) if scores else 0.0
 
 
 def _claimed(result: Result) -> Sequence[Pair]:

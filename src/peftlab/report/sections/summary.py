@@ -205,7 +205,7 @@ def _baseline(result: Result) -> str:
     words = {
         "better": "better",
         "worse": "worse",
-        "tie": f"tied (within {points(comparison.options.margin, metric)})",
+        "tie": f"tied (within {points(comparison.margin, metric)})",
         "not told apart": "not told apart",
         "no claim": "too few seeds for a verdict",
     }

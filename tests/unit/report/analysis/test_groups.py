@@ -6,7 +6,7 @@ import pytest
 from tests.unit.report.sweeps import edited_record, planned, run_folders
 
 from peftlab.errors import UserError
-from peftlab.report.analysis.groups import comparisons_of
+from peftlab.report.analysis.groups import Comparison, comparisons_of
 from peftlab.report.analysis.options import Options
 from peftlab.report.study import reading
 
@@ -122,3 +122,12 @@ def test_models_computed_from_runs_are_a_group_of_their_own(tmp_path):
     assert [group.name.removeprefix(trained.name) for group in made] == [
         f" head drop_layers={number} of merged" for number in (1, 2)
     ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin"),
+    [("entity_f1", 0.005), ("bleu", 0.5), ("pearson", 0.01), ("rmse", None), ("perplexity", None), ("wer", None)],
+)
+def test_the_margin_is_a_part_of_what_the_score_can_be_unless_it_is_named(metric, margin):
+    of = [Comparison("all", None, None, metric, "max", (), (), None, Options(margin=named)) for named in (None, 0.2)]
+    assert [one.margin for one in of] == [margin, 0.2]
