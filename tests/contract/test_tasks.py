@@ -25,6 +25,7 @@ from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.networks.heads import model_class
 from peftlab.tasks.outputs.metric import ScorerMetric
 from peftlab.tasks.outputs.mixing import Members, Mixture
+from peftlab.tasks.ranking_task import RankingTask
 from peftlab.tasks.task import Task
 from peftlab.use.explanation.attribution import Settings
 from peftlab.use.explanation.explainers import EXPLAINERS
@@ -408,7 +409,8 @@ class TestScores:
 def test_equal_texts_have_one_key(case):
     keys = [case.task.text_key(example) for example in case.examples]
     predictions = TestScores().predictions(case)
-    inputs = [json.dumps(prediction["input"]) for prediction in predictions]
+    parts = ("input", "gold") if isinstance(case.task, RankingTask) else ("input",)  # many items follow one history
+    inputs = [json.dumps([prediction[part] for part in parts]) for prediction in predictions]
     assert len(set(keys)) == len(set(inputs)) > 1
     json.dumps(keys)
     assert [case.task.gold(example) for example in case.examples] == [prediction["gold"] for prediction in predictions]

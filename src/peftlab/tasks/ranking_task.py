@@ -185,9 +185,13 @@ class RankingTask(CutTexts):
         """Return the best ``items`` that the history does not have, the best first, with their ``scores``."""
         return {"items": answer["predicted"], "scores": answer["scores"]}
 
-    def text_key(self, example: Interaction) -> str:
+    def title(self, example: Interaction) -> str:
         """Return the query, or the ids of the items that are read of the history."""
         return example.query if example.query is not None else "\x1f".join(self._input(example))
+
+    def text_key(self, example: Interaction) -> str:
+        """Return the same with the id of the item: many items are right after one history, and none is a copy."""
+        return f"{self.title(example)}\x1f{self.gold(example) or ''}"
 
     def gold(self, example: Interaction) -> str | None:
         """Return the id of the item."""

@@ -69,6 +69,8 @@ _WEIGHTS = (".safetensors", ".onnx")
 LATER_KEYS = ("selection.sha256", "data.splits.*.*", "label_budget.*")
 LATER_FILES = ("trail.jsonl", "adapter/labels.json")
 """Entries and files that runs of older versions lack."""
+COUNTED_OTHERWISE = ("data.train_test_overlap",)
+"""Entries that other versions count otherwise: earlier ones took what follows one history for copies of one another."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,8 @@ class _Claims:
         has, should = dict(leaves(then)), dict(leaves(now))
         for key, (one, other) in differences(then, now).items():
             only_later = key not in has and any(fnmatchcase(key, pattern) for pattern in LATER_KEYS)
-            if not self.same_code and (only_later or key not in should) and not key.endswith((".rows", ".file")):
+            of_other_code = only_later or key in COUNTED_OTHERWISE or key not in should
+            if not self.same_code and of_other_code and not key.endswith((".rows", ".file")):
                 self.unverified.append(key)
             else:
                 yield self._edited(key, one, other)

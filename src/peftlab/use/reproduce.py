@@ -346,7 +346,8 @@ def _packed(folder: RunFolder) -> Iterator[Cause]:
 def _facts(run: RunRecord) -> dict[str, Any]:
     """Return the other entries of a record that follow from the training."""
     record = run.data
-    data = {key: value for key, value in record["data"].items() if key not in ("origin", "licence")}
+    aside = ("origin", "licence", "train_test_overlap")  # `check` holds the last one against the data
+    data = {key: value for key, value in record["data"].items() if key not in aside}
     validated = {str(event["step"]): event.get(record["selection"]["metric"]) for event in run.events("validated")}
     cost = {key: record["cost"][key] for key in ("steps", "epochs")}
     sections = {key: record[key] for key in ("method", "selection", SECTION) if key in record}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -205,3 +206,11 @@ def test_drawn_items_are_no_distribution_over_all(splits, processor):
     batch = batch_of(retrieval, splits, processor, [0])
     with pytest.raises(ConfigError, match="compares a user with few items"):
         retrieval.distributions(outputs_of(batch), batch)
+
+
+def test_what_follows_one_history_is_no_copy_of_something_else_that_does(splits, processor):
+    retrieval, one, other = task(splits, processor), *splits["train"][:2]
+    again = replace(one, id="test:0", user="another")
+    same_history = replace(again, item=other.item)
+    assert retrieval.text_key(again) == retrieval.text_key(one) != retrieval.text_key(same_history)
+    assert retrieval.title(same_history) == retrieval.title(one)
