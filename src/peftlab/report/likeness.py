@@ -58,6 +58,12 @@ def places(runs: Iterable[Run]) -> tuple[str, ...]:
     return tuple(run.place for run in runs)
 
 
+def seed_of(run: Run, runs: Iterable[Run]) -> str:
+    """Return ``seed 1``, by which a figure tells `runs` apart; with the id of the run, where several have that seed."""
+    several = sum(other.seed == run.seed for other in runs) > 1
+    return f"seed {run.seed}, {run.id}" if several else f"seed {run.seed}"
+
+
 def fewest(grouped: dict[Any, list[Run]]) -> tuple[Run, ...]:
     """Return the runs of all values but the most frequent."""
     _, *others = grouped.values()

@@ -9,6 +9,7 @@ from peftlab.reading.json_form import Form
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
+from peftlab.report.likeness import seed_of
 from peftlab.report.numbers import UNKNOWN
 from peftlab.report.study import Run
 from peftlab.runs.folder import EXPLANATION
@@ -49,9 +50,10 @@ def section(result: Result) -> Section | None:
     if not explained:
         return None
     blocks: list[Block] = [Paragraph(_READING), _table(explained, name)]
-    series = [
-        {"label": f"{group.name}, seed {run.seed}", "explainers": list(_drawn(one))} for group, run, one in explained
-    ]
+    series = []
+    for group, run, one in explained:
+        own = [other for of, other, _ in explained if of.name == group.name]
+        series.append({"label": f"{group.name}, {seed_of(run, own)}", "explainers": list(_drawn(one))})
     data = {"x": {"label": "faithfulness above that of random orders"}, "series": series}
     caption = "By how much explanations are better than random orders, with the interval of a bootstrap."
     blocks.append(Figure(f"{name}-explanation-figure", "explanation", data, caption))

@@ -8,6 +8,7 @@ from peftlab.reading.json_form import Form
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
+from peftlab.report.likeness import seed_of
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, score
 from peftlab.report.sections.scores import axis, change_of
 from peftlab.report.study import Run
@@ -46,8 +47,8 @@ def section(result: Result) -> Section | None:
     series = []
     for group, run, one in measured:
         if one["metric"] == result.comparison.metric:
-            several = sum(other.name == group.name for other, *_ in measured) > 1
-            label = f"{group.name}, seed {run.seed}" if several else group.name
+            own = [other for of, other, _ in measured if of.name == group.name]
+            label = f"{group.name}, {seed_of(run, own)}" if len(own) > 1 else group.name
             slices = [
                 {"slice": outcome["perturbation"], "change": change_of(outcome["drop"], result.comparison.direction)}
                 for outcome in one["outcomes"]

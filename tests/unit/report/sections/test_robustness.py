@@ -20,11 +20,12 @@ OLD = {"split": "test", "metric": "entity_f1", "examples": 500, "clean": {"entit
 NEW = {**OLD, "units": "groups", "examples": 400}
 
 
-def shown(*of_runs):
-    """Return the columns' notes and the rows of the table, and the caption of the figure."""
+def shown(*of_runs, seeds=(0, 1)):
+    """Return the columns' notes and the rows of the table, and the figure."""
     runs = []
     for number, documents in enumerate(of_runs):
-        runs.append(run := SimpleNamespace(seed=number, beside=lambda file, documents=documents: [*documents]))
+        run = SimpleNamespace(seed=seeds[number], id=f"run{number}", beside=lambda file, own=documents: [*own])
+        runs.append(run)
         for reading in (Run.readable, Run.newest):
             setattr(run, reading.__name__, MethodType(reading, run))
     groups = [SimpleNamespace(name="lora", runs=runs)]
@@ -34,7 +35,7 @@ def shown(*of_runs):
         return None
     table, figure = made.blocks
     notes = {column.title: column.note for column in table.columns}
-    return notes, [row[3].text for row in table.rows], figure.caption
+    return notes, [row[3].text for row in table.rows], figure
 
 
 def test_behaviour_alone_and_another_split_hide_nothing():
@@ -52,7 +53,16 @@ def test_what_the_intervals_are_over_is_said():
         ([[OLD, NEW]], "groups of examples", f"{otherwise} or examples are grouped"),
         ([[NEW], [OLD]], "examples or groups of examples", otherwise),
     ):
-        notes, _, caption = shown(*documents)
+        notes, _, figure = shown(*documents)
         assert notes["interval"] == f"paired bootstrap over {units}"
         assert notes["p"].startswith(test)
-        assert caption.endswith(f"paired bootstrap over {units}.")
+        assert figure.caption.endswith(f"paired bootstrap over {units}.")
+
+
+def test_runs_of_one_seed_are_told_apart_in_the_figure():
+    for seeds, labels in (
+        ((0, 1), ["lora, seed 0", "lora, seed 1"]),
+        ((0, 0), ["lora, seed 0, run0", "lora, seed 0, run1"]),
+    ):
+        *_, figure = shown([OLD], [OLD], seeds=seeds)
+        assert [series["label"] for series in figure.data["series"]] == labels
