@@ -97,6 +97,20 @@ class TestEvaluate:
             "entity_f1": False,
         }
 
+    def test_scores_by_another_scorer_are_not_compared_and_it_says_so(self, finished, monkeypatch, capsys):
+        shutil.copytree(finished.folder, "copy")
+        edit(Path("copy"), lambda r: [m.update(scorer="an earlier one") for m in r["metrics"] if m["name"] != "loss"])
+        monkeypatch.setattr(evaluate, "score", lambda *args: {"entity_f1": 0.5})
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["evaluate", "copy", "--split", "test"])
+        said = capsys.readouterr().out
+        assert ended.value.code == 1
+        assert "not compared, only in the record: test entity_precision, test entity_recall, test entity_f1" in said
+        assert ", by the scorer 'an earlier one'" in said
+        assert "not compared, only in the record: test loss, by the scorer '" in said
+        assert "not compared, not in the record: test entity_f1, by the scorer '" in said
+        assert said.splitlines()[-1] == "nothing could be compared with the record"
+
     @pytest.mark.slow
     def test_it_computes_with_the_threads_of_the_run_and_gives_back_its_own(self, loaded, monkeypatch):
         seen = []

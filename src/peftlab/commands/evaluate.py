@@ -14,7 +14,10 @@ from peftlab.terminal.scope import scope_lines
 
 GROUP = "use"
 SUMMARY = "score a run anew, and compare with its record"
-DESCRIPTION = "The exit code is 1 where a score is not that of the record, to the last digit."
+DESCRIPTION = (
+    "The exit code is 1 where a score is not that of the record, to the last digit, or where none could be compared as "
+    "the scorer is another by now."
+)
 EXAMPLES = (
     "peftlab evaluate 3f9c2a                                   # the recorded scores, again",
     "peftlab evaluate 3f9c2a --data new.conll --out answers    # new labelled data; keeps the answers",
@@ -47,10 +50,11 @@ def execute(options: argparse.Namespace) -> None:
         elsewhere = {key: {"run": then, "here": here} for key, (then, here) in evaluation.elsewhere.items()}
         document = {"run": str(run.folder.path), "equal": evaluation.equal, "scores": scores}
         scope = {} if evaluation.scope is None else {"out_of_scope": evaluation.scope}
-        print_json(document | {"lost": evaluation.lost, "elsewhere": elsewhere, **scope})
+        more = {"lost": evaluation.lost, "elsewhere": elsewhere, "not_compared": evaluation.not_compared}
+        print_json(document | more | scope)
     else:
         _print_scores(run, evaluation)
-    if evaluation.equal is False:
+    if evaluation.equal is False or (evaluation.equal is None and evaluation.not_compared):
         sys.exit(1)
 
 
@@ -66,10 +70,15 @@ def _print_scores(run: Any, evaluation: Any) -> None:
         print("\n".join(scope_lines(evaluation.scope)))
     for split, counts in evaluation.lost.items():
         print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+    for line in evaluation.not_compared:
+        print(f"not compared, {line}")
+    if evaluation.equal is None and evaluation.not_compared:
+        print("nothing could be compared with the record")
     if evaluation.equal is not None:
         surroundings = ", and the surroundings are not those of the run: the last digits may differ"
         differs = f"not equal to the record{surroundings if evaluation.elsewhere else ''}"
-        print("equal to the record to the last digit" if evaluation.equal else differs)
+        equal = f"{'the others are ' if evaluation.not_compared else ''}equal to the record to the last digit"
+        print(equal if evaluation.equal else differs)
     for key, (then, here) in evaluation.elsewhere.items():
         print(f"not as in the run: {key}: {here}, was {then}")
 

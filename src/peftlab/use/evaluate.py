@@ -66,12 +66,14 @@ class Evaluation:
     """By split, counts of the parts that the model did not see; a split that was seen whole is not in it."""
     elsewhere: dict[str, tuple[Any, Any]]
     """Entries of the environment that differ, of the run and of this machine: they may change the last digits."""
+    not_compared: tuple[str, ...] = ()
+    """Why scores of the record, or of now, have no counterpart, a sentence each; empty on other data."""
     scope: dict[str, Any] | None = None
     """What the decisions on scope do on these texts, as in the run's record; None: the run has learnt none."""
 
     @property
     def equal(self) -> bool | None:
-        """Whether all scores are those of the record; None if it has none of them."""
+        """Whether all scores that the record has are those of the record; None if it has none of them."""
         comparisons = [score.equal for score in self.scores if score.equal is not None]
         return all(comparisons) if comparisons else None
 
@@ -131,7 +133,10 @@ def evaluate(
         ]
         of_scope = _of_scope(run, tuner, scored, chosen)
         lost = {split: counts for split in chosen if (counts := scored.lost(split))}
-        return Evaluation(scores, lost, {} if data is not None else _elsewhere(run, scored, tuner), of_scope)
+        if data is not None:
+            return Evaluation(scores, lost, {}, scope=of_scope)
+        odd = tuple(_not_compared(scores, [one for one in recorded if one[0] in chosen]))
+        return Evaluation(scores, lost, _elsewhere(run, scored, tuner), odd, of_scope)
 
 
 def _of_scope(run: FinishedRun, tuner: Tuner, data: DataModule, splits: Sequence[str]) -> dict[str, Any] | None:
@@ -201,6 +206,16 @@ def _recorded(run: FinishedRun) -> dict[tuple[str, str, str], float]:
         for score in run.record.scores()
         if score["checkpoint"] == "best"
     }
+
+
+def _not_compared(now: Sequence[Score], recorded: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield, scorer by scorer, which scores only the record has, and which it lacks."""
+    computed = [(one.split, one.name, one.scorer) for one in now]
+    for what, some, others in (("only in the record", recorded, computed), ("not in the record", computed, recorded)):
+        missing = [one for one in some if one not in others]
+        for scorer in dict.fromkeys(scorer for *_, scorer in missing):
+            names = ", ".join(f"{split} {name}" for split, name, own in missing if own == scorer)
+            yield f"{what}: {names}, by the scorer '{scorer}'"
 
 
 def _elsewhere(run: FinishedRun, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:
