@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 
 from peftlab.storage.atomic import append, replacing
-from peftlab.storage.entries import own_folder
+from peftlab.storage.entries import is_plain_file, own_folder
 
 
 class MetricsCsv(Logger):
@@ -49,12 +50,23 @@ class MetricsCsv(Logger):
         return {"rows": len(self._rows)}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Continue after the first rows of the existing file; later rows will be logged again."""
-        with self.path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            self._rows = list(reader)[: state_dict["rows"]]
+        """Continue after the first rows of the existing file; later rows will be logged again.
+
+        Raises:
+            ValueError: the file lacks some of the first rows, as after a full disk; it goes on after those that it has.
+        """
+        text = self.path.read_bytes().decode(errors="replace") if is_plain_file(self.path) else ""
+        whole = text[: text.rfind("\n") + 1]  # a row that was cut is without its end
+        reader = csv.DictReader(io.StringIO(whole, newline=""))
+        rows = takewhile(lambda row: None not in row and None not in row.values(), reader)
+        self._rows = list(rows)[: state_dict["rows"]]
         self._columns = list(reader.fieldnames or [])
         self._rewrite()
+        if len(self._rows) < state_dict["rows"]:
+            raise ValueError(
+                f"{self.path} has {len(self._rows)} of the {state_dict['rows']} rows that the run had logged before it "
+                "was resumed: the others are lost, and later ones follow"
+            )
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add a row."""
