@@ -60,6 +60,8 @@ and how many at once: the logits of a whole split do not fit in memory."""
 
 _MASKING = "mask personal data in what it is given first, with `peftlab mask` and the options of data.mask_pii"
 
+_UNSCOPED = "transformers has no such thing as out of scope: the exported model gives every text a label"
+
 _LOADING = """\
 from {module} import {model}
 from transformers import {loader}
@@ -140,7 +142,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
             processor.save(temporary, positions(merged))
             save_decisions(spec.task.decisions, temporary)
         if run.scope is not None:
-            log.warning("out of scope: transformers has no such thing: the exported model gives every text a label")
+            log.warning("out of scope: %s", _UNSCOPED)
         if spec.data.mask_pii is not None:
             log.warning("personal data: transformers masks nothing, as the run does: %s", _MASKING)
         head = spec.task.head
@@ -169,6 +171,7 @@ def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
 def _published(spec: RunSpec, dtype: Dtype, difference: float, chats: bool) -> Published:
     task, quantization = spec.task, spec.model.quantize
     head, usage = task.head, task.exported.format(task=task)
+    scoped = "" if spec.out_of_scope is None else f" The run says which texts are none of its labels; {_UNSCOPED}."
     masked = "" if spec.data.mask_pii is None else f" It was trained on texts without personal data: {_MASKING}."
     weights = "weights" if quantization == "none" else f"weights, which training had rounded to {quantization}"
     rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"
@@ -186,7 +189,7 @@ def _published(spec: RunSpec, dtype: Dtype, difference: float, chats: bool) -> P
         ),
         about=f"What the method added is merged into the {weights}{rounded}: it is a plain transformers model, whose "
         f"logits and those of the run's, both computed in fp32 on the validation split, differ by at most "
-        f"{difference:.2g}.{f' {usage}' if usage else ''}{masked}",
+        f"{difference:.2g}.{f' {usage}' if usage else ''}{masked}{scoped}",
     )
 
 

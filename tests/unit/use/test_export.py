@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.use.export import export
+from peftlab.tasks.networks.heads import SEQUENCE_CLASSIFICATION
+from peftlab.use.export import _published, export
 
 
 @pytest.mark.parametrize("folder", [".", "", "../here"])
@@ -15,3 +17,12 @@ def test_the_current_folder_is_not_taken_the_place_of(tmp_path, monkeypatch, fol
     run: Any = None  # it is not needed yet
     with pytest.raises(UserError, match="is the current folder"):
         export(run, folder)
+
+
+def test_the_card_says_that_nothing_is_out_of_scope_any_more():
+    task = SimpleNamespace(head=SEQUENCE_CLASSIFICATION, exported="", processor="tokenizer")
+    sections = {"model": SimpleNamespace(quantize="none"), "data": SimpleNamespace(mask_pii=None)}
+    for scope in (None, object()):
+        spec: Any = SimpleNamespace(task=task, out_of_scope=scope, **sections)
+        about = _published(spec, "fp32", 0.0, chats=False).about
+        assert ("the exported model gives every text a label" in about) == (scope is not None)
