@@ -131,6 +131,7 @@ def test_what_recommends_goes_on_with_its_items(same_when_interrupted, tiny_inte
             for overrides, at in [
                 (["peft=full"], {4: "on_train_batch_start"}),
                 (["data.workers=2"], {10: "on_train_batch_start"}),
+                (["regularizer=[rdrop]", "regularizer.rdrop.start_step=7"], {7: "on_train_batch_start"}),
                 ([], {6: "on_validation_batch_start"}),
                 ([], {6: "on_validation_end"}),
                 ([], {12: "on_train_epoch_start"}),

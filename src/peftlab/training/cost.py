@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -17,6 +17,9 @@ from peftlab.seams.pytorch import uncompiled
 from peftlab.tasks.batch import Batch
 from peftlab.training.arithmetic import Arithmetic
 
+if TYPE_CHECKING:
+    from peftlab.training.objective import Objective
+
 
 @runtime_checkable
 class InRounds(Protocol):
@@ -26,6 +29,13 @@ class InRounds(Protocol):
     """The arithmetic of a client's first step, forward and backward, over its positions; 0: it was counted before."""
 
 
+@runtime_checkable
+class HasTerms(Protocol):
+    """A module whose steps may be of more arithmetic once a term of its objective begins."""
+
+    objective: Objective
+
+
 class Cost(Callback):
     """Counts samples, tokens and seconds of training over all ranks, validation excluded.
 
@@ -33,9 +43,10 @@ class Cost(Callback):
 
     Until the training ends, every rank is assumed to have done as much as this one.
 
-    ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps, padding
-    included: an estimate, since attention grows with the square of the length. ``token_share`` is the share of tokens
-    in them that are no padding, and ``shapes`` the number of different (rows, tokens) of this rank's passes.
+    ``train_flops`` is counted on the first step, and on each with which a term of the objective begins, forward and
+    backward, and scaled by the tokens of all steps until the next of these, padding included: an estimate, since
+    attention grows with the square of the length. ``token_share`` is the share of tokens in them that are no padding,
+    and ``shapes`` the number of different (rows, tokens) of this rank's passes.
 
     ``energy_joules`` is counted from the set-up of the training to the last evaluation, see `peftlab.devices.energy`.
     """
@@ -49,7 +60,8 @@ class Cost(Callback):
         self.epochs = 0.0
         self._ranks = 1
         self._peak_memory_gib = 0.0
-        self._flops_a_position = 0.0
+        self._flops: list[tuple[float, int]] = []
+        """The arithmetic a position, from each step on that it was counted in, and the positions until the next."""
         self.energy = Energy()
         self._joules: float | None = None
         self._resumed: float | None = None
@@ -65,7 +77,7 @@ class Cost(Callback):
             "wall_seconds": self._wall_seconds(),
             "train_seconds": self.train_seconds + running,
             "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
-            "flops_a_position": self._flops_a_position,
+            "flops": list(self._flops),
             "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
             "shapes": (self.padded, sorted(self.shapes)),
             "energy_joules": self.energy.total(),
@@ -76,8 +88,9 @@ class Cost(Callback):
         self.wall_seconds_before = state_dict["wall_seconds"]
         self.train_seconds = state_dict["train_seconds"]
         self._peak_memory_gib = state_dict["peak_memory_gib"]
-        self._flops_a_position = state_dict["flops_a_position"]
         self.samples, self.tokens, self.positions, self.steps, self.epochs = state_dict["counts"]
+        older = [(state_dict["flops_a_position"], self.positions)] if "flops_a_position" in state_dict else []
+        self._flops = list(state_dict.get("flops", older))
         self.padded, shapes = state_dict.get("shapes", (self.positions, ()))  # older checkpoints lack them
         self.shapes = {(rows, tokens) for rows, tokens in shapes}
         self.energy.resume(state_dict.get("energy_joules"))  # checkpoints of before it was counted have none
@@ -92,8 +105,10 @@ class Cost(Callback):
         self._ranks = trainer.world_size
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Count the arithmetic of the first step; rounds of clients count that of their own."""
-        if self.positions == 0 and not isinstance(pl_module, InRounds):
+        """Count the arithmetic of the first step, and where terms begin; rounds of clients count that of their own."""
+        first = self.positions == 0
+        more = not first and isinstance(pl_module, HasTerms) and pl_module.objective.begins(trainer.global_step + 1)
+        if (first or more) and not isinstance(pl_module, InRounds):
             self._counter = Arithmetic()
             self._counting.enter_context(uncompiled(pl_module))
             self._counting.enter_context(self._counter)
@@ -104,11 +119,14 @@ class Cost(Callback):
         """Count the parts of the step."""
         positions = sum(part.positions for part in batch)
         if isinstance(pl_module, InRounds) and pl_module.flops_a_position:
-            self._flops_a_position = pl_module.flops_a_position
+            self._flops = [(pl_module.flops_a_position, self.positions)]
         if self._counter is not None:
             self._counting.close()
-            self._flops_a_position = self._counter.operations / positions
+            self._flops.append((self._counter.operations / positions, 0))
             self._counter = None
+        if self._flops:
+            of_position, before = self._flops.pop()
+            self._flops.append((of_position, before + positions))
         self.positions += positions
         self.samples += sum(len(part.examples) for part in batch)
         self.tokens += sum(part.tokens for part in batch)
@@ -137,8 +155,10 @@ class Cost(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock, and add the counts of the other ranks."""
         self.on_validation_start(trainer, pl_module)
-        counts = over_ranks([self.samples, self.tokens, self.positions, self.padded], "sum")
-        self.samples, self.tokens, self.positions, self.padded = (int(count) for count in counts)
+        own = [self.samples, self.tokens, self.positions, self.padded, *(positions for _, positions in self._flops)]
+        counts = [int(count) for count in over_ranks(own, "sum")]
+        self.samples, self.tokens, self.positions, self.padded = counts[:4]
+        self._flops = [(of_position, of_all) for (of_position, _), of_all in zip(self._flops, counts[4:], strict=True)]
         self._ranks = 1
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -161,7 +181,7 @@ class Cost(Callback):
             "samples_per_second": round(ranks * self.samples / seconds, 2) if seconds else 0.0,
             "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
             "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
-            "train_flops": self._flops_a_position * ranks * self.positions,
+            "train_flops": sum((of_position * ranks * own for of_position, own in self._flops), 0.0),
             **padding,
             "energy_joules": None if self._joules is None else round(self._joules, 1),
             "energy_counted": [] if self._joules is None else self.energy.counted,

@@ -84,6 +84,10 @@ class Objective:
         """Return whether all terms take part in this step: a recording of it would lack for good what begins later."""
         return all(step >= term.start_step for term in self.terms.values())
 
+    def begins(self, step: int) -> bool:
+        """Return whether a term takes part from this step on, and none from the first: steps are of more arithmetic."""
+        return step > 1 and any(step == term.start_step for term in self.terms.values())
+
     @property
     def learns(self) -> bool:
         """Whether a term changes from step to step."""

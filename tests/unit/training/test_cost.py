@@ -89,6 +89,29 @@ def test_the_arithmetic_grows_with_the_positions_of_later_batches(cost, train):
     assert cost.totals()["train_flops"] == 2 * (2 * (4 + 2 + 6) * 8 * 4)
 
 
+def test_what_a_term_adds_counts_from_the_step_that_it_begins_with(train, clock):
+    """Also where the training is resumed."""
+
+    def trained(cost, first, *rows):
+        module = train.one_layer(clock)
+        module.objective = SimpleNamespace(begins=lambda step: first + step == 3)
+        once, steps = module.training_step, iter(range(first + 1, 9))
+
+        def step(batch, batch_idx):
+            return sum(once(batch, batch_idx) for _ in range(2 if next(steps) >= 3 else 1))
+
+        module.training_step = step
+        train(cost, *rows, epochs=1, module=module)
+        return cost
+
+    a_row = 2 * 2 * 8 * 4
+    whole = trained(Cost(), 0, 4, 2, 6, 5).totals()["train_flops"]
+    assert whole == (4 + 2 + 2 * 6 + 2 * 5) * a_row
+    resumed = Cost()
+    resumed.load_state_dict(trained(Cost(), 0, 4, 2).state_dict())
+    assert trained(resumed, 2, 6, 5).totals()["train_flops"] == whole
+
+
 def test_frozen_weights_cost_no_gradient(cost, train, clock):
     module = train.one_layer(clock)
     module.layer.requires_grad_(False)
