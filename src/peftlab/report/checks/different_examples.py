@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from peftlab.report.analysis.groups import Comparison, fold_of
 from peftlab.report.document import Finding
@@ -10,13 +10,14 @@ from peftlab.report.likeness import by_value, compared_runs, fewest, places
 from peftlab.report.numbers import plural
 from peftlab.report.recount import Recount, recount
 from peftlab.report.study import Run
+from peftlab.runs.decisions import SCOPE
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
     """Name the runs whose predictions are for other examples than those of most runs, or for too few."""
     runs = compared_runs(comparison)
-    for fold in dict.fromkeys(map(fold_of, runs)):
-        grouped = by_value([run for run in runs if fold_of(run) == fold], lambda run: _gold(recount(run, "test")))
+    for part in dict.fromkeys(map(_part, runs)):
+        grouped = by_value([run for run in runs if _part(run) == part], lambda run: _gold(recount(run, "test")))
         if len(grouped) > 1:
             yield Finding(
                 "different_examples",
@@ -35,6 +36,16 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "record: some were left out or added. Put back the files that the run left, or run it again.",
             places(short),
         )
+
+
+def _part(run: Run) -> Hashable:
+    """Return what decides which examples are in the test split: the fold, and the labels that are held out.
+
+    `different_labels` speaks of the latter.
+    """
+    scope = run.record.extensions.get(SCOPE)
+    held_out = scope.get("held_out") if isinstance(scope, dict) else None
+    return fold_of(run), str(held_out or "")
 
 
 def _gold(evidence: Recount | None) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.report.checks.faults import FAULTS
-from tests.unit.report.sweeps import planned, sound_sweeps
+from tests.unit.report.sweeps import LABELS, Sweep, _answers, planned, sound_sweeps
 
 from peftlab.report.analysis.groups import comparisons_of
 from peftlab.report.analysis.options import Options
@@ -164,3 +164,23 @@ def test_an_ensemble_is_not_accused_of_having_no_seeds(tmp_path):
     sweep.runs[-1].record = {"derived": {"by": "ensemble", "how": {}, "parents": parents}}
     sweep.runs[-1].config["callbacks"] = {}
     assert findings_in(sweep.write(tmp_path / "combined")) == []
+
+
+def test_labels_that_each_seed_holds_out_are_told_of_once(tmp_path):
+    sweep = planned(**SHAPES[1] | {"seeds": (0, 1, 2)})
+    for run in sweep.finals:
+        own, gold = LABELS[run.seed], {}
+        run.config["out_of_scope"] = {"held_out": 1}
+        for split, examples in sweep.gold.items():
+            gold[split] = [example for example in examples if example["gold"] != own]
+            answers = _answers(Sweep(sweep.task, [], gold), run, split)
+            run.answers[split] = [
+                one | {"predicted": one["gold"]} if one["predicted"] == own else one for one in answers
+            ]
+        splits = {split: {"file": f"{split}.txt", "rows": len(some)} for split, some in gold.items()}
+        labels = [label for label in LABELS if label != own]
+        run.record |= {"data": {"labels": labels, "splits": splits}, "out_of_scope": {"held_out": [own]}}
+    found = findings_in(sweep.write(tmp_path / "sweep"))
+    about = [one for one in found if one.check in ("different_labels", "different_examples")]
+    assert [(one.check, one.level) for one in about] == [("different_labels", "warning")]
+    assert "out_of_scope.held_out=[a, b]" in about[0].text
