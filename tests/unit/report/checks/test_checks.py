@@ -184,3 +184,14 @@ def test_labels_that_each_seed_holds_out_are_told_of_once(tmp_path):
     about = [one for one in found if one.check in ("different_labels", "different_examples")]
     assert [(one.check, one.level) for one in about] == [("different_labels", "warning")]
     assert "out_of_scope.held_out=[a, b]" in about[0].text
+
+
+def test_passes_of_regularisers_at_equal_steps_are_told(tmp_path):
+    sweep = planned(examples=20)
+    for run in sweep.of("lora"):
+        run.record["regularizers"] = {"rdrop": {"step": 61, "passes": 1}, "sam": {"step": 1, "passes": 1}}
+    (finding,) = findings_in(sweep.write(tmp_path / "sweep"))
+    assert (finding.check, finding.level) == ("unequal_training", "note")
+    assert (
+        "(full 1 and lora 3), those of regularisers" in finding.text
+    )  # R-Drop in half of 120 steps, all twice for SAM
