@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy import stats
 
 HERE = Path(__file__).resolve().parent
@@ -40,7 +41,8 @@ def arms(folder: Path) -> dict[tuple[str, str], Arm]:
         if record["status"] != "completed":
             continue
         seed, acted = record["environment"]["seeds"]["global"], record.get("regularizers", {})
-        name = "placebo" if seed >= PLACEBO else "+".join(sorted(acted)) or "none"
+        options = yaml.safe_load(file.with_name("config.yaml").read_text(encoding="utf-8"))["regularizer"]
+        name = "placebo" if seed >= PLACEBO else "+".join(named(one, options[one]) for one in sorted(acted)) or "none"
         arm, seed = runs[record["method"]["name"], name], seed % PLACEBO
         metric = record["selection"]["metric"]
         (score,) = [one["value"] for one in record["metrics"] if (one["name"], one["split"]) == (metric, "test")]
@@ -53,6 +55,13 @@ def arms(folder: Path) -> dict[tuple[str, str], Arm]:
             outcomes = [one for document in json.loads(kept.read_text("utf-8")) for one in document["outcomes"]]
             arm.drops[seed] = 100 * next(one["drop"]["value"] for one in outcomes if one["perturbation"] == "pgd")
     return runs
+
+
+def named(option: str, settings: Mapping[str, object]) -> str:
+    """Return the name of a regulariser, with the strengths that are no longer its defaults."""
+    usual = yaml.safe_load((HERE.parents[1] / "conf" / "regularizer" / f"{option}.yaml").read_text(encoding="utf-8"))
+    others = [f"{key}={settings[key]}" for key, value in usual.items() if settings.get(key, value) != value]
+    return f"{option} ({', '.join(others)})" if others else option
 
 
 def paired(values: Mapping[int, float], none: Mapping[int, float], least: int = 0) -> str:

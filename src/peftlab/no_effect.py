@@ -26,8 +26,10 @@ from peftlab.methods.method import Method
 from peftlab.regularizers.adversarial import AdversarialLoss
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
+from peftlab.regularizers.l2_sp import L2Sp
 from peftlab.regularizers.lwf import Lwf
 from peftlab.regularizers.of_groups import OfGroups
+from peftlab.regularizers.recadam import RecAdam
 from peftlab.regularizers.regularizer import Term, key_of
 from peftlab.schedules import WarmupStableDecay
 from peftlab.seams.transformers import attention_of
@@ -41,6 +43,8 @@ _PAGED_FROM = 100_000
 """Weights of the smallest tensors whose state bitsandbytes' optimisers page."""
 _ROUNDING = 1e-9
 """The share by which steps may miss a norm by rounding."""
+_NOTICED, _HELD = 0.01, 0.05
+"""The share of their way over a training below which weights are not drawn back, and that of a step that holds them."""
 _OF_STRATEGY = {"zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
 """Keys of the trainer that only one strategy uses."""
 
@@ -218,12 +222,22 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the regularisers and options of theirs that cannot act, and smoothing of a loss that is not learnt."""
-    steps = spec.steps(data.steps_of_epoch())
+    steps, rate = spec.steps(data.steps_of_epoch()), max(spec.optimizer.lr, spec.optimizer.head_lr or 0.0)
     for name, regularizer in spec.chosen.items():
         if regularizer.off is not None:
             yield f"{key_of(name)}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
             yield f"{key_of(name)}.start_step={regularizer.start_step}: the run has {steps} steps"
+        elif isinstance(regularizer, L2Sp) and (drawn := rate * regularizer.strength * steps) < _NOTICED:
+            yield (
+                f"regularizer.{name}.strength={regularizer.strength:g}: over {steps} steps at optimizer.lr={rate:g} it "
+                f"draws weights back by at most {drawn:.2g} of their way. Set {_round_up(1 / (rate * steps)):g} or more"
+            )
+        elif isinstance(regularizer, RecAdam) and steps < 2 * regularizer.t0 and rate * regularizer.strength > _HELD:
+            yield (
+                f"regularizer.{name}.t0={regularizer.t0:g}: what is learnt before it, of {steps} steps, as the weights "
+                "are drawn back to their start. Set a quarter of the steps or less"
+            )
         elif isinstance(regularizer, Distil | Lwf) and spec.task.head.problem_type == "regression":
             yield f"regularizer.{name}.temperature={regularizer.temperature:g}: a regression has no classes to soften"
         elif isinstance(regularizer, AdversarialLoss) and regularizer.reach < regularizer.epsilon * (1 - _ROUNDING):
@@ -239,6 +253,11 @@ def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
                 f"task.label_smoothing={smoothing:g} on the training: {key_of(name)} takes the place of the loss that "
                 "it smooths"
             )
+
+
+def _round_up(number: float) -> float:
+    """Return the next power of ten."""
+    return float(10 ** math.ceil(math.log10(number)))
 
 
 def _of_augmentations(spec: RunSpec) -> Iterator[str]:

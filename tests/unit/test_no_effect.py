@@ -87,6 +87,8 @@ def test_an_epoch_of_one_batch(told):
         ),
         (["regularizer=[pgd]", "regularizer.pgd.step_size=0.02", "regularizer.pgd.steps=10"], None),
         (["regularizer=[fgm]", "regularizer.fgm.epsilon=9"], None),
+        (["regularizer=[l2_sp]"], None),
+        (["regularizer=[recadam]", "regularizer.recadam.t0=40"], None),
         (
             ["regularizer=[reweight]", "regularizer.reweight.terms=age", "regularizer.reweight.column=sex"],
             "regularizer.reweight.terms=age: column=sex takes its place",
@@ -120,6 +122,12 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
         (["budget.sample_seed=1"], "budget.sample_seed=1: budget.train_examples=null takes all examples"),
         (["budget.max_epochs=3"], "callbacks.early_stopping: it waits for 3 validations that are no better (patience)"),
         (["regularizer=[focal]", "task.label_smoothing=0.1"], "task.label_smoothing=0.1 on the training: regularizer."),
+        (
+            ["regularizer=[l2_sp]", "regularizer.l2_sp.strength=0.01"],
+            "regularizer.l2_sp.strength=0.01: over 160 steps at optimizer.lr=0.0015 it draws weights back by at most "
+            "0.0024 of their way. Set 10 or more",
+        ),
+        (["regularizer=[recadam]"], "regularizer.recadam.t0=250: what is learnt before it, of 160 steps, as the"),
         (["callbacks.early_stopping.patience=9"], "callbacks.early_stopping: it waits for 9 validations"),
         (
             ["trainer.accumulate=20"],

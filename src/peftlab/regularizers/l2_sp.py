@@ -19,12 +19,13 @@ class L2Sp(Anchored, WeightRule):
     """Moves every trained weight towards its start: ``w -= lr * strength * (w - w0)`` (Li et al. 2018).
 
     The paper adds ``strength / 2 * |w - w0|^2`` to the loss. Here the step along its gradient is decoupled from the
-    optimiser, as in AdamW's weight decay, so that Adam does not rescale it. The head, which the paper decays to zero,
-    decays to its start like all trained weights; `optimizer.weight_decay` decays to zero.
+    optimiser, as in AdamW's weight decay, so that Adam does not rescale it. But Adam's own steps have about the size of
+    the learning rate, whatever that of the gradient, so that a weight is held within ``1 / strength`` of its start, and
+    the paper's alphas of 0.001 to 0.1, for plain gradient descent, do nothing. The head, which the paper decays to
+    zero, decays to its start like all trained weights; `optimizer.weight_decay` decays to zero.
     """
 
-    strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
-    """The paper's alpha, 0.001 to 0.1 there."""
+    strength: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
     host_work: ClassVar[str | None] = None
 

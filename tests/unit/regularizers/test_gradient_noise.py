@@ -30,3 +30,11 @@ def test_its_variance_fades():
 def test_it_is_a_function_of_the_generator():
     assert torch.equal(noise(1, 0), noise(1, 0))
     assert not torch.equal(noise(1, 0), noise(1, 1))
+
+
+def test_noise_that_drowns_the_gradient_is_told(caplog):
+    noise(2, 0, eta=1e6)
+    noise(1, 0, eta=99.0)  # of 20,000 weights the norm of either grows with the root of their number
+    assert caplog.text == ""
+    noise(1, 0, eta=110.0)
+    assert "its norm is 1.49e+03, and that of the gradient 141" in caplog.text
