@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -15,6 +17,7 @@ from peftlab.errors import UserError
 from peftlab.storage.digests import canonical_json
 from peftlab.sweep.files_read import State
 from peftlab.sweep.processes import Looker
+from peftlab.sweep.slots import Slot
 from peftlab.sweep.worker import Fact
 
 Answer = Fact | UserError
@@ -160,3 +163,14 @@ def _by_model(configs: Sequence[Mapping[str, Any]]) -> list[deque[int]]:
             model = str(place)
         places.setdefault(model, deque()).append(place)
     return list(places.values())
+
+
+@contextmanager
+def looking(slots: Sequence[Slot] = ()) -> Iterator[Lookers]:
+    """Yield lookers, the processes that check cells; with `slots`, they see the same devices as the trials."""
+    with tempfile.TemporaryDirectory() as folder:
+        lookers = Lookers(slots[0].environment() if slots else {}, Path(folder))
+        try:
+            yield lookers
+        finally:
+            lookers.close()

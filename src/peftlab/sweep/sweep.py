@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
 from peftlab.sweep import arguments
+from peftlab.sweep.announcing import announce, pack_of
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, told
 from peftlab.sweep.cells import Cells, Compose, is_of_the_sweep
@@ -34,7 +34,7 @@ from peftlab.sweep.display import drawing
 from peftlab.sweep.ensembling import combine
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
-from peftlab.sweep.lookers import Lookers
+from peftlab.sweep.lookers import looking
 from peftlab.sweep.plan import Outcome, Plan, Proposal
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.reporting import page_of, report_on, state_of
@@ -42,8 +42,8 @@ from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 from peftlab.sweep.trials import Trials
-from peftlab.sweep.worker import Estimate, Machine, summarise
-from peftlab.terminal.console import VERBATIM, clock, start_logging
+from peftlab.sweep.worker import Machine, summarise
+from peftlab.terminal.console import VERBATIM, start_logging
 from peftlab.terminal.signals import Signals
 
 log = logging.getLogger("peftlab")
@@ -218,17 +218,6 @@ def _told(board: Board, report: bool, wandb: dict[str, Any] | None, environment:
     return page
 
 
-@contextmanager
-def looking(slots: Sequence[Slot] = ()) -> Iterator[Lookers]:
-    """Yield lookers, the processes that check cells; with `slots`, they see the same devices as the trials."""
-    with tempfile.TemporaryDirectory() as folder:
-        lookers = Lookers(slots[0].environment() if slots else {}, Path(folder))
-        try:
-            yield lookers
-        finally:
-            lookers.close()
-
-
 def is_local(launcher: Any) -> bool:
     """Return whether peftlab runs the trials itself, not another Hydra launcher."""
     from hydra_plugins.peftlab.launcher import LocalLauncher
@@ -393,57 +382,3 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
         else:
             begun.append((cell.proposal, Outcome("interrupted", (), () if repeated else evaluations(record))))
     trials.plan.recall(begun)
-
-
-def pack_of(slots: Sequence[Slot], estimate: Estimate | None) -> int:
-    """Return the trials of a process under `sweep.pack=auto`: 1 where nothing was estimated, or slots share a GPU."""
-    pack = 1 if estimate is None or slots[0].share != 1 else estimate.pack
-    log.info("sweep.pack=auto: up to %d trials in a process", pack)
-    return pack
-
-
-def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> Estimate | None:
-    """Log the number of trials and their estimated cost; return the estimate for a trial, if there is one.
-
-    Args:
-        board: of the sweep.
-        cells: of a grid, or examples; the first unfinished one is probed. None: nothing is left to be run.
-        slots: of the trials; none under another launcher.
-        spec: of the sweep.
-    """
-    kept = sum(trial.kept for trial in board.trials)
-    left = None if board.total is None else board.total - kept
-    how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
-    at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
-    if spec.pack not in (1, "auto"):
-        at_once = f"packs of up to {spec.pack}, {at_once}"
-    log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
-    if not slots:  # an estimate here says nothing about other machines
-        return None
-    kept_ones = {trial.run_id for trial in board.trials if trial.kept}
-    first = next((cell for cell in cells if cell.run_id not in kept_ones), None)
-    if first is None or not spec.probe_seconds:
-        return None
-    try:  # in a separate process, which frees its device memory before the trials begin
-        with looking(slots) as lookers:
-            config = slots[0].within(first.config)
-            estimate: Estimate = lookers.ask("estimate", config, spec.probe_seconds)
-    except (UserError, RuntimeError) as error:
-        log.warning("the cost of a trial could not be estimated: %s", str(error).strip().splitlines()[-1])
-        return None
-    mib = 2**20
-    in_all = "" if left is None else f", {clock(estimate.seconds * left / board.slots)} in all"
-    decisive = ("model", "data", "task", "regularizer", "budget")
-    differ = [key for key in decisive if len({str(cell.config.get(key)) for cell in cells}) > 1]
-    others = f" as the first; others differ in {', '.join(differ)}" if differ else ""
-    passes = "" if estimate.passes == 1 else f" ({estimate.passes} passes a step)"
-    log.info(
-        "about %s each%s%s%s; on the disk %.0f MiB, and %.0f MiB more while they run",
-        clock(estimate.seconds),
-        passes,
-        others,
-        in_all,
-        (left or 1) * estimate.bytes_kept / mib,
-        board.slots * estimate.bytes_at_work / mib,
-    )
-    return estimate
