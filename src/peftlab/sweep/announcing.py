@@ -21,10 +21,21 @@ log = logging.getLogger("peftlab")
 
 
 def pack_of(slots: Sequence[Slot], estimate: Estimate | None) -> int:
-    """Return the trials of a process under `sweep.pack=auto`: 1 where nothing was estimated, or slots share a GPU."""
-    pack = 1 if estimate is None or slots[0].share != 1 else estimate.pack
-    log.info("sweep.pack=auto: up to %d trials in a process", pack)
-    return pack
+    """Return the trials of a process under `sweep.pack=auto`, and say why where that is one."""
+    why = None
+    if not slots:
+        why = "the launcher runs each trial by itself"
+    elif not slots[0].gpus:
+        why = "a CPU is not idle while it computes one"
+    elif slots[0].share != 1:
+        why = "hydra.launcher.gpus_per_trial divides the GPUs already"
+    elif estimate is None:
+        why = "the memory of a trial was not estimated (sweep.probe_seconds)"
+    if why is not None or estimate is None:
+        log.info("sweep.pack=auto: one trial in a process: %s", why)
+        return 1
+    log.info("sweep.pack=auto: up to %d trials in a process, by a GPU's memory", estimate.pack)
+    return estimate.pack
 
 
 def sharing(slots: Sequence[Slot], environment: Mapping[str, str]) -> str | None:

@@ -182,8 +182,10 @@ def _run(
         board.estimate_seconds = None if estimate is None else estimate.seconds
         if spec.dry_run:
             return board
-        if spec.pack == "auto" and isinstance(trials, Controller):
-            trials.pack = pack_of(slots, estimate)
+        if spec.pack == "auto":
+            pack = pack_of(slots, estimate)
+            if isinstance(trials, Controller):
+                trials.pack = pack
         signals.hold = bool(slots)  # other launchers wait inside a library: interrupt them at once
         trials.run()
         board.results = plan.results(books.records())

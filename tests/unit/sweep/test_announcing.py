@@ -7,10 +7,13 @@ import os
 import pytest
 
 from peftlab.sweep import announcing
-from peftlab.sweep.announcing import announce, sharing
+from peftlab.sweep.announcing import announce, pack_of, sharing
 from peftlab.sweep.board import Board
 from peftlab.sweep.slots import divide
 from peftlab.sweep.spec import SweepSpec
+from peftlab.sweep.worker import Estimate
+
+ESTIMATE = Estimate(60.0, 0, 0, 1, 12)
 
 
 @pytest.fixture
@@ -19,6 +22,22 @@ def said(monkeypatch, caplog):
     monkeypatch.setattr(announcing.log, "propagate", True)
     caplog.set_level("INFO", "peftlab")
     return lambda: caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("slots", "estimate", "pack", "why"),
+    [
+        (divide(["0", "1"], 8), ESTIMATE, 12, "up to 12 trials in a process, by a GPU's memory"),
+        (divide(["0", "1"], 8), None, 1, "one trial in a process: the memory of a trial was not estimated"),
+        (divide(["0"], 8, 0.5), ESTIMATE, 1, "one trial in a process: hydra.launcher.gpus_per_trial divides"),
+        (divide([], 8), ESTIMATE, 1, "one trial in a process: a CPU is not idle"),
+        ([], None, 1, "one trial in a process: the launcher runs each trial by itself"),
+    ],
+)
+def test_packs_by_memory_are_for_whole_gpus_and_others_are_told_why_not(slots, estimate, pack, why, said):
+    assert pack_of(slots, estimate) == pack
+    (line,) = said()
+    assert line.startswith(f"sweep.pack=auto: {why}")
 
 
 def test_trials_that_share_a_gpu_are_told_of_the_daemon(tmp_path):
