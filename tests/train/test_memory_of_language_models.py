@@ -35,7 +35,7 @@ def test_the_same_steps_in_pieces_and_with_checkpoints(train, small_memory, caps
     expected = whole.data["cost"]["memory"]["expected_gib"]
     assert expected > whole.data["cost"]["memory"]["activations_gib"]
     said = "".join(capsys.readouterr())
-    assert "GiB expected at the peak of a step: weights" in said
+    assert "GiB expected at the peak; a step: weights" in said
     assert "a step is expected to need" not in said
     monkeypatch.setattr(preflight, "free_memory", lambda: 1000)
     others = {

@@ -22,7 +22,7 @@ def training_shapes(data: DataModule, epochs: int = 1) -> Counter[tuple[int, int
         epochs: the number of epochs, from the first one, whose passes are counted.
     """
     members, division = data.splits["train"], data.training_division
-    padded = bool(data.task.collate(members.examples, members.encoded, [0]).padding)
+    padded = data.static is None or bool(data.task.collate(members.examples, members.encoded, [0]).padding)
     parts = (
         part
         for epoch in range(epochs)

@@ -24,11 +24,16 @@ def conclude(record: RunRecord) -> None:
         f"{method['total_parameters']:,}",
         100 * share,
     )
+    foretold, memory = "", cost.get("memory", {})
+    if "expected_is" in memory:
+        least = "at least " if memory["expected_is"] == "lower bound" else ""
+        foretold = f" ({least}{memory['expected_gib']:.2f} expected)"
     trained = f", {cost['train_seconds']:.0f} s of them training at {cost['samples_per_second']:.0f} samples/s"
     log.info(
-        "time: %.0f s%s; peak memory %.2f GiB",
+        "time: %.0f s%s; peak memory %.2f GiB%s",
         cost["wall_seconds"],
         trained if record.derived is None else "",
         cost["peak_memory_gib"],
+        foretold,
     )
     log.info("run folder: %s", record.folder, extra=VERBATIM)

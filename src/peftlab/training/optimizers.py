@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from peftlab.errors import ConfigError
 from peftlab.methods.head import is_of_head
 from peftlab.seams.pytorch import unscale_before_step
+from peftlab.training.footprint import gib_of, of_optimizer
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -76,6 +77,14 @@ class OptimizerSpec:
                 decay = self.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((lr * factor(name), decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
+
+    def state_share(self, device: torch.device) -> float:
+        """Return the bytes of state for each byte of weights, 2 for Adam's moments: of a small matrix on `device`."""
+        weight = nn.Parameter(torch.zeros(256, 256, device=device))
+        weight.grad = torch.zeros_like(weight)
+        optimizer = self._make([{"params": [weight]}])
+        optimizer.step(lambda: 0.0)
+        return of_optimizer(optimizer) / gib_of([weight])
 
     def _make(self, groups: list[dict[str, Any]]) -> Optimizer:
         return self.algorithm(groups, lr=self.lr, weight_decay=self.weight_decay)

@@ -22,7 +22,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.tasks.batch import Batch
 from peftlab.terminal.console import clock
 from peftlab.training.footprint import Activations, of_optimizer, of_parameters
-from peftlab.training.preflight import advice, expected, free_gib, largest_batch
+from peftlab.training.preflight import advice, expected, free_gib, kept_by_largest, largest_batch, peak_gib
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -30,14 +30,17 @@ log = logging.getLogger("peftlab")
 FEWEST_STEPS, FEWEST_SECONDS = 3, 2.0
 """How much of the training is timed before the rest is estimated; the first step does more than others."""
 
+PROBED_SHARE = 0.01
+"""The part of a training's tokens that may be computed before it on a CPU, to measure what activations take."""
+
 
 class Outlook(Callback):
     """Says what lies ahead, and measures what the first step needs of memory, by purpose.
 
-    Before the first step: steps, batches, lengths of rows, device, and the memory of weights and gradients. After a
-    few steps: the time of the training, from the tokens that they took, and the memory of the rest. Of a language model
-    that writes, the memory of all is foretold, see `peftlab.training.preflight`. The record's ``cost.memory`` has the
-    memory of this rank.
+    Before the first step: steps, batches, lengths and shapes of rows, device, and the memory that is expected at the
+    peak, see `peftlab.training.preflight`. After a few steps: the time of the training, from the tokens that they took,
+    and the memory by purpose. The record's ``cost.memory`` has the memory of this rank, and what was expected: an
+    ``estimate``, or a ``lower bound`` where not all activations are known beforehand.
 
     Args:
         spec: the hardware.
@@ -54,8 +57,8 @@ class Outlook(Callback):
         """Whether the next step is the first, and measured."""
         self._counting: Activations | None = None
         self._memory: dict[str, float] = {}
-        self._expected: float | None = None
-        """The GiB that were foretold for the peak of a step."""
+        self._expected: dict[str, Any] = {}
+        """What was foretold for the peak, as the record has it."""
         self._first: int | None = None
         """The step that this training starts from."""
         self._since: float | None = None
@@ -69,20 +72,51 @@ class Outlook(Callback):
         self._memory = dict(of_parameters(pl_module))
         for line in ahead(self.spec, self.data, trainer.global_step, int(trainer.estimated_stepping_batches)):
             log.info("%s", line)
-        if self.counts_activations and isinstance(pl_module, Tuner) and pl_module.task.generates:
-            self._foretell(trainer, pl_module)
-        else:
-            log.info("memory: %s; activations and the optimizer come on top", memory_text(self._memory))
+        self._foretell(trainer, pl_module)
 
-    def _foretell(self, trainer: L.Trainer, tuner: Tuner) -> None:
-        """Say what a language model's largest step will need of memory, and what to do if there is less."""
-        all_logits = any(term.of_distributions for term in tuner.objective.terms.values())
-        batch, autocast = largest_batch(self.data), trainer.precision_plugin.forward_context
-        memory = expected(tuner.model, tuner.task, batch, trainer.optimizers[0], autocast, all_logits)
-        self._expected = sum(memory.values())
-        log.info("memory: %.2f GiB expected at the peak of a step: %s", self._expected, memory_text(memory))
-        if (what := advice(memory, free_gib(tuner.device), tuner.device, self.spec.gradient_checkpointing)) is not None:
-            log.warning("memory: %s", what)
+    def _foretell(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Say what the training will need of memory at its peak."""
+        memory = dict(self._memory)
+        if isinstance(module, Tuner):
+            memory |= self._in_a_step(trainer, module)
+        unknown = list(self._unknown(module, memory))
+        peak, others = peak_gib(module.device, memory, not unknown, of_optimizer(trainer.optimizers[0]))
+        self._expected = {"expected_gib": round(peak, 6), "expected_is": "lower bound" if unknown else "estimate"}
+        log.info(
+            "memory: %s%.2f GiB expected at the peak; a step: %s%s",
+            "at least " if unknown else "",
+            peak,
+            memory_text(memory | {"others_gib": others}),
+            f". On top come: {', '.join(unknown)}" if unknown else "",
+        )
+        if isinstance(module, Tuner) and module.task.generates and "activations_gib" in memory:
+            free, checkpoints = free_gib(module.device), self.spec.gradient_checkpointing
+            if (what := advice(memory, free, module.device, checkpoints)) is not None:
+                log.warning("memory: %s", what)
+
+    def _unknown(self, module: L.LightningModule, memory: Mapping[str, float]) -> Iterator[str]:
+        """Yield what of a step's memory is not known before."""
+        if "activations_gib" not in memory:
+            yield "activations"
+        if isinstance(module, Tuner) and module.objective.terms:
+            yield "passes of regularisers"
+        if self.data.augmenter is not None or self.data.keeps_rest:
+            yield "changed and further texts"
+        if module.device.type == "cpu" and self.spec.precision != "32-true":
+            yield "kernels for each new shape, which a CPU keeps in low precision"
+
+    def _in_a_step(self, trainer: L.Trainer, tuner: Tuner) -> dict[str, float]:
+        """Return the GiB that the largest step needs by purpose; without activations where they are not measured."""
+        share, autocast = tuner.optimizer_spec.state_share(tuner.device), trainer.precision_plugin.forward_context
+        if self.counts_activations and tuner.task.generates:
+            all_logits = any(term.of_distributions for term in tuner.objective.terms.values())
+            return expected(tuner.model, tuner.task, largest_batch(self.data), share, autocast, all_logits)
+        memory = {"optimizer_gib": share * self._memory["gradients_gib"]}
+        few = 3 * int(self.data.splits["train"].encoded.tokens.max())  # one example, and two
+        is_cheap = tuner.device.type == "cuda" or few <= PROBED_SHARE * self._left(trainer)
+        if self.counts_activations and is_cheap:
+            memory["activations_gib"] = kept_by_largest(tuner.model, tuner.task, self.data, autocast)
+        return memory
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Measure the first step."""
@@ -99,9 +133,8 @@ class Outlook(Callback):
             return
         if "optimizer_gib" not in self._memory:
             self._memory |= {"optimizer_gib": of_optimizer(trainer.optimizers[0]), **self._counted()}
-            foretold = {} if self._expected is None else {"expected_gib": self._expected}
-            memory = self._memory | foretold
-            self.record.update(cost={"memory": {key: round(gib, 6) for key, gib in memory.items()}})
+            memory = {key: round(gib, 6) for key, gib in self._memory.items()}
+            self.record.update(cost={"memory": memory | self._expected})
             self._since = time.perf_counter()
             return
         self._tokens += sum(part.tokens for part in batch) * trainer.world_size
@@ -154,7 +187,7 @@ def ahead(spec: TrainerSpec, data: DataModule, step: int, steps: int) -> Iterato
         f"training: {steps - step:,} {what}; rows of "
         f"{int(lengths.min())} to {int(lengths.max())} tokens, {float(lengths.mean()):.0f} on average"
     )
-    if data.static is not None:
+    if not (data.clients or data.task.packs):  # which the plan of batches does not tell of
         yield f"shapes: {shapes_text(training_shapes(data))}, in the first epoch"
     names = Counter(describe_hardware(spec)["accelerators"])
     device = ", ".join(f"{number} x {name}" for name, number in names.items()) or _cpu(spec)
@@ -162,7 +195,7 @@ def ahead(spec: TrainerSpec, data: DataModule, step: int, steps: int) -> Iterato
 
 
 def shapes_text(shapes: Mapping[tuple[int, int], int]) -> str:
-    """Return (rows, tokens) as text: how many, and between which sizes."""
+    """Return (rows, tokens), padding included, as text: how many, and between which sizes."""
     sizes = [sorted(set(of_all)) for of_all in zip(*shapes, strict=True)]
     rows, tokens = (f"{of[0]} to {of[-1]}" if len(of) > 1 else f"{of[0]}" for of in sizes)
     return f"{len(shapes)} of {rows} rows and {tokens} tokens"

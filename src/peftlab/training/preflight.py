@@ -1,8 +1,10 @@
-"""The memory that the training of a language model will need at its peak, before its first step.
+"""The memory that a training will need at its peak, before its first step.
 
-A step over a whole batch may be what does not fit. So the model runs over one row of a few tokens, at three lengths:
-what a forward pass keeps for the backward pass is the same part for any batch, a part for each token, and, where
-attention is computed without a fused kernel, a part for each pair of tokens of a row.
+A step over a whole batch may be what does not fit. Of a language model, whose rows may be long, the model runs over one
+row of a few tokens, at three lengths: what a forward pass keeps for the backward pass is the same part for any batch, a
+part for each token, and, where attention is computed without a fused kernel, a part for each pair of tokens of a row.
+Of other tasks, whose examples may have several rows, or be pictures, it runs over one example, and over two: what the
+second adds, each further one adds.
 
 That is what tensors take. On a CPU the heap of the C library has gaps beside them: SmolLM-like models took up to 1.5
 times as much.
@@ -18,16 +20,20 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
 
 from peftlab.data.batching import generator_of
 from peftlab.data.module import DataModule
 from peftlab.devices.free_memory import free_memory
-from peftlab.tasks.batch import Batch
+from peftlab.devices.peak_memory import held_memory, peak_memory
+from peftlab.seams.pytorch import uncompiled
+from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.losses.token_losses import CHUNK
 from peftlab.tasks.outputs.deferred_logits import DeferredLogits
 from peftlab.tasks.task import Task
 from peftlab.training.footprint import Activations, of_parameters
+
+Autocast = Callable[[], AbstractContextManager[object]]
+"""Returns the context of a forward pass, which sets its precision."""
 
 _GIB = 2**30
 _LENGTHS = (32, 64, 128)
@@ -40,8 +46,7 @@ _GAPS = 1.5
 
 def largest_batch(data: DataModule) -> Batch:
     """Return the part of a step of the first epoch that has the most positions, on this rank."""
-    members, division = data.splits["train"], data.training_division
-    parts = [part for batch in data.plan_of() for part in division.of_training_batch(batch) if part.examples]
+    members, parts = data.splits["train"], _parts(data)
     lengths = members.encoded.lengths
     sizes = [int(lengths[part.examples].max()) * len(part.examples) for part in parts]
     tried = {int(np.argmax(sizes)), int(np.argmax([lengths[part.examples].sum() for part in parts]))}
@@ -54,11 +59,11 @@ def expected(
     model: nn.Module,
     task: Task,
     batch: Batch,
-    optimizer: Optimizer,
-    autocast: Callable[[], AbstractContextManager[object]],
+    state_share: float,
+    autocast: Autocast,
     all_logits: bool = False,
 ) -> dict[str, float]:
-    """Return the GiB that a step on `batch` needs at its peak by purpose; their sum is the peak.
+    """Return the GiB that a step of a language model on `batch` needs at its peak by purpose; their sum is the peak.
 
     Nothing changes: neither weights nor gradients, nor the state of the random generators.
 
@@ -66,7 +71,7 @@ def expected(
         model: the model to train, in training mode.
         task: runs it.
         batch: the largest batch.
-        optimizer: its state is taken to be two moments for each weight, of SGD one with momentum and none without.
+        state_share: bytes of the optimiser's state for each byte of trained weights.
         autocast: the context of a forward pass, which sets its precision.
         all_logits: whether a regulariser needs the logits of all tokens at once.
     """
@@ -74,18 +79,77 @@ def expected(
     device = next(model.parameters()).device
     rows, tokens = batch.shape
     lengths = sorted({min(tokens, length) for length in _LENGTHS}) if tokens > _LENGTHS[0] else [tokens]
-    kept, words = list[float](), 0
-    for length in lengths:
-        gib, words = _kept(model, task, _first_row(batch, length).to(device), autocast)
-        kept.append(gib)
-    moments = int(optimizer.defaults.get("momentum", 0) > 0) if isinstance(optimizer, SGD) else 2
+    words = 0
+
+    def states(length: int) -> Tensor:
+        """Return what the model computes of a short row before its logits."""
+        nonlocal words
+        logits = task.outputs(model, _first_row(batch, length).to(device)).logits
+        is_deferred = isinstance(logits, DeferredLogits)
+        words = logits[:, :1].full.shape[-1] if is_deferred else logits.shape[-1]
+        return logits.hidden if is_deferred else logits
+
+    kept = [_kept(model, partial(states, length), autocast) for length in lengths]
     logits = words * batch.positions if all_logits else min(words * batch.positions, CHUNK)
     return {
         **memory,
-        "optimizer_gib": moments * memory["gradients_gib"],
+        "optimizer_gib": state_share * memory["gradients_gib"],
         "activations_gib": _extended(lengths, kept, rows, tokens),
         "logits_gib": _LOGITS * 4 * logits / _GIB,
     }
+
+
+def kept_by_largest(model: nn.Module, task: Task, data: DataModule, autocast: Autocast) -> float:
+    """Return the GiB that the forward pass of a training step keeps at most in the first epoch, on this rank.
+
+    The model runs over the longest example of the largest part of a step, and over its two longest ones. Nothing
+    changes, as in `expected`.
+    """
+    encoded, static, parts = data.splits["train"].encoded, data.static, _parts(data)
+    lengths, rows_of = encoded.lengths, encoded.rows
+    heights = [int(rows_of[part.examples].sum()) for part in parts]
+    sizes = [height * int(lengths[part.examples].max()) for height, part in zip(heights, parts, strict=True)]
+    largest = int(np.argmax(sizes))
+    part, rows = parts[largest], heights[largest]
+    if static is not None and part.size is not None:
+        rows = static.height(rows, part.size)
+    longest = sorted(part.examples, key=lambda example: -int(lengths[example]))
+    epoch = 0 if data.augmenter is None else None  # changing texts takes time: lengths are those of unchanged ones
+
+    def loss(members: list[int]) -> Tensor:
+        batch = data.training_part(Part(members, members, epoch)).to(next(model.parameters()).device)
+        return task.loss(task.outputs(model, batch), batch)
+
+    few = [longest[:1], longest[:2]][: len(longest)]
+    kept = [_kept(model, partial(loss, members), autocast) for members in few]
+    tried = [int(rows_of[members].sum()) for members in few]
+    if len(few) == 1:
+        return kept[0] * rows / tried[0]
+    a_row = max(kept[1] - kept[0], 0.0) / (tried[1] - tried[0])
+    return kept[0] + a_row * (rows - tried[0])
+
+
+def peak_gib(
+    device: torch.device, memory: Mapping[str, float], is_whole: bool = True, state_gib: float = 0.0
+) -> tuple[float, float]:
+    """Return the GiB that this process is to hold at its peak, and what of it `memory` does not tell of.
+
+    On a GPU, that counts tensors on it; elsewhere it is all that the process holds, as in the record's peak.
+
+    Args:
+        device: where the model is.
+        memory: what a step needs by purpose, the ``weights_gib`` and what is still to come.
+        is_whole: whether that is all; else the peak is a lower bound, without gaps in the heap.
+        state_gib: what there is of the optimiser's state already, which is part of its own.
+    """
+    if device.type == "cuda":
+        held, most, gaps = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device), 1.0
+    else:
+        held, most, gaps = held_memory(), peak_memory(), _GAPS if is_whole else 1.0
+    there = memory["weights_gib"] + state_gib
+    more = sum(memory.values()) - there
+    peak = max(max(held / _GIB, there) + gaps * more, most / _GIB)
+    return peak, peak - sum(memory.values())
 
 
 def free_gib(device: torch.device) -> float:
@@ -129,25 +193,27 @@ def _first_row(batch: Batch, length: int) -> Batch:
     return replace(batch, inputs={name: cut(tensor) for name, tensor in batch.inputs.items()})
 
 
-def _kept(
-    model: nn.Module, task: Task, batch: Batch, autocast: Callable[[], AbstractContextManager[object]]
-) -> tuple[float, int]:
-    """Return the GiB that a forward pass keeps, without the logits, and the number of words of the vocabulary.
+def _kept(model: nn.Module, forward: Callable[[], Tensor], autocast: Autocast) -> float:
+    """Return the GiB that a forward pass keeps.
 
-    The backward pass runs too: it computes again what checkpoints leave out.
+    The backward pass from its result runs too: it computes again what checkpoints leave out.
     """
-    device = batch.weights.device
+    device = next(model.parameters()).device
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     counting = Activations((*model.parameters(), *model.buffers()))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad(), counting:
+    devices = [device] if device.type == "cuda" else []
+    with uncompiled(model), torch.random.fork_rng(devices), torch.enable_grad(), counting:
         with autocast():
-            logits = task.outputs(model, batch).logits
-            deferred = isinstance(logits, DeferredLogits)
-            states = logits.hidden if deferred else logits
-            words = logits[:, :1].full.shape[-1] if deferred else logits.shape[-1]
-        if states.requires_grad:
-            torch.autograd.grad(states.sum(), trained, allow_unused=True)
-    return counting.gib, words
+            result = forward()
+        if result.requires_grad:
+            torch.autograd.grad(result.sum(), trained, allow_unused=True)
+    return counting.gib
+
+
+def _parts(data: DataModule) -> list[Part]:
+    """Return this rank's parts of the training steps of the first epoch, without fillers."""
+    division = data.training_division
+    return [part for batch in data.plan_of() for part in division.of_training_batch(batch) if part.examples]
 
 
 def _extended(lengths: list[int], kept: list[float], rows: int, tokens: int) -> float:

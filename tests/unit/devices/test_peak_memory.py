@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from peftlab.devices import peak_memory as module
-from peftlab.devices.peak_memory import peak_memory
+from peftlab.devices.peak_memory import held_memory, peak_memory
 
 
 @pytest.mark.slow
@@ -33,3 +33,10 @@ def test_a_system_without_proc_counts_in_its_own_unit(platform, unit, tmp_path, 
     monkeypatch.setattr(module.resource, "getrusage", lambda _: Usage)
     monkeypatch.setattr(module.sys, "platform", platform)
     assert peak_memory(tmp_path) == 3 * 2**20 * unit
+    assert held_memory(tmp_path) == peak_memory(tmp_path)  # no less is known
+
+
+def test_what_is_held_now_is_told_from_the_most(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text("Name:\tpython\nVmHWM:\t 300 kB\nVmRSS:\t 200 kB\n")
+    assert (held_memory(tmp_path), peak_memory(tmp_path)) == (200 * 1024, 300 * 1024)

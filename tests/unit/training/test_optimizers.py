@@ -140,3 +140,16 @@ def test_an_option_that_every_optimizer_has_is_not_one_of_the_algorithm(option):
     algorithm = functools.partial(torch.optim.SGD, **{option: 0.3})
     with pytest.raises(ConfigError, match=rf"^optimizer\.algorithm\.{option}=0\.3: .* Set optimizer\.{option}"):
         OptimizerSpec(lr=0.1, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "share"),
+    [
+        (torch.optim.AdamW, {}, 2.0),
+        (torch.optim.SGD, {}, 0.0),
+        (torch.optim.SGD, {"momentum": 0.9}, 1.0),
+        (torch.optim.Adafactor, {}, 2 / 256),  # a row and a column of a matrix
+    ],
+)
+def test_the_memory_of_its_state_is_known_beforehand(algorithm, options, share):
+    assert spec(algorithm, **options).state_share(torch.device("cpu")) == pytest.approx(share, abs=1e-3)
