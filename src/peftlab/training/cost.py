@@ -59,6 +59,7 @@ class Cost(Callback):
         self.shapes: set[tuple[int, int]] = set()
         self.epochs = 0.0
         self._ranks = 1
+        self._on_gpu = torch.cuda.is_available()
         self._peak_memory_gib = 0.0
         self._flops: list[tuple[float, int]] = []
         """The arithmetic a position, from each step on that it was counted in, and the positions until the next."""
@@ -76,7 +77,7 @@ class Cost(Callback):
         return {
             "wall_seconds": self._wall_seconds(),
             "train_seconds": self.train_seconds + running,
-            "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
+            "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib(self._on_gpu)),
             "flops": list(self._flops),
             "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
             "shapes": (self.padded, sorted(self.shapes)),
@@ -96,7 +97,8 @@ class Cost(Callback):
         self.energy.resume(state_dict.get("energy_joules"))  # checkpoints of before it was counted have none
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Start counting energy."""
+        """Start counting energy, and the memory of the device."""
+        self._on_gpu = trainer.strategy.root_device.type == "cuda"
         self.energy.start(trainer.strategy.root_device, counts_host=trainer.local_rank == 0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -145,7 +147,7 @@ class Cost(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restart the clock, unless this validation is not part of the training."""
-        (self._peak_memory_gib,) = over_ranks([max(self._peak_memory_gib, peak_memory_gib())], "max")
+        (self._peak_memory_gib,) = over_ranks([max(self._peak_memory_gib, peak_memory_gib(self._on_gpu))], "max")
         self._joules = self.energy.total()
         if trainer.training or trainer.state.fn == "fit":
             self._resumed = time.perf_counter()
@@ -180,7 +182,7 @@ class Cost(Callback):
             "epochs": round(self.epochs, 4),
             "samples_per_second": round(ranks * self.samples / seconds, 2) if seconds else 0.0,
             "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
-            "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
+            "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib(self._on_gpu)), 3),
             "train_flops": sum((of_position * ranks * own for of_position, own in self._flops), 0.0),
             **padding,
             "energy_joules": None if self._joules is None else round(self._joules, 1),
@@ -191,8 +193,8 @@ class Cost(Callback):
         return self.wall_seconds_before + time.perf_counter() - self.began
 
 
-def peak_memory_gib() -> float:
-    """Return the peak memory so far in GiB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
+def peak_memory_gib(on_gpu: bool) -> float:
+    """Return the peak memory so far in GiB: of the GPU for a run that is on one, else of this process."""
+    if on_gpu:
         return torch.cuda.max_memory_allocated() / 2**30
     return peak_memory() / 2**30

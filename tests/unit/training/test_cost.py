@@ -163,15 +163,20 @@ def test_without_training_nothing_is_divided_by_zero(cost):
 
 def test_a_resumed_run_keeps_the_peak_of_its_first_part(cost, train, monkeypatch):
     cost.load_state_dict(cost.state_dict() | {"peak_memory_gib": 7.0})
-    monkeypatch.setattr(cost_module, "peak_memory_gib", lambda: 2.0)
+    monkeypatch.setattr(cost_module, "peak_memory_gib", lambda on_gpu: 2.0)
     train(cost, 4, epochs=1)  # with a validation
     assert cost.totals()["peak_memory_gib"] == 7
 
 
 def test_peak_memory_is_in_gib(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(cost_module, "peak_memory", lambda: 3 * 2**30)
-    assert peak_memory_gib() == 3
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert peak_memory_gib(on_gpu=False) == 3
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 2**31)
-    assert peak_memory_gib() == 2
+    assert peak_memory_gib(on_gpu=True) == 2
+
+
+def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_has_the_memory_of_its_process(cost, train, monkeypatch):
+    cost._on_gpu = True  # as the machine has one
+    monkeypatch.setattr(cost_module, "peak_memory", lambda: 3 * 2**30)
+    train(cost, 4, epochs=1)
+    assert cost.totals()["peak_memory_gib"] == 3
