@@ -116,6 +116,7 @@ def _run_of(options: argparse.Namespace) -> Any:
 def _print_lines(
     run: Any, options: argparse.Namespace, generate: dict[str, Any], show: Callable[[dict[str, Any]], str]
 ) -> None:
+    from peftlab.data.form import columns_of
     from peftlab.use.inputs import lines, objects, source_of
     from peftlab.use.predictor import Refused
 
@@ -123,7 +124,9 @@ def _print_lines(
     count = refused = 0
     texts = objects(options.jsonl) if options.jsonl else lines(options.file)
     if _takes_files(run) and source != "stdin":
-        texts = map(partial(_from, Path(source).parent), texts)
+        texts = map(
+            partial(_from, Path(source).parent, getattr(columns_of(run.spec.data.format), "path", "path")), texts
+        )
     for count, result in enumerate(run.answers(texts, CHUNK, **generate), start=1):
         refused += isinstance(result, Refused)
         print(show(result.at(f"{source}:{count}") if isinstance(result, Refused) else result))
@@ -154,12 +157,13 @@ def _files(names: Sequence[str], suffixes: tuple[str, ...]) -> list[dict[str, st
     return [{"path": str(path)} for path in paths]
 
 
-def _from(folder: Path, one: Any) -> Any:
-    """Return an object, or a line, that names a file, with its path relative to `folder`."""
+def _from(folder: Path, column: str, one: Any) -> Any:
+    """Return an object, or a line, that names a file as ``path``, or as the data's `column`, relative to `folder`."""
     if isinstance(one, str):
         one = {"path": one}
-    is_named = isinstance(one, dict) and isinstance(one.get("path"), str)
-    return {**one, "path": str(folder / one["path"])} if is_named else one
+    key = column if isinstance(one, dict) and column in one else "path"
+    is_named = isinstance(one, dict) and isinstance(one.get(key), str)
+    return {**one, key: str(folder / one[key])} if is_named else one
 
 
 def _chat(run: Any, generate: dict[str, Any]) -> None:

@@ -48,6 +48,11 @@ class RecordingRows(MediaRows):
         recording: MediaFile = replace(made, **times)
         return recording
 
+    def asked(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an object that is to be answered, with the data's own columns as ``path``, ``start`` and ``end``."""
+        own = {name: column for name in ("start", "end") if (column := getattr(self, name)) in fields}
+        return {**super().asked(fields), **{name: fields[column] for name, column in own.items()}}
+
     def _seconds(self, row: Mapping[str, Any], name: str, place: Place) -> float:
         column = getattr(self, name)
         value = cells.value(row, column, name, place)

@@ -77,6 +77,10 @@ def test_parts_of_one_file_are_examples_of_their_own(tmp_path, language_model, w
     asked = task.from_input({"path": str(tmp_path / "long.wav"), "start": 0.4, "end": 0.8}, "text:0")
     again = task.encode([asked], processor, LIMITS)
     assert np.array_equal(again.arrays["samples"], encoded.arrays["samples"][6400:12800])
+    named = {"file": "long.wav", "from": 0.4, "to": 0.8}
+    rows = RecordingRows(path="file", start="from", end="to")
+    assert rows.asked(named) == {**named, "path": "long.wav", "start": 0.4, "end": 0.8}
+    assert RecordingRows().asked(named) == named
     with pytest.raises(DataError, match="number of seconds"):
         task.from_input({"path": str(tmp_path / "long.wav"), "start": "soon"}, "text:0")
     for never in (float("nan"), float("inf"), 1e308, -1):
