@@ -22,6 +22,11 @@ _MARGIN = 0.1
 """Seconds that are read beyond the end, so that cutting a recording before it is resampled changes nothing of it."""
 
 
+_STREAMED = 2**28
+"""Bytes from which on a header is taken to say nothing: programs that write to a pipe do not know the size."""
+_SLACK = 1024
+"""Bytes at the end that may be missing: some programs count their header twice, or tags that are gone."""
+
 _BLOCK = 2**16
 """Samples of each channel that are decoded at once, of which a file may claim hundreds."""
 
@@ -56,11 +61,16 @@ def read(content: bytes, rate: int, most: float, start: float | None = None, end
         end: where it ends; None: at the end of the file.
 
     Raises:
-        DataError: it is no recording, has a rate beyond `RATES`, no samples or some that are no numbers, or the part
-            lies outside of it; the message does not name the file.
+        DataError: it is no recording or not the whole of one, has a rate beyond `RATES`, no samples or some that are no
+            numbers, or the part lies outside of it; the message does not name the file.
         ConfigError: the extra ``media`` is missing.
     """
     soundfile = _soundfile()
+    if len(content) + _SLACK < (announced := _announced(content)) < _STREAMED:
+        raise DataError(
+            f"is no whole recording: {announced:,} bytes are announced in it, and it has {len(content):,}. Fetch it "
+            "again, or save it anew"
+        )
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             own, frames = int(file.samplerate), int(file.frames)
@@ -91,6 +101,26 @@ def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     common = math.gcd(rate, to)
     converted: np.ndarray = resample_poly(samples, to // common, rate // common)
     return converted.astype(samples.dtype)
+
+
+def _announced(content: bytes) -> int:
+    """Return the bytes that the header of a WAV, AIFF, AU or MP3 file says that it has; 0: it says nothing.
+
+    libsndfile takes the part that is there for the whole, and of an MP3 repeats what it has last decoded.
+    """
+    kind, first, second = content[:4], content[4:8], content[8:12]
+    if kind in (b"RIFF", b"FORM"):
+        return 8 + int.from_bytes(first, "little" if kind == b"RIFF" else "big")
+    if kind == b".snd":
+        return int.from_bytes(first, "big") + int.from_bytes(second, "big")
+    tag = 10 + sum((byte & 127) << shift for byte, shift in zip(content[6:10], (21, 14, 7, 0), strict=False))
+    frame = tag if content[:3] == b"ID3" else 0
+    head = content[frame : frame + 64]
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    if len(head) < 64 or head[:1] != b"\xff" or at < 0 or not head[at + 7] & 2:
+        return 0
+    size = at + (12 if head[at + 7] & 1 else 8)
+    return frame + int.from_bytes(head[size : size + 4], "big")
 
 
 def _part(frames: int, rate: int, start: float | None, end: float | None) -> tuple[int, int]:
