@@ -27,6 +27,9 @@ _STREAMED = 2**28
 _SLACK = 1024
 """Bytes at the end that may be missing: some programs count their header twice, or tags that are gone."""
 
+_LOUDEST = 2.0
+"""Above it, samples are on another scale than from -1 to 1, which lossy formats go a little beyond."""
+
 _BLOCK = 2**16
 """Samples of each channel that are decoded at once, of which a file may claim hundreds."""
 
@@ -62,7 +65,7 @@ def read(content: bytes, rate: int, most: float, start: float | None = None, end
 
     Raises:
         DataError: it is no recording or not the whole of one, has a rate beyond `RATES`, no samples or some that are no
-            numbers, or the part lies outside of it; the message does not name the file.
+            numbers or on another scale, or the part lies outside of it; the message does not name the file.
         ConfigError: the extra ``media`` is missing.
     """
     soundfile = _soundfile()
@@ -87,6 +90,11 @@ def read(content: bytes, rate: int, most: float, start: float | None = None, end
         raise DataError("the recording has no samples")
     if not np.isfinite(samples).all():
         raise DataError("the recording has samples that are no numbers")
+    if (peak := float(np.abs(samples).max())) > _LOUDEST:
+        raise DataError(
+            f"the recording has samples up to {peak:,.6g}, and floating-point ones are from -1 to 1: what is beyond "
+            "would be cut off. Divide them by their scale, such as 32,768 of 16 bits, or save them as integers"
+        )
     at_rate = resampled(samples, own, rate)[: round(most * rate)]
     lost = max(0.0, (last - first) / own - most)
     return Recorded(np.clip(np.round(at_rate * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), own, lost)

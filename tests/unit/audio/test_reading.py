@@ -78,6 +78,9 @@ def test_what_cannot_be_read_says_why():
         read(file_of(np.zeros(0)), RATE, 1)
     with pytest.raises(DataError, match="no numbers"):
         read(file_of(np.array([0.1, np.nan]), subtype="FLOAT"), RATE, 1)
+    with pytest.raises(DataError, match=r"samples up to 9,830\.4, and floating-point ones are from -1 to 1"):
+        read(file_of(np.array([0.0, 0.3]) * FULL_SCALE, subtype="FLOAT"), RATE, 1)
+    assert read(file_of(np.array([0.0, 1.5]), subtype="FLOAT"), RATE, 1).samples[1] == FULL_SCALE - 1
     for start, end in ((0.1, 0.1), (0.3, None), (-1.0, None), (None, 0.5)):
         with pytest.raises(DataError, match=r"lies outside.*0\.20 s"):
             read(good, RATE, 1, start, end)
