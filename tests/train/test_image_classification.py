@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_a_run_and_how_it_is_used(train, tiny_pictures, capsys):
     for refused in ({"path": str(file)}, str(file), {"content": 7}):
         with pytest.raises(DataError, match="files of the server are not read"):
             served.read("m", refused)
+
+
+@pytest.mark.slow
+def test_what_is_said_of_scope_belongs_to_a_file_whatever_it_is_called(train, tiny_pictures):
+    record = train("budget.max_steps=1", "out_of_scope=energy", "out_of_scope.conformal={alpha: 0.2, kind: aps}")
+    run = peftlab.load("run")
+    measured = run.evaluate().scope
+    assert measured == {key: record["out_of_scope"][key] for key in measured}
+    files = sorted(tiny_pictures.glob("test/*/*.png"))
+    named = run.predict([{"path": str(file)} for file in files])
+    sent = run.predict([{"content": base64.b64encode(file.read_bytes()).decode()} for file in files])
+    assert [one["labels"] for one in sent] == [one["labels"] for one in named]
+    sizes = Counter(str(len(one["labels"])) for one in named)
+    assert sizes == record["out_of_scope"]["conformal"]["sizes"]
 
 
 @pytest.mark.slow

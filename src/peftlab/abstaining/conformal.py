@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +60,11 @@ def limits_of(scores: np.ndarray, golds: np.ndarray, labels: int, alpha: float, 
     if by_class:
         return [quantile(own[golds == label], alpha) for label in range(labels)]
     return [quantile(own, alpha)] * labels
+
+
+def drawn_by(answer: Mapping[str, Any]) -> Any:
+    """Return what the draw of an answer belongs to: its input, or of a file what is in it, whatever it is called."""
+    return answer.get("drawn_by", answer["input"])
 
 
 def draws_of(inputs: Sequence[Any], seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.inputs.media_files import MediaFile
 from peftlab.tasks.task import Task
 
 Answers = list[dict[str, Any]]
@@ -28,7 +29,7 @@ class Seen:
 def read(
     task: Task, model: nn.Module, batch: Batch, reads: Literal["logits", "features"]
 ) -> tuple[Answers, np.ndarray]:
-    """Return the final answers to a batch, and what a score reads of each of its texts, in fp32.
+    """Return the final answers to a batch, see also `drawn_by`, and what a score reads of each of its texts, in fp32.
 
     Args:
         task: a classification.
@@ -39,6 +40,9 @@ def read(
     with watched(model, len(task.labels)) if reads == "features" else nullcontext(Seen()) as seen:
         outputs = task.outputs(model, batch)
     answers = task.answers(outputs, batch, model, final=True)
+    for example, answer in zip(batch.examples, answers, strict=True):
+        if isinstance(example, MediaFile):
+            answer["drawn_by"] = task.text_key(example)
     if reads == "logits":
         values = task.distributions(outputs, batch).logits
     else:

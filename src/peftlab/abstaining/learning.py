@@ -31,6 +31,9 @@ log = logging.getLogger("peftlab")
 ANSWERS = f"{SCOPE}.jsonl"
 """The file of the answers to all sets of texts, among the predictions."""
 
+_KEPT = ("id", "input", "drawn_by", "predicted", "probabilities")
+"""What is kept of an answer."""
+
 
 @dataclass
 class Reader:
@@ -132,7 +135,7 @@ def rows(scope: Scope, reader: Reader, splits: Sequence[str]) -> Iterator[dict[s
         answers, values = reader.read(split, score_called(scope.score).READS)
         examples = data.splits[name].examples if name in splits else data.aside[name].examples
         for example, answer, score in zip(examples, answers, scope.scored(values), strict=True):
-            row = {key: answer[key] for key in ("id", "input", "predicted", "probabilities")}
+            row = {key: answer[key] for key in _KEPT if key in answer}
             yield {"set": name, "gold": data.task.gold(example), **row, "score": float(score)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from peftlab.abstaining.conformal import draws_of, limits_of, nonconformity, slack
+from peftlab.abstaining.conformal import drawn_by, draws_of, limits_of, nonconformity, slack
 from peftlab.abstaining.costs import Cases, at_threshold, cheapest, curve
 from peftlab.abstaining.detection import aupr, auroc, fpr_at_recall, threshold_of
 from peftlab.abstaining.scope import Scope
@@ -38,7 +38,7 @@ class Kept:
 
     def sets(self, scope: Scope) -> np.ndarray:
         """Whether each label is in the conformal set of each text, (texts, labels)."""
-        return scope.sets([row["probabilities"] for row in self.rows], [row["input"] for row in self.rows])
+        return scope.sets([row["probabilities"] for row in self.rows], list(map(drawn_by, self.rows)))
 
     def cases(self, scope: Scope, labels: Sequence[str]) -> Cases:
         """What becomes of each text where it is accepted."""
@@ -70,7 +70,7 @@ def decided(scope: Scope, section: OutOfScope, sets: Mapping[str, Kept], labels:
         of = section.conformal
         number = {label: n for n, label in enumerate(labels)}
         golds = np.asarray([number[row["gold"]] for row in validation.rows], dtype=int)
-        draws = draws_of([row["input"] for row in validation.rows], seed)
+        draws = draws_of(list(map(drawn_by, validation.rows)), seed)
         scores = nonconformity(np.asarray([row["probabilities"] for row in validation.rows]), of.kind, draws)
         limits = limits_of(scores, golds, len(labels), of.alpha, of.by_class)
         scope = replace(scope, conformal={"kind": of.kind, "seed": seed, "calibrated_on": len(golds), "limits": limits})

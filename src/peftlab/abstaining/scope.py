@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from torch import nn
 
-from peftlab.abstaining.conformal import draws_of, members, nonconformity
+from peftlab.abstaining.conformal import drawn_by, draws_of, members, nonconformity
 from peftlab.abstaining.features import Answers, read
 from peftlab.abstaining.scores import Statistics, score_called
 from peftlab.errors import UserError
@@ -53,7 +53,7 @@ class Scope:
 
         Args:
             labels: of the task.
-            answers: final answers of the task, with the ``probabilities`` of its labels.
+            answers: final answers of the task, with the ``probabilities`` of its labels, as `read` returns them.
             scores: of the same texts.
         """
         assert self.threshold is not None
@@ -61,7 +61,7 @@ class Scope:
             {"in_scope": bool(score >= self.threshold), "score": float(score)} for score in scores
         ]
         if self.conformal is not None and answers:
-            inside = self.sets([one["probabilities"] for one in answers], [one["input"] for one in answers])
+            inside = self.sets([one["probabilities"] for one in answers], list(map(drawn_by, answers)))
             for verdict, answer, one in zip(verdicts, answers, inside, strict=True):
                 ranked = np.argsort(-np.asarray(answer["probabilities"]), kind="stable")
                 verdict["labels"] = [labels[n] for n in ranked if one[n]]
