@@ -13,11 +13,13 @@ from PIL import Image
 
 import peftlab
 from peftlab import cli
+from peftlab.answer_search.arguments import Settings
 from peftlab.composing.compose import conf_dir
 from peftlab.data.module import DataModule
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.images.recipe import recipe_of
 from peftlab.serving.models.models import Models
+from peftlab.use.answer_encoders import fall_back
 from peftlab.use.ensembles.members import check_members
 
 CHANGED = [f"task.changes.{option}" for option in ("crop=0.5", "flip=both", "jitter=0.2", "erase=0.5")]
@@ -78,6 +80,8 @@ def test_what_is_said_of_scope_belongs_to_a_file_whatever_it_is_called(train, ti
     assert [one["labels"] for one in sent] == [one["labels"] for one in named]
     sizes = Counter(str(len(one["labels"])) for one in named)
     assert sizes == record["out_of_scope"]["conformal"]["sizes"]
+    with pytest.raises(UserError, match="by the words of a text, and task=image_classification takes files"):
+        fall_back(run, Settings(Path("index")))
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.models.backbone import ModelSpec, fetch
 from peftlab.models.positions import longest_row
 from peftlab.specs import build
+from peftlab.tasks.inputs.media_files import MediaTask
 from peftlab.tasks.networks.embeddings import mean_of_tokens
 from peftlab.use.finished import FinishedRun, load
 from peftlab.validation import checked
@@ -160,18 +161,24 @@ def fall_back(run: FinishedRun, settings: Settings) -> None:
     """Have what is out of the scope of `run` get stored answers from now on, see `Predictor.fallback`.
 
     Raises:
-        UserError: the run has not learnt what is out of its scope; or as `open_fallback` raises it.
+        UserError: the run answers no texts, or has not learnt what is out of its scope; or as `open_fallback` raises
+            it.
     """
     check_scope(run)
     run.predictor = replace(run.predictor, fallback=open_fallback(settings, run.folder.allow))
 
 
 def check_scope(run: FinishedRun) -> None:
-    """Check that a run has learnt what is out of its scope.
+    """Check that a run answers texts, and has learnt what is out of its scope.
 
     Raises:
-        UserError: it has not.
+        UserError: it does not, or has not.
     """
+    if isinstance(run.spec.task, MediaTask):
+        raise UserError(
+            f"{run.folder.path}: --fallback searches stored answers by the words of a text, and task="
+            f"{run.spec.task.name} takes files. Leave it out"
+        )
     if run.scope is None:
         raise UserError(
             f"{run.folder.path}: --fallback is for texts that are out of the run's scope, and it has not learnt what "
