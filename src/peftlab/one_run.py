@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from peftlab import no_effect
-from peftlab.abstaining.learning import Reader, learn_scope
+from peftlab.abstaining.learning import Reader, check_texts, learn_scope
 from peftlab.assembly import (
     adopt,
     build_tuner,
@@ -191,6 +191,7 @@ def build(ready: Prepared) -> Tuner:
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
     check_trained(ready.spec, tuner)
+    check_texts(ready.spec.out_of_scope, ready.data)
     set_up_terms(tuner)
     return tuner
 

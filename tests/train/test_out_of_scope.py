@@ -176,6 +176,8 @@ def test_a_label_of_the_data_may_stand_for_what_is_out_of_scope(run_tiny, tiny_t
         (["out_of_scope=energy", "out_of_scope.threshold=recall:0.9"], "needs validation texts out of scope"),
         (["out_of_scope=energy", "out_of_scope.score=enrgy"], r"Did you mean 'energy'\?"),
         (["out_of_scope=knn", "trainer.compile=true"], "calls no hooks"),
+        (["out_of_scope=knn", "out_of_scope.options.k=1000"], "training texts. Choose at most as many"),
+        (["out_of_scope=mahalanobis", "budget.per_class=1", "budget.train_examples=null"], "none has two that differ"),
         (["out_of_scope=energy", "out_of_scope.held_out=4"], "Hold out fewer"),
         (["out_of_scope=energy", "out_of_scope.held_out=[nowhere]"], "no training example has the label 'nowhere'"),
         (["out_of_scope=energy", "out_of_scope.label=oos"], "no example has the label 'oos'"),

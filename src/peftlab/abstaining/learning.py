@@ -83,6 +83,18 @@ class Reader:
             yield from self._fitting(split, half, reads)
 
 
+def check_texts(section: OutOfScope | None, data: DataModule) -> None:
+    """Check, before the training, that its texts are enough for what a score learns of them.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if section is not None and (score := score_called(section.score)).READS == "features":
+        classes = _classes(data)
+        stand_ins = np.random.default_rng(0).normal(size=(len(classes), 2))  # what matters is how many there are
+        score.learn(stand_ins[classes >= 0], classes[classes >= 0], **section.options)
+
+
 def learn_scope(section: OutOfScope | None, reader: Reader, folder: RunFolder, seed: int) -> None:
     """Learn what is out of scope, and keep it: beside the adapter, among the predictions, and in the record.
 
@@ -97,10 +109,8 @@ def learn_scope(section: OutOfScope | None, reader: Reader, folder: RunFolder, s
     task, score = reader.data.task, score_called(section.score)
     statistics: dict[str, np.ndarray] = {}
     if score.READS == "features":
-        train = reader.data.splits["train"]
-        _, features = reader.read(train, score.READS)
-        numbers = {label: n for n, label in enumerate(task.labels)}
-        classes = np.asarray([numbers.get(task.gold(one), -1) for one in train.examples])
+        _, features = reader.read(reader.data.splits["train"], score.READS)
+        classes = _classes(reader.data)
         statistics = score.learn(features[classes >= 0], classes[classes >= 0], **section.options)
     learnt = Scope(section.score, section.options, statistics)
     splits = (VALIDATION, TEST)[: 1 + reader.data.budget.test]
@@ -110,6 +120,12 @@ def learn_scope(section: OutOfScope | None, reader: Reader, folder: RunFolder, s
     save_decisions({**task.decisions, SCOPE: described}, folder.adapter)
     folder.record.extend(SCOPE, {"learnt": described, **found})
     _tell(found)
+
+
+def _classes(data: DataModule) -> np.ndarray:
+    """Return the class of each training text, -1 without gold."""
+    numbers = {label: n for n, label in enumerate(data.task.labels)}
+    return np.asarray([numbers.get(data.task.gold(one), -1) for one in data.splits["train"].examples])
 
 
 def follows(

@@ -77,6 +77,13 @@ def test_mahalanobis_bears_more_features_than_texts():
     assert np.isfinite(mahalanobis.score(random.normal(size=(5, 20)), mahalanobis.learn(features, classes))).all()
 
 
+def test_mahalanobis_of_classes_without_two_texts_that_differ_is_no_distance():
+    features = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    for twice in (features, np.repeat(features, 2, axis=0)):
+        with pytest.raises(ConfigError, match="none has two that differ"):
+            mahalanobis.learn(twice, np.repeat([0, 1, 2], len(twice) // 3))
+
+
 def test_every_score_is_greater_in_scope(clouds):
     features, classes = clouds
     far = -6 * np.ones((20, 8)) + np.random.default_rng(2).normal(size=(20, 8))

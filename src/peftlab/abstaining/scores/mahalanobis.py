@@ -12,6 +12,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.abstaining.scores import Statistics
+from peftlab.errors import ConfigError
+
+_NONE = 1e-12
+"""The share of their squares that features differ by where they differ by rounding alone."""
 
 READS = "features"
 
@@ -32,11 +36,19 @@ def learn(features: np.ndarray, classes: np.ndarray, shrinkage: float | None = N
         features: of the training texts.
         classes: of the same.
         shrinkage: the share of the identity, 0 to 1; None: as estimated by Ledoit & Wolf (2004, section 3.3).
+
+    Raises:
+        ConfigError: no text differs from the mean of its class, as where each class has one.
     """
     features = features.astype(np.float64)
     present, of = np.unique(classes, return_inverse=True)
     means = np.stack([features[of == number].mean(0) for number in range(len(present))])
     centred = features - means[of]
+    if (centred**2).sum() <= _NONE * (features**2).sum():
+        raise ConfigError(
+            "out_of_scope.score=mahalanobis: it measures by how far the training texts of a class are apart, and none "
+            "has two that differ. Train on more of each (budget.per_class), or use knn, or energy"
+        )
     covariance = centred.T @ centred / len(centred)
     share = ledoit_wolf(centred) if shrinkage is None else shrinkage
     covariance = (1 - share) * covariance + share * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
