@@ -6,22 +6,29 @@ The inverse document frequency is that of Lucene, log(1 + (N - n + 0.5) / (n + 0
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from peftlab.reading.words import SPACELESS
+
 K1, B = 1.5, 0.75
 """How soon a repeated word stops to count, and how much long answers are discounted."""
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|(?:(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])\w)+")
-"""A word: letters, digits and underscores together; of scripts without spaces, each character."""
+_ALONE = rf"{SPACELESS}\uac00-\ud7af"
+"""Characters that are words by themselves: those of scripts without spaces, and the syllables of Korean, whose words
+have endings."""
+
+_WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+")
+"""A word: such a character, or letters, digits and underscores of other scripts together."""
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text, in one case."""
-    return _WORD.findall(text.casefold())
+    """Return the words of a text, in one case, and with an accent in one form, however it was typed."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 @dataclass(frozen=True)

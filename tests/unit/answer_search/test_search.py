@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -36,6 +37,13 @@ def test_bm25_is_that_of_bm25s():
 def test_words_have_one_case_and_characters_stand_for_words_in_chinese():
     assert words_of("The CARD's Straße_1") == ["the", "card", "s", "strasse_1"]
     assert words_of("银行卡 abc银") == ["银", "行", "卡", "abc", "银"]
+
+
+def test_words_are_found_in_every_script_and_however_an_accent_is_typed():
+    index = Bm25.of(["เราเปิดเก้าโมงเช้า", "ប្រាក់ខែ", "Giờ mở cửa", "가게는 열어요"])
+    for number, question in enumerate(("เปิดกี่โมง", "ប្រាក់", unicodedata.normalize("NFD", "mở cửa?"), "가게")):
+        assert index.scores(question).argmax() == number
+        assert index.scores(question)[number] > 0
 
 
 def test_fusion_by_hand():
