@@ -49,6 +49,34 @@ class Table:
         place = self.columns[name]
         return [row.fields[place].strip() for row in self.rows]
 
+    def users(self, name: str) -> list[str]:
+        """Return the user of each row.
+
+        Raises:
+            DataError: there is no such column, or a cell is empty.
+        """
+        users = self.column(name, "user")
+        if "" in users:
+            raise DataError(
+                f"{self.path}:{self.rows[users.index('')].line}: there is no user, and all such rows would be one's. "
+                "Fill in the cell, or remove the row; data.format.user=null takes each row for a user of its own"
+            )
+        return users
+
+    def ids(self, name: str, key: str) -> list[str]:
+        """Return the cells of a column in which each is an id of its own.
+
+        Raises:
+            DataError: there is no such column, or a cell is empty, or is there twice.
+        """
+        ids = self.column(name, key)
+        first: dict[str, Row] = {}
+        for id, row in zip(ids, self.rows, strict=True):
+            if not id or first.setdefault(id, row) is not row:
+                reason = f"the {key} '{id}' again, first in line {first[id].line}" if id else f"the {key} has no id"
+                raise DataError(f"{self.path}:{row.line}: {reason}. Each {key} has one row")
+        return ids
+
     def numbers(self, name: str, key: str) -> list[float]:
         """Return the numbers in a column, NaN for an empty cell."""
         return [_number(cell, self.path, row) for cell, row in zip(self.column(name, key), self.rows, strict=True)]
@@ -148,12 +176,7 @@ class Interactions:
 
     def _catalogue(self, folder: Path) -> tuple[Catalogue, np.ndarray]:
         table = self.table(folder / self.items)
-        ids = table.column(self.item, "item")
-        first: dict[str, Row] = {}
-        for id, row in zip(ids, table.rows, strict=True):
-            if not id or first.setdefault(id, row) is not row:
-                reason = "an item without an id" if not id else f"the item '{id}' again, first in line {first[id].line}"
-                raise DataError(f"{table.path}:{row.line}: {reason}. Each item has one row")
+        ids = table.ids(self.item, "item")
         titles = table.column(self.title, "title")
         further = [table.column(name, "columns") for name in self.columns]
         texts = [". ".join(filter(None, parts)) for parts in zip(titles, *further, strict=True)]
@@ -163,7 +186,7 @@ class Interactions:
 
     def _log(self, table: Table, catalogue: Catalogue) -> _Log:
         number = range(len(table.rows))
-        users = [str(n) for n in number] if self.user is None else table.column(self.user, "user")
+        users = [str(n) for n in number] if self.user is None else table.users(self.user)
         places = catalogue.places
         items = []
         for id, row in zip(table.column(self.item, "item"), table.rows, strict=True):
@@ -208,10 +231,15 @@ class Interactions:
             if missing:
                 raise DataError(f"data.format.numbers: {self.items} has no column '{missing[0]}', and users=null")
             return [()] * len(users)
+        if self.user is None:
+            raise DataError(
+                f"data.format.users={self.users}: with data.format.user=null each row is a user of its own, of which "
+                "that file knows nothing. Leave one of them out"
+            )
         table = self.table(folder / self.users)
         items = self.table(folder / self.items).columns
         names = [name for name in self.numbers if name not in items]
-        ids = table.column(self.user or "user", "user")
+        ids = table.ids(self.user, "user")
         own = (
             dict(zip(ids, zip(*(table.numbers(name, "numbers") for name in names), strict=True), strict=True))
             if names

@@ -95,6 +95,7 @@ def test_questions_have_no_users_and_no_histories(folder):
         (ROWS, {"cold_items": 3}, "only 4 of 4 items occur"),
         (ROWS, {"numbers": ["age"]}, "has no column 'age', and users=null"),
         ("user,item,time\n", {}, "holds no row"),
+        (ROWS + ",a,1,1\n", {}, r"interactions.csv:10: there is no user, and all such rows would be one's"),
     ],
 )
 def test_what_is_wrong_is_named(folder, rows, options, message):
@@ -103,10 +104,16 @@ def test_what_is_wrong_is_named(folder, rows, options, message):
         read(folder, **options)
 
 
-def test_an_item_twice_is_refused(folder):
+def test_an_item_or_a_user_twice_is_refused(folder):
     (folder / "items.csv").write_text(ITEMS + "a,Again,x\n")
     with pytest.raises(DataError, match=r"items.csv:6: the item 'a' again, first in line 2"):
         read(folder)
+    (folder / "items.csv").write_text(ITEMS)
+    (folder / "users.csv").write_text("user,age\nu,20\nv,30\nu,40\n")
+    with pytest.raises(DataError, match=r"users.csv:4: the user 'u' again, first in line 2"):
+        read(folder, users="users.csv", numbers=["age"])
+    with pytest.raises(DataError, match="each row is a user of its own, of which that file knows nothing"):
+        read(folder, user=None, protocol="time", users="users.csv", numbers=["age"])
 
 
 def test_a_history_is_read_from_a_file(folder):
