@@ -19,6 +19,9 @@ from peftlab.runs.folder import RunFolder
 
 _WORD = re.compile(WORD)
 
+_FILE = re.compile(r".*\.[A-Za-z]\w{1,4}|\S+#\d+")
+"""The name of a file, such as ``my shots/1.png``, or of a picture in one of many, ``t10k-images-idx3-ubyte#7``."""
+
 KINDS = ("column", "terms", "entities")
 """How groups are found: ``column=NAME``, ``terms=THEME``, ``entities=THEME``."""
 
@@ -74,6 +77,11 @@ def of_terms(spec: str, theme: str, inputs: Iterable[Any]) -> Attribute:
     terms = identities(theme)
     labels = (terms.label(words_of(one)) for one in inputs)
     return Attribute(spec, tuple(None if label == NONE else label for label in labels))
+
+
+def are_files(inputs: Sequence[Any]) -> bool:
+    """Return whether inputs are the names of files, as those of tasks on pictures and recordings are."""
+    return bool(inputs) and all(isinstance(one, str) and _FILE.fullmatch(one) for one in inputs)
 
 
 def of_column(

@@ -18,7 +18,7 @@ from peftlab.runs.folder import FAIRNESS, RunFolder, keep_beside
 from peftlab.runs.record import RunRecord
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.scores.paired import holm
-from peftlab.use.fairness.groups import Attribute, crossed, kind_of, of_column, of_terms
+from peftlab.use.fairness.groups import Attribute, are_files, crossed, kind_of, of_column, of_terms
 from peftlab.use.fairness.outcomes import measures_of, of_spans
 
 Correction = Literal["holm", "none"]
@@ -202,7 +202,9 @@ def divided(
         if kind == "entities":
             yield _of_entities(run, answers, spec, name, clusters, settings)
         elif kind == "terms":
-            attributes.append(of_terms(spec, name, (answer["input"] for answer in answers)))
+            if are_files(inputs := [answer["input"] for answer in answers]):
+                raise UserError(f"--groups {spec}: the run's inputs are files, and have no words. Use column=NAME")
+            attributes.append(of_terms(spec, name, inputs))
         else:
             folder = RunFolder(run.record, allow=allow)
             attributes.append(of_column(spec, name, folder, answers, settings.attributes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ from peftlab.scores.paired import counts_of
 from peftlab.scores.scorer import Scorer
 from peftlab.scores.squad import SquadScores
 from peftlab.tasks.inputs.splitting import words_of
-
-_FILE = re.compile(r"\S*\.[A-Za-z]\w{1,4}")
+from peftlab.use.fairness.groups import are_files
 
 
 @dataclass(frozen=True)
@@ -110,10 +108,9 @@ class Subject:
         """
         if self.has_entities:
             return [[" ".join(answer["input"])] for answer in self.answers]
-        texts = [[*_texts(answer["input"])] for answer in self.answers]
-        if all(len(own) == 1 and _FILE.fullmatch(own[0]) for own in texts):
+        if are_files([answer["input"] for answer in self.answers]):
             raise UnsuitedError("its inputs are files, and have no words")
-        return texts
+        return [[*_texts(answer["input"])] for answer in self.answers]
 
     @cached_property
     def text_words(self) -> list[list[str]]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from peftlab.errors import DataError, UserError
-from peftlab.use.fairness.groups import Attribute, crossed, kind_of, of_column, of_terms, words_of
+from peftlab.use.fairness.groups import Attribute, are_files, crossed, kind_of, of_column, of_terms, words_of
 
 
 @pytest.fixture
@@ -29,6 +29,12 @@ def test_terms_of_scripts_without_spaces(tmp_path):
     file.write_text("female | male\n她 | 他\n女士 | 先生\n", encoding="utf-8")
     inputs = ["这位女士说", ["王", "先", "生", "好"], "我看见她和他", "天气很好"]
     assert of_terms("terms=who", str(file), inputs).values == ("female", "male", "female+male", None)
+
+
+def test_names_of_files_are_no_texts():
+    assert are_files(["women/his photo.jpg", "women/b.wav"])
+    for texts in ([], ["a.png", "She is here."], ["she"], [["a.png", "b.png"]]):
+        assert not are_files(texts)
 
 
 def test_small_groups_and_the_background():

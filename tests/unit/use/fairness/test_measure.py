@@ -97,6 +97,14 @@ def test_what_cannot_be_measured(folder, settings, message):
         fairness(folder, settings)
 
 
+def test_names_of_files_say_nothing_of_who_is_in_them(tmp_path):
+    sweep = biased(planned("classification", methods=("full",), seeds=(0,), examples=40, groups=0), full=(0.3, 0.1))
+    for number, answer in enumerate(sweep.runs[0].answers["test"]):
+        answer["input"] = f"{('she', 'he')[number % 2]}/photo {number}.jpg"
+    with pytest.raises(UserError, match="inputs are files, and have no words"):
+        fairness(run_folders(sweep.write(tmp_path / "sweep"))[0], RATES)
+
+
 def test_entities_by_what_they_say(tmp_path):
     sweep = planned("ner", methods=("full",), seeds=(0,), examples=300, groups=0)
     answers = []

@@ -62,7 +62,7 @@ SUBJECTS = {
         [{"intent": "b", "tags": tags} for tags in NONE],
         WORDS,
     ),
-    "files": lambda: of(ClassScores(["a", "b"]), "abab", "aabb", [f"shots/{n}.png" for n in range(4)]),
+    "files": lambda: of(ClassScores(["a", "b"]), "abab", "aabb", ["shots/1.png", "shot 2.JPG", "t10k.gz#3", "t10k#4"]),
 }  # fmt: skip
 
 UNSUITED = {
