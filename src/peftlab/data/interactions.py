@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -146,6 +146,11 @@ class Interactions:
     def histories(self) -> bool:
         """Whether an interaction is read in the histories of later ones."""
         return self.query is None
+
+    def asked(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an object that is to be answered, with the data's own columns as ``user``, ``item`` and ``query``."""
+        own = {name: column for name in ("user", "item", "query") if (column := getattr(self, name)) in fields}
+        return {**fields, **{name: fields[column] for name, column in own.items()}}
 
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Interaction]]:
         """Return the examples of each split of a folder, with the ids ``split:0``, ``split:1``, ...

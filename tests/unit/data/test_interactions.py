@@ -2,6 +2,7 @@
 
 import pytest
 
+from peftlab.data.form import form_of
 from peftlab.data.interactions import Interactions, read_history
 from peftlab.errors import DataError
 from peftlab.tasks.retrieval import Retrieval
@@ -114,6 +115,13 @@ def test_an_item_or_a_user_twice_is_refused(folder):
         read(folder, users="users.csv", numbers=["age"])
     with pytest.raises(DataError, match="each row is a user of its own, of which that file knows nothing"):
         read(folder, user=None, protocol="time", users="users.csv", numbers=["age"])
+
+
+def test_what_is_asked_may_have_the_names_of_the_data():
+    form = form_of(Interactions(user="customer", query="search"))
+    asked = {"text": "Socks", "customer": "u7", "item": "i3", "search": "warm"}
+    assert form.usual(asked) == {**asked, "user": "u7", "query": "warm"}
+    assert form.usual({"text": "Socks"}) == {"text": "Socks"}
 
 
 def test_a_history_is_read_from_a_file(folder):
