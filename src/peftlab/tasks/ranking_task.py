@@ -167,7 +167,7 @@ class RankingTask(CutTexts):
                 if self.reads_text
                 else "expected `history`, a list of ids of items, the oldest first"
             )
-        if unknown := [item for item in history if item not in catalogue.places]:
+        if unknown := [item for item in history if not isinstance(item, str) or item not in catalogue.places]:
             raise DataError(f"`history`: the item {unknown[0]!r} is none of the run's {len(self.labels):,}")
         places = tuple(catalogue.places[item] for item in history)
         return Interaction(id, "", None, catalogue, places, len(places))

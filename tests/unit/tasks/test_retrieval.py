@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -190,8 +191,9 @@ def test_what_is_asked_is_a_text_or_a_history(splits, processor):
     used = task(user="history")
     used.learn_labels({"train": []}, known.labels)
     assert used.from_input({"history": ["i3"]}, "x").history == (3,)
-    with pytest.raises(DataError, match="'i99' is none of the run's 20"):
-        used.from_input({"history": ["i99"]}, "x")
+    for item in ("i99", 3, ["i3"], None):
+        with pytest.raises(DataError, match=f"{re.escape(repr(item))} is none of the run's 20"):
+            used.from_input({"history": ["i4", item]}, "x")
     with pytest.raises(DataError, match="expected `history`"):
         used.from_input({"text": "a film"}, "x")
 
