@@ -12,6 +12,9 @@ from peftlab.terminal.arguments import positive_whole_number
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 
+SEARCHING = ("retriever", "top_k", "min_score")
+"""The options that say how an index is searched."""
+
 
 class TakesArguments(Protocol):
     """A parser, or a group of its arguments."""
@@ -61,7 +64,7 @@ def fallback_of(options: argparse.Namespace) -> Settings | None:
         UserError: it is said how to search, and not what.
     """
     if options.fallback is None:
-        for name in ("retriever", "top_k", "min_score"):
+        for name in SEARCHING:
             if getattr(options, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')}: it says how to search; name an index, --fallback INDEX")
         return None

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from peftlab.answer_search.arguments import add_search, search_of
+from peftlab.answer_search.arguments import SEARCHING, add_search, search_of
 from peftlab.commands import computing
 from peftlab.errors import DataError, UserError
 from peftlab.terminal.arguments import add_allow, add_json
@@ -48,6 +48,10 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("answers takes --out INDEX to make an index; or QUESTIONs or --evaluate FILE to use one")
     if not options.out and (options.model or options.run):
         raise UserError("--model and --run: an index knows its encoder. They belong to --out INDEX")
+    if options.out and (idle := [name for name in SEARCHING if getattr(options, name) is not None]):
+        raise UserError(
+            f"--{idle[0].replace('_', '-')}: it says how an index is searched, and --out makes one. Name it to ask"
+        )
     with computing():
         from peftlab.use import answer_encoders
     if options.out:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--user", metavar="ID", help="recommend to this user of the run's data")
     what.add_argument("--history", metavar="FILE", help="recommend after these items, a CSV file, the oldest first")
     what.add_argument("--evaluate", action="store_true", help="compare the run's test rankings with those of baselines")
-    parser.add_argument("--top", type=positive_whole_number, default=10, metavar="N", help="items (default 10)")
+    parser.add_argument("--top", type=positive_whole_number, metavar="N", help="items (default 10)")
     parser.add_argument(
         "--against",
         metavar="NAMES",
@@ -46,11 +46,13 @@ def execute(options: argparse.Namespace) -> None:
     """Recommend, or compare."""
     if options.against and not options.evaluate:
         raise UserError("--against names what --evaluate compares with: add --evaluate")
+    if options.evaluate and options.top is not None:
+        raise UserError("--top says how many items are recommended; --evaluate scores the first 10 and 50 of rankings")
     run = loaded(options)
     from peftlab.use.recommend import compare, recommend
 
     if not options.evaluate:
-        items = recommend(run, options.top, options.user, options.history and Path(options.history))
+        items = recommend(run, options.top or 10, options.user, options.history and Path(options.history))
         if options.json:
             print_json([vars(item) for item in items])
         else:
