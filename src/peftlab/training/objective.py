@@ -81,8 +81,10 @@ class Objective:
         return Losses(total if first is None else first.spoilt(total), loss, penalty, added, figures)
 
     def has_begun(self, step: int) -> bool:
-        """Return whether all terms take part in this step: a recording of it would lack for good what begins later."""
-        return all(step >= term.start_step for term in self.terms.values())
+        """Return whether this step may be recorded: a recording would lack for good what begins later, and the step
+        with which a term begins is counted by `Cost`, which would count a recording more than once.
+        """
+        return all(step >= term.start_step for term in self.terms.values()) and not self.begins(step)
 
     def begins(self, step: int) -> bool:
         """Return whether a term takes part from this step on, and none from the first: steps are of more arithmetic."""

@@ -256,9 +256,7 @@ class Stepping(Scoring):
         if not (self._may_wait or self.recording.is_on):
             return False
         random = random_state(step.device)
-        counted = self.objective.begins(step.number)  # by `Cost`, which a recording would count more than once
-        has_begun = self.objective.has_begun(step.number)
-        if counted or not has_begun or (taken := self.recording.take(step)) is None:
+        if not self.objective.has_begun(step.number) or (taken := self.recording.take(step)) is None:
             if not self._may_wait:
                 return False
             self.take_gradient(step)
