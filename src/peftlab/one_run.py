@@ -48,6 +48,7 @@ from peftlab.errors import DamagedError, UserError
 from peftlab.federated.joining import divide, joined
 from peftlab.federated.local import LocalTraining
 from peftlab.federated.workers import ignore_signals, serve
+from peftlab.imports import find_here
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.models import backbone
@@ -66,6 +67,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
 from peftlab.semi_supervised.joining import join
+from peftlab.specs import packages_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
@@ -293,11 +295,13 @@ def train_clients(config: dict[str, Any], threads: int, connection: Connection) 
     ignore_signals()
     start_logging(level=logging.ERROR)
     torch.set_num_threads(threads)
+    find_here(packages_of(config))  # the run's own process has found them there
     ready = prepare(config)
     tuner = build(ready)
     store_and_compile(tuner.model, ready.spec.trainer)
     halve = ready.data.halves if ready.spec.may_cut_batches else None
     tuner.guards = Guards(ready.spec.trainer.on_nan, halve, unread=UNREAD[ready.spec.trainer.accelerator])
+    refer(ready.spec, ready.pretrained, ready.data, ["train"], tuner.guards.evaluation)
     assert ready.spec.federated is not None
     with attention_kernels(ready.spec.trainer.cudnn_attention, ready.spec.trainer.static_shapes is True):
         serve(LocalTraining(tuner, ready.data, ready.spec.federated, ready.spec.trainer), connection)

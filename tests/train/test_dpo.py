@@ -184,3 +184,18 @@ def test_an_adapter_that_training_starts_from_is_the_reference(train):
     assert len(record.events("reference computed")) == 1
     assert record.score("test", "loss") == torch.tensor(math.log(2)).item()
     assert peftlab.load("run").evaluate().equal
+
+
+def test_clients_learn_the_same_in_processes_of_their_own(train):
+    """Each process reads the values of the reference, and finds the user's own packages where the run did."""
+    Path("mine.py").write_text(
+        "from peftlab.tasks.dpo import Dpo\nfrom peftlab.tasks.task import spec\n\n@spec\nclass Mine(Dpo):\n    pass\n"
+    )
+    chosen = ["federated=fedavg", "federated.clients=2", "federated.rounds=1", "federated.local_epochs=null"]
+    chosen += ["federated.local_steps=1", "budget.max_steps=null", "budget.test=false", "peft=lora"]
+    chosen += ["allow=[mine]", "task._target_=mine.Mine"]
+    losses = [
+        train(*chosen, f"federated.processes={n}", run_dir=f"of_{n}").extensions["federated"]["rounds"][0]["loss"]
+        for n in (0, 1)
+    ]
+    assert losses[0] == losses[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -139,6 +140,11 @@ def serve(training: LocalTraining, connection: Connection) -> None:
             training.train(order)
         except (UserError, RunError) as failed:
             error = str(failed)
+        except MemoryError:  # a new process may have the room
+            raise
+        except Exception as failed:  # noqa: BLE001  # it would be the same in a new process
+            traceback.print_exc()
+            error = f"{type(failed).__name__}: {failed}"
         try:
             connection.send(error)
         except OSError:  # the run has ended
