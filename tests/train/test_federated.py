@@ -241,3 +241,29 @@ def test_processes_make_the_same_and_one_that_is_killed_in_each_round_loses_noth
     monkeypatch.setattr(Worker, "send", lambda self, order: (send(self, order), os.kill(self.process.pid, 9)))
     with pytest.raises(RunError, match="ended 3 times"):
         federated("federated.processes=2", "run_dir=dead", rounds=3)
+
+
+def test_steps_that_clients_leave_out_are_told_of_and_the_loss_is_that_of_the_others(federated):
+    """By the round and the client, wherever it trains; a client all of whose steps were left out has no loss."""
+    Path("spoilt.py").write_text(
+        """
+import math
+from peftlab.tasks.ner import Ner
+from peftlab.tasks.task import spec
+
+@spec
+class Spoilt(Ner):
+    def loss(self, outputs, batch):
+        is_bad = batch.split == "train" and any(example.id in ("train:3", "train:11") for example in batch.examples)
+        return super().loss(outputs, batch) * (math.nan if is_bad else 1.0)
+"""
+    )
+    chosen = ["allow=[spoilt]", "task._target_=spoilt.Spoilt", "trainer.on_nan=skip_batch", "data.batch_size=64"]
+    records = [federated(*chosen, f"federated.processes={n}", f"run_dir=of_{n}", rounds=1) for n in (0, 1)]
+    here, there = (record.events("step left out") for record in records)
+    assert [{**event, "at": ""} for event in here] == [{**event, "at": ""} for event in there]
+    clients = [event["client"] for event in here]
+    assert 0 < len(clients) < 3
+    assert all(event["step"] == event["client_step"] == 1 for event in here)
+    losses = [record.extensions["federated"]["rounds"][0]["loss"] for record in records]
+    assert 0 < losses[0] == losses[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Coordinator(Tuner):
     @property
     @override
     def step_loss(self) -> Tensor:
-        """The mean loss of the clients' steps in the last round, each client with its share."""
+        """The mean loss of the clients' steps in the last round, each client with its share; see `Update.loss`."""
         return self._loss
 
     @override
@@ -138,25 +139,30 @@ class Coordinator(Tuner):
         set_generators(before)
         members = [len(federation.data.clients[order.client]) for order in orders]
         add, result = self._mean(round_)
-        parts[:], losses, sent = [], [], 0
+        parts[:], told, sent = [], list[tuple[float, int]](), 0
         for order, own in zip(orders, members, strict=True):
             update = Update.read(order.result)
             add(update.weights, own / sum(members))
-            losses.append(update.loss * own / sum(members))
+            if not math.isnan(update.loss):
+                told.append((update.loss, own))
             sent += _bytes(update.weights)
             self.flops_a_position = self.flops_a_position or update.flops
             parts.append(Seen(range(update.examples), update.tokens, update.positions))
             self._note_effects(update.effects)
+            for event in update.events:
+                log.warning("round %d, client %s: %s", round_ + 1, order.client, event["event"])
+                federation.record.event(event.pop("event"), **event)
         weights, facts = result()
         put(weights, self.trained())
         if not orders:  # a round that nobody was drawn for
             parts.append(Seen(range(0), 0, 0))
-        else:
-            self._loss = torch.tensor(sum(losses), dtype=torch.float32)
+        loss = sum(each * own / sum(own for _, own in told) for each, own in told) if told else None
+        if loss is not None:
+            self._loss = torch.tensor(loss, dtype=torch.float32)
             self.step_log.show({"train/loss": self._loss})
         sizes = {"bytes_up": sent, "bytes_down": _bytes(weights) * len(orders)}
-        loss = round(sum(losses), 6) if orders else None
-        self._note(round_, {"clients": [order.client for order in orders], "loss": loss, **sizes, **facts})
+        shown = None if loss is None else round(loss, 6)
+        self._note(round_, {"clients": [order.client for order in orders], "loss": shown, **sizes, **facts})
         return {"loss": self._loss}
 
     @override

@@ -83,7 +83,7 @@ def joined(
         arguments = (config, torch.get_num_threads())
         train = workers = Workers(spec.federated.processes, fork_server, target, arguments, let_through)
     else:
-        train = LocalTraining(tuner, data, spec.federated, spec.trainer, let_through)
+        train = LocalTraining(tuner, data, spec.federated, spec.trainer, let_through, folder.record.event)
     federation = Federation(spec.federated, data, folder.checkpoints / "clients", folder.record, train)
     tuner.join(federation)
     folder.record.extend(SECTION, described(data, tuner))

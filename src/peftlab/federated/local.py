@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Update:
     weights: dict[str, Tensor]
     """Its weights, by name."""
     loss: float
-    """The mean loss of its steps."""
+    """The mean loss of its steps but for those that were left out; NaN: all were."""
     steps: int
     examples: int
     """Examples that it trained on, as often as it did."""
@@ -102,6 +103,8 @@ class Update:
     """What each regulariser did in the first step, see `Effects`."""
     began: str
     """The digest of the file that it began with."""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What the record is to have of its training and has not yet, such as steps that were left out."""
 
     def write(self, path: Path) -> None:
         """Write it to `path`, atomically, and its digest after it."""
@@ -237,7 +240,7 @@ class Tally(Callback):
 
     def __init__(self, let_through: Callable[[], None], counts_flops: bool) -> None:
         self.let_through, self.counts_flops = let_through, counts_flops
-        self.steps = self.examples = self.tokens = self.positions = 0
+        self.steps = self.taken = self.examples = self.tokens = self.positions = 0
         self.loss = torch.zeros((), dtype=torch.float64)
         self.flops = 0.0
         self._counter: Arithmetic | None = None
@@ -260,7 +263,9 @@ class Tally(Callback):
             self._counting.close()
             self.flops, self._counter = self._counter.operations / positions, None
         self.steps += 1
-        self.loss = self.loss + outputs["loss"].detach().double().cpu()
+        loss = outputs["loss"].detach().double().cpu()
+        if loss.isfinite():  # else the step is left out, or ends the run
+            self.taken, self.loss = self.taken + 1, self.loss + loss
         self.examples += sum(len(part.examples) for part in batch)
         self.tokens += sum(part.tokens for part in batch)
         self.positions += positions
@@ -279,6 +284,7 @@ class LocalTraining:
         spec: the federation.
         hardware: of the run.
         let_through: called before each step; may raise to end the run.
+        note: adds an event and its details to the record; None: there is none here, and the `Update` has them.
     """
 
     def __init__(
@@ -288,9 +294,10 @@ class LocalTraining:
         spec: FederatedSpec,
         hardware: TrainerSpec,
         let_through: Callable[[], None] = lambda: None,
+        note: Callable[..., None] | None = None,
     ) -> None:
         self.shared, self.data, self.spec, self.hardware = shared, data, spec, hardware
-        self.let_through = let_through
+        self.let_through, self.note = let_through, note
 
     def __call__(self, orders: Sequence[Order]) -> None:
         """Train the clients of `orders` in turn, and write the `Update` of each."""
@@ -315,14 +322,23 @@ class LocalTraining:
         tuner.effects = Effects({name: shared.rules.chosen[name] for name in order.pending}, {}, effects.update)
         tally = Tally(self.let_through, order.first)
         trainer = trainer_of(self.hardware, len(steps), [tally], order.result.parent)
-        trainer.fit(tuner, LocalData(self.data, steps))
+        events: list[dict[str, Any]] = []
+
+        def note(event: str, **details: Any) -> None:
+            """Note an event of the client's own step as one of the round, which is a step of the run."""
+            own = {"client_step": details.pop("step")} if "step" in details else {}
+            noted = {"event": event, "step": order.round + 1, "client": order.client, **own, **details}
+            events.append(noted) if self.note is None else self.note(noted.pop("event"), **noted)
+
+        with shared.guards.noting(note):
+            trainer.fit(tuner, LocalData(self.data, steps))
         shared.to(device)  # Lightning leaves a model on the CPU
         weights = {name: tensor.detach().cpu() for name, tensor in shared.trained().items()}
         counts = (tally.examples, tally.tokens, tally.positions)
         began = digest_of(order.start)
-        Update(weights, float(tally.loss) / len(steps), len(steps), *counts, tally.flops, effects, began).write(
-            order.result
-        )
+        loss = float(tally.loss) / tally.taken if tally.taken else math.nan
+        update = Update(weights, loss, len(steps), *counts, tally.flops, effects, began, events)
+        update.write(order.result)
 
 
 def trainer_of(hardware: TrainerSpec, steps: int, callbacks: list[Callback], folder: Path) -> L.Trainer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from peftlab.training.micro_batches import Halve, MicroBatches, Note
@@ -29,3 +31,16 @@ class Guards:
         self.finite = FiniteGuard(on_nan, note, unread)
         self.training = MicroBatches("training", halve, note)
         self.evaluation = MicroBatches("evaluation", halve, note)
+
+    @contextmanager
+    def noting(self, note: Note) -> Iterator[None]:
+        """Have `note` called in this context."""
+        guards: list[FiniteGuard | MicroBatches] = [self.finite, self.training, self.evaluation]
+        before = [guard.note for guard in guards]
+        for guard in guards:
+            guard.note = note
+        try:
+            yield
+        finally:
+            for guard, own in zip(guards, before, strict=True):
+                guard.note = own
