@@ -199,3 +199,13 @@ def test_clients_learn_the_same_in_processes_of_their_own(train):
         for n in (0, 1)
     ]
     assert losses[0] == losses[1]
+
+
+def test_a_client_with_nothing_to_learn_does_not_train_alone(train, tmp_path):
+    pairs = [{"prompt": "where " * 90, "chosen": "in Rome .", "rejected": "ask Acme", "who": "first"}]
+    pairs += [{"prompt": "where ?", "chosen": "in Rome .", "rejected": "ask Acme", "who": "second"}]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    own = ["federated=local", "federated.clients=null", "federated.by=column", "federated.column=who"]
+    with pytest.raises(DataError, match=r"the train split: nothing of its 1 examples counts.*answer is cut away"):
+        train(f"data.path={tmp_path}", *own, "federated.only=0")

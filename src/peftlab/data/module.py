@@ -133,7 +133,7 @@ class DataModule(L.LightningDataModule):
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
         for split in self.used:
-            _check_weights(self, split)
+            check_weights(self, split)
         if self.augmenter is not None:
             self.augmenter.prepare(self.splits["train"].examples)
 
@@ -343,7 +343,7 @@ def _described(data: DataModule) -> dict[str, Any]:
     }
 
 
-def _check_weights(data: DataModule, split: str) -> None:
+def check_weights(data: DataModule, split: str) -> None:
     """Check that an example of `split` has weight in the loss; a test split without is scored as far as it can be.
 
     Raises:

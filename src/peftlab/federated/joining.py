@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from peftlab.data.encoding import encode
-from peftlab.data.module import DataModule, Split
+from peftlab.data.module import DataModule, Split, check_weights
 from peftlab.data.views import chosen
 from peftlab.devices.fork_server import fork_server
 from peftlab.errors import ConfigError
@@ -30,6 +30,7 @@ def divide(spec: FederatedSpec | None, data: DataModule) -> None:
 
     Raises:
         ConfigError: they cannot be divided so, the labels are not named, or there is no such client.
+        DataError: that client has nothing to learn from.
     """
     if spec is None:
         return
@@ -51,6 +52,7 @@ def divide(spec: FederatedSpec | None, data: DataModule) -> None:
     own = Split(examples, encode(data.task, examples, data.processor, data.spec.limits), train.dropped)
     own.factors = None if train.factors is None else train.factors[members]
     data.splits["train"] = own
+    check_weights(data, "train")
 
 
 @contextmanager
