@@ -98,11 +98,14 @@ class Template:
         if conversation.messages[0].role == BEGINNING:
             tokens = self._begun(self._ids(conversation.messages[0].content)) or [self._end_token]
             return Rendered(tokens, [False] * len(tokens), len(tokens))
-        pieces = self._pieces(self._segments(conversation))
+        segments = self._segments(conversation)
+        answers = [content.strip() for role, content in conversation.messages if role == "assistant"]
+        pieces = self._pieces(segments)
         pieces[0] = self._begun(pieces[0])
         learnt = [[False] * len(piece) for piece in pieces]
         for number in range(1, len(pieces), 2):
-            end = self._end_of_turn(pieces[number])
+            after = segments[number].split(answers[number // 2], 1)[-1]  # a special token within ends nothing
+            end = self._end_of_turn(pieces[number]) if self._end_of_turn(self._ids(after)) else None
             if end is None and number == len(pieces) - 1:
                 pieces[number] = self._ended(pieces[number])
                 end = len(pieces[number])

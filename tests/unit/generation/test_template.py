@@ -54,6 +54,11 @@ def test_every_answer_is_learnt_with_its_end(template):
     assert "be brief" in prompt
 
 
+@pytest.mark.parametrize("answer", ["im", ">", "<|im_end|>", "<pad> is", " rome "])
+def test_an_answer_that_is_part_of_its_end_or_holds_one_has_it(template, answer):
+    assert learnt(template, template.rendered(conversation("hi", answer))) == [f"{answer}<|im_end|>"]
+
+
 def test_a_prompt_is_what_the_answer_was_learnt_after(template):
     whole = template.rendered(conversation("hi", "rome", "more", "paris"))
     asked = template.rendered(conversation("hi", "rome", "more"))
@@ -81,6 +86,8 @@ def test_a_template_without_an_end_of_turn_gets_the_end_token(tokenizer):
     assert learnt(bare, rendered) == ["rome\n<|im_end|>"]
     assert rendered.tokens[-1] == tokenizer.eos_token_id
     assert Template(tokenizer, read_template("plain")).rendered(conversation("hi", "rome")).learnt[-1]
+    within = bare.rendered(conversation("hi", "<unk> is rome", "and", "<pad> is paris"))
+    assert learnt(bare, within) == ["<unk> is rome\n", "<pad> is paris\n<|im_end|>"]  # whole, and ended
 
 
 def test_a_token_that_spans_the_border_is_divided(tokenizer):
