@@ -164,8 +164,13 @@ def plain_settings(
     return config
 
 
-def check_room(model: Any, options: Generation) -> int | None:
+def check_room(model: Any, options: Generation, start: int = 1) -> int | None:
     """Check that `model` has positions for texts of ``max_new_tokens``.
+
+    Args:
+        model: the model.
+        options: how it writes.
+        start: the least number of tokens before a text.
 
     Returns:
         how many are left for the prompt, or for the start of an encoder-decoder's text; None: any number.
@@ -178,11 +183,12 @@ def check_room(model: Any, options: Generation) -> int | None:
         return None
     before = 0 if model.config.is_encoder_decoder else reserved(model)  # there, virtual tokens are of the source
     room = most - before - options.max_new_tokens
-    if room < 1:
+    if room < start:
         virtual = f"{before} are for virtual tokens and " if before else ""
+        own = "one is for the prompt or the start" if start == 1 else f"{start} are for the start"
         raise ConfigError(
             f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {most} positions, of which "
-            f"{virtual}one is for the prompt or the start. Set it to at most {most - before - 1}"
+            f"{virtual}{own}. Set it to at most {most - before - start}"
         )
     return room
 
@@ -200,6 +206,7 @@ def _written(
     stops, own = _stops(model, tokenizer, ends), _of_transformers(model)
     config = _generation_config(own.generation_config, options, sorted(stops), tokenizer)
     if isinstance(prompts, Heard):
+        check_room(model, options, len(prompts.start))
         config.update(**{name: getattr(own.generation_config, name) for name in _NEVER_WRITTEN})
         generate = partial(GenerationMixin.generate, own)  # Whisper's own divides what is heard, and tries again
         asked = _heard(prompts, _device(model))

@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.tiny_models import DECODERS, ENCODER_DECODERS, POSITIONS
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    WhisperForConditionalGeneration,
+)
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
-from peftlab.generation.writing import check_room, plain_settings, stream, write
+from peftlab.generation.writing import Heard, check_room, plain_settings, stream, write
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PromptTuning
 from peftlab.models.positions import reserve
@@ -208,3 +214,11 @@ def test_an_abandoned_stream_stops_the_model_and_errors_arrive(language_model):
     assert len(calls) < 200
     with pytest.raises(ConfigError, match="positions"):
         list(stream(model, [5], Generation(max_new_tokens=1000), tokenizer))
+
+
+def test_what_a_text_begins_with_takes_its_positions_where_a_model_hears(language_model):
+    folder = language_model("whisper")
+    model, tokenizer = WhisperForConditionalGeneration.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    heard = Heard({"input_features": torch.zeros(1, 16, 3000)}, [5, 6, 7, 8])
+    with pytest.raises(ConfigError, match=r"has 448 positions, of which 4 are for the start. Set it to at most 444"):
+        write(model, heard, Generation(max_new_tokens=446), tokenizer)
