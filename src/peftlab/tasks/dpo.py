@@ -93,7 +93,7 @@ class Dpo(MeasuresForgetting, Writer, CutTexts):
     def from_input(self, fields: Mapping[str, Any], id: str) -> Preference:
         """Return a prompt, ``text`` or ``messages``, to be answered; or a pair, with ``chosen`` and ``rejected``."""
         given = {name: fields[name] for name in (CHOSEN, REJECTED) if fields.get(name) is not None}
-        prompt = fields.get("messages", fields.get("text"))
+        prompt = fields.get("text") if fields.get("messages") is None else fields["messages"]
         if prompt is None or len(given) == 1:
             raise DataError(
                 "expected a prompt, `text` or `messages`, and, to compare two answers, both `chosen` and `rejected`"

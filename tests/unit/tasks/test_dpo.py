@@ -131,6 +131,7 @@ def test_what_is_given_to_predict(processor):
     dpo = task()
     pair = dpo.from_input({"text": ASKED[0].content, "chosen": "paris", "rejected": "rome flows"}, "train:0")
     assert pair == PAIRS[0]
+    assert dpo.from_input({"text": ASKED[0].content, "messages": None}, "text:0").prompt == ASKED  # as tables have it
     prompt = dpo.from_input({"messages": [ASKED[0]._asdict()]}, "text:0")
     encoded = dpo.encode([prompt, pair], processor, Limits(8, "truncate"))
     assert encoded.rows.tolist() == [1, 2]
