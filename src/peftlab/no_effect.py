@@ -19,6 +19,7 @@ from peftlab.data.interactions import Interactions
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
+from peftlab.federated.local import Steps
 from peftlab.generation.options import Generation
 from peftlab.methods.combined import Combined
 from peftlab.methods.head import is_of_head
@@ -73,10 +74,10 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
 def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the settings for which the run is too short."""
     epoch = data.steps_of_epoch()
-    steps = spec.steps(epoch)
+    steps, who = _most_steps(spec, data)
     if (warmup := spec.scheduler.warmup(steps)) > steps:
         yield (
-            f"optimizer.lr={spec.optimizer.lr:g} is never reached: the run has {steps} steps, and the warm-up takes "
+            f"optimizer.lr={spec.optimizer.lr:g} is never reached: {who} has {steps} steps, and the warm-up takes "
             f"{warmup} (scheduler.warmup_steps)"
         )
     elif isinstance(schedule := spec.scheduler, WarmupStableDecay) and schedule.warmup_steps is not None:
@@ -87,7 +88,7 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
                 f"warm-up leaves {decay}: it takes {warmup} of {steps} (scheduler.warmup_steps)"
             )
     between = spec.budget.validate_every
-    validations = math.ceil(steps / max(1, round(between * epoch)))
+    validations = math.ceil(spec.steps(epoch) / max(1, round(between * epoch)))
     if between > 1 and validations == 1:
         yield (
             f"budget.validate_every={between:g} epochs is longer than the run: it is validated once, at its end, and "
@@ -99,6 +100,15 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
                 f"callbacks.{name}: it waits for {callback.patience} validations that are no better (patience), and "
                 f"the run has {validations}"
             )
+
+
+def _most_steps(spec: RunSpec, data: DataModule) -> tuple[int, str]:
+    """Return the steps that schedules and terms count, and whose they are: in a federation, those of one client."""
+    steps = spec.steps(data.steps_of_epoch())
+    if spec.federated is None or not spec.in_rounds:
+        return steps, "the run"
+    largest = max(data.clients.values(), key=len)
+    return steps * len(Steps(data, largest, spec.federated, 0)), "the largest client"
 
 
 def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
@@ -222,12 +232,12 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the regularisers and options of theirs that cannot act, and smoothing of a loss that is not learnt."""
-    steps, rate = spec.steps(data.steps_of_epoch()), max(spec.optimizer.lr, spec.optimizer.head_lr or 0.0)
+    (steps, who), rate = _most_steps(spec, data), max(spec.optimizer.lr, spec.optimizer.head_lr or 0.0)
     for name, regularizer in spec.chosen.items():
         if regularizer.off is not None:
             yield f"{key_of(name)}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
-            yield f"{key_of(name)}.start_step={regularizer.start_step}: the run has {steps} steps"
+            yield f"{key_of(name)}.start_step={regularizer.start_step}: {who} has {steps} steps"
         elif isinstance(regularizer, L2Sp) and (drawn := rate * regularizer.strength * steps) < _NOTICED:
             yield (
                 f"regularizer.{name}.strength={regularizer.strength:g}: over {steps} steps at optimizer.lr={rate:g} it "

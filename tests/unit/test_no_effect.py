@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +16,13 @@ from peftlab.config import resolve, validate
 def told(compose_config, caplog):
     """Return what is told of a configuration whose head is a linear layer, and whose backbone is trained or not."""
 
-    def lines(*overrides: str, backbone: bool = True, epoch: int = 40) -> list[str]:
+    def lines(*overrides: str, backbone: bool = True, epoch: int = 40, **of_data: Any) -> list[str]:
         spec = validate(resolve(compose_config("trainer=cpu", *overrides)))
         model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "classifier": torch.nn.Linear(2, 2)})
         model["encoder"].requires_grad_(backbone)
         tuner = SimpleNamespace(model=model, context=SimpleNamespace(head=["classifier"]))
         caplog.clear()
-        no_effect.tell(spec, SimpleNamespace(steps_of_epoch=lambda: epoch), tuner)
+        no_effect.tell(spec, SimpleNamespace(steps_of_epoch=lambda: epoch, **of_data), tuner)
         return [line.removeprefix("no effect: ") for line in caplog.messages]
 
     return lines
@@ -63,6 +64,19 @@ def test_a_regression_has_no_classes_to_soften(told, name, run):
     assert told(*chosen) == []
     assert told(*chosen, "task=regression", "data=numbers", "data.path=none.csv") == [
         f"regularizer.{name}.temperature=2: a regression has no classes to soften"
+    ]
+
+
+def test_schedules_and_terms_count_the_steps_of_a_client_in_all_rounds(told):
+    """Of the largest, which has 7 steps in a round here."""
+    chosen = ["federated=fedavg", "federated.rounds=10", "callbacks=[]", "scheduler.warmup_fraction=null"]
+    chosen += ["regularizer=[rdrop]", "regularizer.rdrop.start_step=70"]
+    clients = {"clients": {"0": range(3), "1": range(7)}, "plan_of": lambda epoch, members: members}
+    assert told(*chosen, "scheduler.warmup_steps=70", epoch=1, **clients) == []
+    late = ["scheduler.warmup_steps=71", "regularizer.rdrop.start_step=71"]
+    assert [line.partition(": ")[2] for line in told(*chosen, *late, epoch=1, **clients)] == [
+        "the largest client has 70 steps, and the warm-up takes 71 (scheduler.warmup_steps)",
+        "the largest client has 70 steps",
     ]
 
 
