@@ -172,6 +172,8 @@ class Outlook(Callback):
         """Return the tokens of the steps from the first on."""
         assert self._first is not None
         steps = int(trainer.estimated_stepping_batches) - self._first
+        if self.data.clients and self._tokens:  # a round is of some clients, and of as many epochs as they train
+            return self._tokens * steps / (trainer.global_step - self._first - 1)
         return float(self.data.splits["train"].encoded.lengths.sum()) * steps / self.data.steps_of_epoch()
 
 

@@ -78,6 +78,15 @@ def test_the_time_is_that_of_the_first_steps_by_their_tokens(outlook, train, cap
     assert line.startswith("expected: 0:06 of training at 4 samples/s, and the validations; memory: weights 0.00 GiB")
 
 
+def test_the_time_of_rounds_is_that_of_the_first_ones(outlook, train, caplog):
+    """What a round takes is no epoch: some clients train, and several epochs of their own."""
+    callback = outlook(1)
+    callback.data.clients = {"0": np.arange(3)}
+    train(callback, 4, 4, 4, 4, 4, epochs=4, validation=None)
+    (line,) = [text for text in caplog.messages if text.startswith("expected")]
+    assert line.startswith("expected: 0:20 of training")  # 20 rounds of a second
+
+
 def test_a_short_run_says_nothing_more(outlook, train, caplog):
     train(outlook(3), 4, 4, 4, epochs=1, validation=None)
     ours = [record.getMessage() for record in caplog.records if record.name == "peftlab"]
