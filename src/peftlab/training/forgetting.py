@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.encoding import encode
-from peftlab.data.module import DataModule
+from peftlab.data.module import DataModule, listed
 from peftlab.data.plain_texts import PlainTexts
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
@@ -27,7 +27,8 @@ class Forgetting(Callback):
     """Measures how well the model still predicts text that it is not trained on.
 
     The record's section ``forgetting`` has the digest of the text, the number of its tokens, and their perplexity
-    ``before`` the first step, with the method in its initial state, and ``after``, with the best checkpoint.
+    ``before`` the first step, with the method in its initial state, and ``after``, with the best checkpoint. It is of
+    the beginnings of longer texts alone; what they lose is told, and stands in ``lost``.
 
     Args:
         path: a file of plain text in UTF-8.
@@ -48,6 +49,9 @@ class Forgetting(Callback):
         self.encoded = encode(task, self.texts, data.processor, data.spec.limits)
         tokens = int(task.weights(self.texts, self.encoded, range(len(self.texts))).sum())
         record.extend("forgetting", {"text_sha256": file_sha256(path), "tokens": tokens})
+        if lost := {name: count for name, count in task.all_lost(self.encoded).items() if count}:
+            log.info("left out of the general text (data.max_tokens=%d): %s", data.spec.max_tokens, listed(lost))
+            record.extend("forgetting", {"lost": lost})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure before the first step."""
