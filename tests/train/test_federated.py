@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -170,6 +171,8 @@ def test_a_round_that_nobody_was_drawn_for_has_no_loss_and_rounds_that_are_not_t
     rounds = record.extensions["federated"]["rounds"]
     assert [(each["clients"], each["loss"]) for each in rounds] == [([], None), ([], None)]
     assert "train/loss" not in (Path(record.folder) / "metrics.csv").read_text()
+    trail = [json.loads(line) for line in (Path(record.folder) / "trail.jsonl").read_text().splitlines()[1:]]
+    assert [point["loss"] for point in trail] == [None, "nan", "nan"]
     assert (record.data["privacy"]["steps"], record.data["privacy"]["steps_taken"]) == (2, 2)
 
 

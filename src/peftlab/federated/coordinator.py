@@ -88,7 +88,7 @@ class Coordinator(Tuner):
     @property
     @override
     def step_loss(self) -> Tensor:
-        """The mean loss of the clients' steps in the last round, each client with its share; see `Update.loss`."""
+        """The mean loss of the clients' steps in the last round, each client with its share; NaN if none was taken."""
         return self._loss
 
     @override
@@ -157,8 +157,8 @@ class Coordinator(Tuner):
         if not orders:  # a round that nobody was drawn for
             parts.append(Seen(range(0), 0, 0))
         loss = sum(each * own / sum(own for _, own in told) for each, own in told) if told else None
+        self._loss = torch.tensor(math.nan if loss is None else loss, dtype=torch.float32)
         if loss is not None:
-            self._loss = torch.tensor(loss, dtype=torch.float32)
             self.step_log.show({"train/loss": self._loss})
         sizes = {"bytes_up": sent, "bytes_down": _bytes(weights) * len(orders)}
         shown = None if loss is None else round(loss, 6)
