@@ -553,8 +553,9 @@ def test_events_are_dropped_from_a_step_on(tmp_path):
     assert [event.step for event in loader.EventFileLoader(str(file)).Load() if event.session_log.status] == [7]
 
 
-def test_an_mlflow_run_is_gone_on_with(tmp_path):
+def test_an_mlflow_run_is_gone_on_with(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     first, second = (MLFlowLogger("e", tracking_uri=tmp_path.as_uri()) for _ in range(2))
     lightning.go_on_in_mlflow(second, first.run_id)
     assert (second.run_id, second.experiment_id) == (first.run_id, first.experiment_id)

@@ -30,5 +30,7 @@ def test_what_longer_texts_lose_is_told(language_model, tmp_path, caplog, monkey
         lost = {} if most == whole else {"lost": {"truncated texts": 1, "truncated tokens": 9}}
         section = record.extensions["forgetting"]
         assert section == {"text_sha256": section["text_sha256"], "tokens": most - 1, **lost}
-    (line,) = [text for text in caplog.messages if "general text" in text]
-    assert line == f"left out of the general text (data.max_tokens={whole - 9}): 1 truncated texts, 9 truncated tokens"
+    lines = {text for text in caplog.messages if "general text" in text}  # some logs have two handlers by now
+    assert lines == {
+        f"left out of the general text (data.max_tokens={whole - 9}): 1 truncated texts, 9 truncated tokens"
+    }
