@@ -10,6 +10,7 @@ from torch import nn
 
 from peftlab.errors import UserError
 from peftlab.models.adapted_model import adapted_model, base_model
+from peftlab.runs.identity import deciding_part, leaves
 from peftlab.specs import build
 from peftlab.tasks.outputs.mixing import Members
 from peftlab.use.finished import FinishedRun
@@ -18,6 +19,11 @@ _OF_LOADING = ("dropout", "attention_dropout", "head_dropout", "name", "source")
 """Options of a model in which members may differ: only the training uses them, or digests stand for them."""
 _OF_TRAINING = ("selection", "class_weights", "label_smoothing", "slot_weight", "pos_weight", "criterion", "changes")
 """Options of a task in which members may differ: only the training uses them."""
+_DIVIDING = ("fold", "splits", "duplicates")
+_READING = (*_DIVIDING, "subset", "format", "mask_pii", "max_tokens", "long")
+"""Options of the data that divide it into splits, and those that say what is read of it."""
+_OF_GROUPS = ("group", "documents")
+"""Options of a format that say which examples stay together in a split."""
 
 
 def check_members(runs: Sequence[FinishedRun]) -> None:
@@ -34,6 +40,26 @@ def check_members(runs: Sequence[FinishedRun]) -> None:
                     f"{run.folder.path} does not go with {first.folder.path}: {what} differ, {_shown(theirs)} and "
                     f"{_shown(mine)}. Members of an ensemble read and answer the same"
                 )
+
+
+def reading(run: FinishedRun) -> dict[str, Any]:
+    """Return how `run` reads its data: the options of the section ``data`` that decide it, by dotted key.
+
+    Digests stand for the files, and only the training uses the weights of examples.
+    """
+    data = deciding_part(run.config)["data"]
+    options = leaves({key: data.get(key) for key in _READING})
+    of_files = {f"splits.{split}" for split, place in (data.get("splits") or {}).items() if isinstance(place, str)}
+    return {key: value for key, value in options if key not in of_files and not key.endswith(".weight")}
+
+
+def division(run: FinishedRun) -> dict[str, Any]:
+    """Return the part of `reading` that decides which examples of the files are in which split."""
+    return {
+        key: value
+        for key, value in reading(run).items()
+        if key.partition(".")[0] in _DIVIDING or key.rpartition(".")[2] in _OF_GROUPS
+    }
 
 
 def fill_members(runs: Sequence[FinishedRun]) -> Callable[[nn.Module], None]:
@@ -73,7 +99,6 @@ def _compared(first: FinishedRun, run: FinishedRun) -> list[tuple[str, Any, Any]
     """Return what has to be the same in two runs: its name, and the values of both."""
     identities = [one.record.data["identity"] for one in (first, run)]
     digests = [{split: one["data_sha256"].get(split) for split in ("validation", "test")} for one in identities]
-    read = [{key: one.config["data"].get(key) for key in ("fold", "max_tokens", "long")} for one in (first, run)]
     models, tasks = (
         [{key: value for key, value in one.config[section].items() if key not in free} for one in (first, run)]
         for section, free in (("model", _OF_LOADING), ("task", _OF_TRAINING))
@@ -82,7 +107,7 @@ def _compared(first: FinishedRun, run: FinishedRun) -> list[tuple[str, Any, Any]
         ("the pretrained weights", *(one["weights_sha256"] for one in identities)),
         ("the validation or test data", *digests),
         *_of_sections("model", *models),
-        *_of_sections("data", *read),
+        *_of_sections("data", reading(first), reading(run)),
         *_of_sections("task", *tasks),
         ("the labels", *(sorted(one.parts.task.labels) for one in (first, run))),
     ]

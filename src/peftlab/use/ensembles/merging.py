@@ -17,6 +17,7 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, UserError
 from peftlab.training.scoring import Scoring
 from peftlab.use.derive import derive
+from peftlab.use.ensembles.members import division
 from peftlab.use.ensembles.rules import GreedySoup, OfChanges, Rule, Soup, generator, rule_of
 from peftlab.use.ensembles.swag import SWAG, swag_run
 from peftlab.use.ensembles.weights import Shelf, check_labels, check_mergeable, original_weights
@@ -132,8 +133,8 @@ def _shown(scale: Mapping[str, Any]) -> str:
 
 def _check_data(run: FinishedRun, first: FinishedRun, rule: Rule) -> None:
     digests = [each.record.data["identity"]["data_sha256"] for each in (run, first)]
-    folds = [each.parts.data.fold for each in (run, first)]
-    if digests[0] == digests[1] and folds[0] == folds[1]:
+    own, wanted = division(run), division(first)
+    if digests[0] == digests[1] and own == wanted:
         return
     if not isinstance(rule, OfChanges):
         raise UserError(
