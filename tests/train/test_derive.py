@@ -88,3 +88,15 @@ def test_it_is_not_trained(parent, peftlab):
         assert "`peftlab compress` computed it from other runs" in stderr
     with pytest.raises(UserError, match="nothing to train"):
         one_run.run(load(path).config)
+
+
+def test_it_has_the_notices_of_all_its_parents(parent):
+    other = load(parent.folder.path)
+    other.config["notice"] = "not for clinical use"
+    plain = parent.parts.peft.merge(parent.adapted()).state_dict()
+    how = {"with": "a notice"}
+    run = derive(
+        [parent, other], by="compress", how=how, peft=FULL, fill=lambda model: model.load_state_dict(plain) and None
+    )
+    assert (parent.notice, run.notice) == (None, "not for clinical use")
+    assert "not for clinical use" in (run.export("plain").folder / "README.md").read_text(encoding="utf-8")

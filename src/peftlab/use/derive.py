@@ -30,6 +30,7 @@ from peftlab.runs.conclusion import conclude
 from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
 from peftlab.runs.identity import identity, run_id_of
+from peftlab.runs.notice import joined
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import start
 from peftlab.specs import build
@@ -175,7 +176,9 @@ def _config(parents: Sequence[FinishedRun], by: str, how: Mapping[str, Any], pef
         model = {**model, "quantize": "none"}
     derived = {"by": by, "how": dict(how), "parents": [one.record.data["identity"]["sha256"] for one in parents]}
     of_training: dict[str, Any] = {"regularizer": {}, "augment": {}, "semi": None, "callbacks": {}, "logger": {}}
-    return {**config, **of_training, "model": model, "peft": section, "adapter": None, SECTION: derived}
+    own = {"model": model, "peft": section, "adapter": None, SECTION: derived}
+    notice = joined([one.notice for one in parents])
+    return {**config, **of_training, **own, **({} if notice is None else {"notice": notice})}
 
 
 def _default_name(first: FinishedRun, method: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from peftlab.runs.notice import Notice, as_header, notice_of
+from peftlab.errors import UserError
+from peftlab.runs.notice import Notice, as_header, joined, notice_of
 
 
 def test_a_notice_is_one_line_of_text():
@@ -20,6 +21,15 @@ def test_a_run_from_before_has_none():
     assert notice_of({}) is None
     assert notice_of({"notice": None}) is None
     assert notice_of({"notice": "no"}) == "no"
+
+
+def test_of_several_runs_each_notice_is_told_once():
+    assert joined([None, None]) is None
+    assert joined(["not for clinical use", None, "research only", "not for clinical use"]) == (
+        "not for clinical use; research only"
+    )
+    with pytest.raises(UserError, match=r"have 402 characters together, .* in at most 300: leave a run out"):
+        joined(["x" * 200, "y" * 200])
 
 
 def test_a_header_is_ascii():
