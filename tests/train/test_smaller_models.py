@@ -123,6 +123,16 @@ def test_without_anything_to_cut_it_is_the_merged_model_bit_for_bit(parent):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("share", "told"), [(0.1, "that is 0"), (0.9, "that is 4")])
+def test_a_share_of_no_head_or_of_more_than_can_go_is_refused(parent, share, told):
+    message = (
+        rf"prune_heads={share}: of 4 heads {told}, .* at least 1 and at most 2 can go: give a share from 0.25 to 0.5"
+    )
+    with pytest.raises(ConfigError, match=message):
+        cut(parent, prune_heads=share, examples=4)
+
+
+@pytest.mark.slow
 def test_what_is_cut_is_gone_and_cuts_add_up(parent):
     pruned, first = smaller(parent, prune_heads=0.4, prune_ffn=0.5)
     sizes = [sum(p.numel() for p in run.model.parameters()) for run in (parent, pruned)]

@@ -136,6 +136,8 @@ class _Cutting:
     def prune(self, shares: Mapping[Kind, float]) -> None:
         """Cut out these shares of the heads and rows, and scale those that are left."""
         every = {kind: self._units(kind) for kind in shares}
+        for kind, share in shares.items():
+            _check_share(kind, share, [one.count for one in every[kind]])
         scores = importances(self.model, self.task, self.batches, [one for same in every.values() for one in same])
         unpruned = copy.deepcopy(self.model)
         pruned: list[tuple[int, Kind]] = []
@@ -184,6 +186,22 @@ class _Cutting:
             "heads": {str(number): self.heads[number] for number in numbers if number in self.heads},
             "ffn": {str(number): self.ffn[number] for number in numbers if number in self.ffn},
         }
+
+
+def _check_share(kind: Kind, share: float, counts: Sequence[int]) -> None:
+    """Check that a share of all units, of which the layers have `counts`, can be cut out.
+
+    Raises:
+        ConfigError: it is less than one unit, or more than can go.
+    """
+    whole, what = sum(counts), {"heads": "heads", "ffn": "feed-forward rows"}[kind]
+    most = whole - len(counts)
+    if not 1 <= round(share * whole) <= most:
+        allowed = f"give a share from {1 / whole:.2g} to {most / whole:.2g}" if most else "leave it out"
+        raise ConfigError(
+            f"prune_{kind}={share:g}: of {whole:,} {what} that is {round(share * whole):,}, and as each of the "
+            f"{len(counts)} layers keeps one, at least 1 and at most {most:,} can go: {allowed}"
+        )
 
 
 def best(scores: Sequence[Tensor], share: float) -> list[list[int]]:
