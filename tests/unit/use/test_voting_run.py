@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab.errors import UserError
+from peftlab.errors import DataError, UserError
 from peftlab.tasks.contrastive import Contrastive
 from peftlab.tasks.prompt import Prompt
 from peftlab.tasks.relation import RelationClassification
 from peftlab.tasks.task import Selection
 from peftlab.use import voting_run
+from peftlab.use.predictor import Refused
+from peftlab.weak_supervision.functions import Unlabelled
 
 
 def test_every_task_of_one_label_a_text_votes(monkeypatch):
@@ -29,3 +31,20 @@ def test_every_task_of_one_label_a_text_votes(monkeypatch):
             continue
         with pytest.raises(UserError, match=r"a run of task=relation; expected one of task=classification, prompt or"):
             voting_run.voting_run("mine", "3f9c", 0.5, words=False)
+
+
+def test_it_abstains_where_the_run_does_and_says_what_it_cannot_read(caplog):
+    sure = {"predicted": "money", "probability": 0.99}
+    answers = [
+        sure,
+        sure | {"in_scope": True, "score": 1.0},
+        sure | {"in_scope": False, "score": -9.0},
+        sure | {"in_scope": True, "score": 1.0, "labels": [], "action": "escalated"},
+        Refused({}, DataError("this run takes pairs of texts")),
+    ]
+    run = voting_run.VotingRun("mine", SimpleNamespace(answers=lambda texts: iter(answers)), 0.5)
+    texts = [Unlabelled(str(n)) for n in range(len(answers))]
+    assert list(run.votes(texts)) == ["money", "money", None, None, None]
+    assert caplog.messages == [
+        "runs.mine: abstains on 1 of 5 texts that it cannot read; the first: this run takes pairs of texts"
+    ]
