@@ -16,6 +16,8 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted
 from peftlab.use.check import check
+from peftlab.use.compression.slicing import cut
+from peftlab.use.finished import load
 
 pytest.importorskip("opacus")
 
@@ -30,6 +32,14 @@ def weights(record: RunRecord) -> dict[str, torch.Tensor]:
 def private(run_tiny, tmp_path_factory):
     """A finished private run; tests only read it."""
     return run_tiny(*PRIVATE, f"run_dir={tmp_path_factory.mktemp('private') / 'run'}")
+
+
+@pytest.mark.slow
+def test_what_is_cut_out_is_not_chosen_by_its_training_examples(private):
+    run = load(private.folder)
+    for how in ({"drop_layers": 1}, {"prune_ffn": 0.5}):
+        with pytest.raises(ConfigError, match="its training was private, and what is cut out is chosen by training ex"):
+            cut(run, **how)
 
 
 @pytest.mark.slow

@@ -28,9 +28,15 @@ def sample(run: FinishedRun, examples: int, seed: int = 0) -> list[Batch]:
     """Return batches of a random sample of the examples that `run` was trained on, the shortest first.
 
     Raises:
-        UserError: the data cannot be read, or has changed since.
+        UserError: the data cannot be read, or has changed since; or the run's training was private.
     """
     spec = run.spec
+    if spec.privacy is not None:
+        raise ConfigError(
+            f"{run.folder.path}: its training was private, and what is cut out is chosen by training examples, without "
+            "noise: what is left would tell of them what no accountant has counted. Leave out drop_layers, prune_heads "
+            "and prune_ffn; merge, onnx, openvino and int8 read no training example"
+        )
     data = data_of(run, ["train"])
     refer(spec, run.pretrained, data, ["train"])
     members, size = data.splits["train"], spec.data.eval_batch_size
