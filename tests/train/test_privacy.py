@@ -17,6 +17,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted
 from peftlab.use.check import check
 from peftlab.use.compression.slicing import cut
+from peftlab.use.ensembles.averaging import average
 from peftlab.use.finished import load
 
 pytest.importorskip("opacus")
@@ -40,6 +41,14 @@ def test_what_is_cut_out_is_not_chosen_by_its_training_examples(private):
     for how in ({"drop_layers": 1}, {"prune_ffn": 0.5}):
         with pytest.raises(ConfigError, match="its training was private, and what is cut out is chosen by training ex"):
             cut(run, **how)
+
+
+@pytest.mark.slow
+def test_it_is_averaged_as_any_run(private):
+    run = load(private.folder)
+    twice = average([run, run], temperature=1.0)
+    assert twice.evaluate().equal
+    assert twice.record.score("test", "entity_f1") == run.record.score("test", "entity_f1")
 
 
 @pytest.mark.slow

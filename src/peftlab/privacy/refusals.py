@@ -27,6 +27,7 @@ class Sections(Protocol):
     augment: Any
     privacy: PrivacySpec | None
     federated: Any
+    derived: Any
 
     @property
     def acting(self) -> Mapping[str, Regularizer]:
@@ -39,7 +40,7 @@ def refuse_uncounted(spec: Sections) -> None:
     Raises:
         ConfigError: something does; says why, and what to change.
     """
-    if spec.privacy is None:
+    if spec.privacy is None or spec.derived is not None:  # a run that is computed from others trains nothing
         return
     if spec.privacy.unit == "client":
         for reason in _between_clients(spec):
