@@ -20,6 +20,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.serving.models.models import Models
 from peftlab.storage.digests import file_sha256
 from peftlab.use.check import check
+from peftlab.use.ensembles.averaging import average
 
 LEARNING = ["optimizer.lr=5e-3", "budget.max_steps=30", "model.dropout=0", "data.eval_batch_size=8"]
 FAR = ["zebra quartz umbrella", "1234 5678", "lorem ipsum dolor sit amet"]
@@ -123,6 +124,15 @@ def test_evaluating_again_says_the_same_of_the_scope(scoped, tiny_texts, peftlab
     shown = peftlab("evaluate", scoped.folder, "--data", tiny_texts / "test.csv")[1]
     assert "near" in shown
     assert "AUROC" in shown
+
+
+@pytest.mark.slow
+def test_a_run_made_of_it_knows_which_labels_are_held_out(scoped, tiny_texts):
+    run = package.load(scoped.folder)
+    derived = average([run], temperature=1.0)
+    assert derived.scope is None
+    new = [one.evaluate(tiny_texts / "test.csv").scores for one in (run, derived)]
+    assert [(score.name, score.value) for score in new[0]] == [(score.name, score.value) for score in new[1]]
 
 
 def causes(folder: Path, seal) -> list[str]:

@@ -109,6 +109,8 @@ def derive(
             return load(folder, first.folder.allow)
         with begun.recording(cost.totals) as record:
             record.extend(SECTION, _section(parents, by, how, folder))
+            if spec.data.aside is not None:
+                record.extend(SECTION, {"held_out": list(spec.data.aside.names)})
             for own_section, entries in told.items():
                 record.extend(own_section, entries)
             store_and_compile(tuner.to(first.device).model, spec.trainer)

@@ -152,7 +152,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         _check(difference, MERGE_TOLERANCE if dtype == "fp32" else sys.float_info.max)
         card = model_card(
             Run(run.record, str(run.folder.path)),
-            _published(spec, dtype, difference, processor.chat_template is not None),
+            _published(spec, dtype, difference, processor.chat_template is not None, run.scope is not None),
             certainty(run.folder, spec.task.scorer),
             doubt,
         )
@@ -168,10 +168,10 @@ def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
         raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {most:.2g}")
 
 
-def _published(spec: RunSpec, dtype: Dtype, difference: float, chats: bool) -> Published:
+def _published(spec: RunSpec, dtype: Dtype, difference: float, chats: bool, knows_scope: bool) -> Published:
     task, quantization = spec.task, spec.model.quantize
     head, usage = task.head, task.exported.format(task=task)
-    scoped = "" if spec.out_of_scope is None else f" The run says which texts are none of its labels; {_UNSCOPED}."
+    scoped = f" The run says which texts are none of its labels; {_UNSCOPED}." if knows_scope else ""
     masked = "" if spec.data.mask_pii is None else f" It was trained on texts without personal data: {_MASKING}."
     weights = "weights" if quantization == "none" else f"weights, which training had rounded to {quantization}"
     rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"

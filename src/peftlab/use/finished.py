@@ -131,7 +131,8 @@ class FinishedRun:
         spec.task.learn_labels({"train": []}, spec.data.labels)
         spec.task.decisions = self.parts.task.decisions
         if spec.data.aside is not None:
-            spec.data.aside.names = tuple(self.record.extensions.get(SCOPE, {}).get("held_out", ()))
+            told = self.record.extensions.get(SCOPE) or self.record.derived or {}
+            spec.data.aside.names = tuple(told.get("held_out", ()))
         return spec
 
     @cached_property
