@@ -250,3 +250,10 @@ def test_every_task_can_be_learnt_from_a_run(run_tiny, data_for, compose_config,
         record = run_tiny(*learner, f"run_dir=from_{name}")
         assert record.extensions["regularizers"]["distil"]["examples"] > 0, name
     assert Distil().replaces == 0.5
+
+
+def test_a_run_of_no_step_says_for_how_long_it_is_distilled(teacher):
+    untrained = load(teacher.folder.path)
+    untrained.config["budget"]["max_steps"] = 0
+    with pytest.raises(UserError, match=r"was trained for no step .* say how many epochs, distil=EPOCHS"):
+        distil(untrained, teacher)

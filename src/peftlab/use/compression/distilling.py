@@ -45,13 +45,18 @@ def distil(
         root: the folder of the folders of runs, by name; None: ``runs/``.
 
     Raises:
-        UserError: the model cannot be trained, or does not fit the teacher.
+        UserError: the model cannot be trained, or would be for no step; or it does not fit the teacher.
     """
     from peftlab.use.finished import load
 
     method = run.parts.peft
     if not method.count(run.model)["total_parameters"]:
         raise UserError(f"{run.folder.path}: peft={method.name} cannot be trained: distil before this step")
+    if max_epochs is None and run.config["budget"].get("max_steps") == 0:
+        raise UserError(
+            f"{run.folder.path}: was trained for no step (budget.max_steps=0), and would be distilled for none: say "
+            "how many epochs, distil=EPOCHS"
+        )
     config = {key: value for key, value in run.config.items() if key != SECTION}
     term: dict[str, Any] = {"teacher": str(teacher.folder.path.absolute()), "sha256": None, "start_step": 1}
     term |= {"alpha": alpha, "temperature": temperature, "hidden": hidden}
