@@ -139,7 +139,9 @@ def metadata(run: Run, published: Published, doubt: str | None) -> ModelCardData
     """
     record = run.record.data
     hub = _section(run, "model.source").get("repo")
-    relation = "finetune" if published.library == "transformers" or record["method"]["name"] == "full" else "adapter"
+    method = record["method"]
+    whole = method["name"] == "full" or method["trainable_parameters"] == method["total_parameters"]
+    relation = "finetune" if published.library == "transformers" or whole else "adapter"
     results = list(_results(run, published.pipeline)) if doubt is None else []
     return ModelCardData(
         library_name=published.library,
@@ -147,7 +149,7 @@ def metadata(run: Run, published: Published, doubt: str | None) -> ModelCardData
         license=UNKNOWN,
         base_model=hub,
         base_model_relation=relation if hub else None,
-        tags=["peftlab", str(record["method"]["name"])],
+        tags=["peftlab", str(method["name"])],
         model_name=str(record["name"]) if results else None,
         eval_results=results or None,
     )

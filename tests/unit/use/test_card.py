@@ -127,10 +127,20 @@ def test_scores_in_doubt_are_left_out(run):
 
 @pytest.mark.parametrize(
     ("library", "method", "relation"),
-    [("peftlab", "lora", "adapter"), ("peftlab", "full", "finetune"), ("transformers", "lora", "finetune")],
+    [
+        ("peftlab", "lora", "adapter"),
+        ("peftlab", "full", "finetune"),
+        ("peftlab", "soup", "finetune"),
+        ("transformers", "lora", "finetune"),
+    ],
 )
 def test_a_pretrained_model_of_the_hub_is_named_as_the_hub_does(run, library, method, relation):
-    run.record.data["method"]["name"] = method
+    whole = method == "soup"  # as other methods of all weights, such as a model with fewer layers
+    run.record.data["method"] |= {
+        "name": method,
+        "trainable_parameters": 1000 if whole else 10,
+        "total_parameters": 1000,
+    }
     source = {"repo": "google-bert/bert-base-cased", "revision": "abc", "licence": "Apache-2.0"}
     data = card(
         config(run, model={"name": "bert", "source": source}), Published(library, "text-classification", "", "")
