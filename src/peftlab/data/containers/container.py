@@ -23,7 +23,7 @@ class Container(Protocol):
 
         Args:
             path: the file.
-            columns: the columns that are needed; those that do not exist are left to `make` to miss.
+            columns: the columns that are needed; none: all. Those that do not exist are left to `make` to miss.
             make: makes an example. It is pickled with a view, for the processes that load batches.
             held: bytes that the examples may take in memory. If they take more, they are a view that reads each one
                 when it is needed, see `peftlab.data.views`; 0: they are one in any case.

@@ -211,7 +211,7 @@ def _explained(path: Path, kind: str) -> Iterator[list[int]]:
 
 
 def _needed(path: Path, names: Sequence[str], columns: Collection[str]) -> list[str]:
-    """Return the columns of a table that are needed: whole ones, of which parts may be named.
+    """Return the columns of a table that are needed: whole ones, of which parts may be named; all if none is named.
 
     Raises:
         DataError: the table has several of a name.
@@ -222,7 +222,7 @@ def _needed(path: Path, names: Sequence[str], columns: Collection[str]) -> list[
         if needed.count(name) > 1:
             raise DataError(f"{path}: {needed.count(name)} columns are called '{name}'. Rename them.")
     # without any, all are read, so that the message about a missing one can name them
-    return needed if len(needed) == len(wanted) else list(dict.fromkeys(names))
+    return needed if needed and len(needed) == len(wanted) else list(dict.fromkeys(names))
 
 
 def _written_out(array: Any) -> int:
