@@ -13,7 +13,7 @@ import numpy as np
 from peftlab.data.rows.row_files import container_of
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.storage.digests import file_sha256
-from peftlab.tables.columns import category_of
+from peftlab.tables.columns import category_of, is_missing, name_of
 from peftlab.tables.periods import at_random, by_date, date_of
 
 
@@ -82,8 +82,8 @@ class Applications:
         return [self.rows[number] for number in where.tolist()], [self.places[number] for number in where.tolist()]
 
     def names(self, column: str, where: np.ndarray | None = None) -> list[str]:
-        """Return the cells of a column as names."""
-        return list(map(category_of, self.cells(column, where)))
+        """Return the cells of a column as names; a label may be called none, which elsewhere is a missing value."""
+        return list(map(name_of if column == self.named.label else category_of, self.cells(column, where)))
 
     def check(self, option: str, columns: Sequence[str]) -> None:
         """Check that there are such columns beside the text and the label.
@@ -150,7 +150,8 @@ def read_applications(path: Path, named: Named) -> Applications:
                     f"{place}: there is no column '{name}'.{did_you_mean(name, row)} Columns: {', '.join(row)}. Name "
                     "the columns by data.format.text (of data=rows data.format.rows.text), label, group and --time"
                 )
-            if row[name] is None or not str(row[name]).strip():
+            cell = row[name]
+            if not cell.strip() if isinstance(cell, str) else is_missing(cell):
                 raise DataError(
                     f"{place}: '{name}' is empty. Write what is missing, such as 'no text', or remove the row"
                 )

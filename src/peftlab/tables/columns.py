@@ -211,8 +211,11 @@ def is_missing(value: Any) -> bool:
 
 def category_of(value: Any) -> str:
     """Return the category in a cell; 1, 1.0 and "1" are one."""
-    if is_missing(value):
-        return ABSENT
+    return ABSENT if is_missing(value) else name_of(value)
+
+
+def name_of(value: Any) -> str:
+    """Return the name in a cell that is known to have a value; 1, 1.0 and "1" are one."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 

@@ -27,7 +27,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.sources import FilesSource
 from peftlab.storage.atomic import replacing
 from peftlab.tables.applications import Applications
-from peftlab.tables.columns import category_of
+from peftlab.tables.columns import category_of, name_of
 from peftlab.tables.periods import SPLITS
 
 log = logging.getLogger("peftlab")
@@ -64,14 +64,14 @@ def composed(overrides: Sequence[str], config_dir: str | None = None) -> dict[st
 def write_texts(folder: Path, table: Applications, split: np.ndarray) -> None:
     """Write the texts of each split as a data set, which has the rows in the order of the table."""
     named = table.named
-    keys = {"text": named.text, "label": named.label, **({} if named.group is None else {"group": named.group})}
     folder.mkdir(parents=True, exist_ok=True)
     for name in SPLITS:
         rows, _ = table.part(np.flatnonzero(split == name))
-        lines = (
-            {key: (str if key == "text" else category_of)(row[column]).strip() for key, column in keys.items()}
+        lines = [
+            {"text": str(row[named.text]).strip(), "label": name_of(row[named.label])}
+            | ({} if named.group is None else {"group": category_of(row[named.group])})
             for row in rows
-        )
+        ]
         with replacing(folder / f"{name}.jsonl") as temporary:
             temporary.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), "utf-8")
 
