@@ -10,6 +10,7 @@ from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
@@ -26,6 +27,9 @@ AskRun = Callable[[str, str, float], LabellingFunction]
 """Makes a labelling function of its name, a finished run, and the probability below which the run abstains."""
 
 _KINDS = ("any", "file", "regex")
+
+_LIKE_A_NUMBER = re.compile(r"[-+.\d]|inf|nan", re.IGNORECASE)
+"""How what YAML may take for a number begins."""
 
 _LETTER = rf"[^\W{SPACELESS}]"
 """A letter or digit of the scripts that write words apart."""
@@ -106,9 +110,11 @@ def rules_in(file: Path, ask_run: AskRun) -> list[LabellingFunction]:
         UserError: the file cannot be read, or a rule is malformed; names the key.
     """
     with plain_yaml.reading(file):
-        content = plain_yaml.load(file.read_text(encoding="utf-8"))
+        written = file.read_text(encoding="utf-8")
+        content = plain_yaml.load(written)
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"{file}: expected rules by label, such as 'positive: {{any: [great, thank you]}}'")
+    _check_numbers(file, written)
     functions: list[LabellingFunction] = []
     for label, rules in content.items():
         if label == RUNS:
@@ -121,6 +127,29 @@ def rules_in(file: Path, ask_run: AskRun) -> list[LabellingFunction]:
             key = f"{file}: {label}" + (f"[{number}]" if isinstance(rules, list) else "")
             functions += _functions(file, key, str(label), checked(_Rule, rule, key))
     return functions
+
+
+def _check_numbers(file: Path, written: str) -> None:
+    """Refuse labels and words that are numbers to YAML, and other ones than are written: 007 is 7, and 9:30 is 570."""
+    document: Any = yaml.compose(written, yaml.SafeLoader)
+    for label, rules in document.value:
+        for node in chain(_scalars(label), _scalars(rules)) if label.value != RUNS else ():
+            if node.style is not None or not _LIKE_A_NUMBER.match(node.value):  # in quotes, or a word
+                continue
+            read = plain_yaml.load(node.value)
+            if isinstance(read, int | float) and str(read) != node.value:
+                raise ConfigError(
+                    f"{file}:{node.start_mark.line + 1}: YAML reads {node.value} as the number {read}: put it in quotes"
+                )
+
+
+def _scalars(node: Any) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+        return
+    for part in node.value:
+        for each in part if isinstance(part, tuple) else (part,):  # a key with its value
+            yield from _scalars(each)
 
 
 def _runs(file: Path, runs: Any, ask_run: AskRun) -> Iterator[LabellingFunction]:

@@ -144,6 +144,11 @@ class TestRules:
         assert list(functions[1].votes([Unlabelled("yy"), Unlabelled("Y")])) == ["a", None]
         assert list(functions[2].votes([Unlabelled("ask bob  roe")])) == ["a"]
 
+    def test_numbers_that_are_what_is_written(self, rules):
+        functions = rules("2: {any: [911, 5.5, '007', -1]}\nruns: {mine: {run: 3f9c, threshold: .90}}", [])
+        said = ["call 911", "5.5 %", "bond 007", "7", "9"]
+        assert list(functions[0].votes([Unlabelled(text) for text in said])) == ["2", "2", "2", None, None]
+
     def test_both_texts_of_a_pair(self, rules):
         (rule,) = rules("same: {any: [cat]}")
         assert list(rule.votes([Unlabelled("a dog", "a cat"), Unlabelled("a dog", "it")])) == ["same", None]
@@ -158,6 +163,9 @@ class TestRules:
         [
             ("a: {any: [no]}", "a.any.0 = False: is true or false to YAML: put the word in quotes"),
             ("no: {any: [a]}", "a label is true or false to YAML"),
+            ("a:\n  any: [b, 007]", "rules.yaml:2: YAML reads 007 as the number 7: put it in quotes"),
+            ("a: {any: [b], unless: [9:30]}", "YAML reads 9:30 as the number 570"),
+            ("1.50: {any: [b]}", "YAML reads 1.50 as the number 1.5"),
             ("a: {}", "says nothing: give it any, file or regex"),
             ("a: {any: []}", "a.any"),
             ("a: {any: [' ']}", "a.any.0 = ' ': is empty"),
