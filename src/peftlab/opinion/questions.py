@@ -72,8 +72,10 @@ def of_run(folder: Path, name: str, split: str) -> Question:
             f"{folder}: the run gives no text exactly one label, and shares are of such labels: name a run of "
             "task=classification"
         )
-    named = rows[0].get("probabilities")
-    labels = list(named) if isinstance(named, dict) else sorted({label for pair in pairs for label in pair})
+    named = [each for row in rows if isinstance(each := row.get("probabilities"), dict)]
+    labels, seen = list(rows[0].get("probabilities") or ()), set().union(*named, *pairs)
+    if seen.difference(labels):  # with task.top_k, a row names the most probable labels alone
+        labels = sorted(seen)
     number = {label: place for place, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)))
     np.add.at(counts, ([number[gold] for gold, _ in pairs], [number[given] for _, given in pairs]), 1)

@@ -35,6 +35,9 @@ def test_the_errors_of_a_run(tmp_path):
     assert unknown_share("A good NIGHT, 7 https", question.words) == pytest.approx(3 / 4)
     kept(tmp_path, {"input": "今天天气很好", "gold": "a", "predicted": "a", "probabilities": named})
     assert unknown_share("天气不好", of_run(tmp_path, "opinion", "test").words) == pytest.approx(1 / 4)
+    few = [{"gold": gold, "predicted": gold, "probabilities": {gold: 0.9}} for gold in "bca"]  # of task.top_k=1
+    kept(tmp_path, *few)
+    assert of_run(tmp_path, "opinion", "test").confusion.labels == ("a", "b", "c")
     for odd in ({"gold": ["a"], "predicted": ["a"]}, {"gold": 1.0, "predicted": 0.9}, {"input": "x"}):
         kept(tmp_path, odd)
         with pytest.raises(ConfigError, match="exactly one label"):
