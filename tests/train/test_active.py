@@ -136,6 +136,8 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
         ([*classify, "budget.test=false"], {}, "random", "a curve is one of test scores"),
         ([*classify], {"in_words": True}, "random", "labels texts: give --batch"),
         ([*classify], {"initial": 48}, "random", "the pool has 48 labels"),
+        ([*classify], {"initial": 1, "validation": 0.2}, "random", "first sample has 1 example, and one more is need"),
+        ([*tag], {"initial": 1, "in_words": True, "validation": 0.2}, "random", "or --validation none"),
         ([*classify], {}, "mnlp", "would be least_confidence"),
         ([*classify], {}, "randon", "Did you mean 'random'"),
         ([*tag], {}, "badge", "one label a text"),
@@ -143,7 +145,7 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
     ):
         settings = Settings(tuple(overrides), **{"batch": 5, "initial": 8, **options})
         with pytest.raises(ConfigError, match=reason):
-            study(tmp_path / reason[:9], settings, [query], rounds=1, seeds=1)
+            study(tmp_path / reason[-9:], settings, [query], rounds=1, seeds=1)
 
 
 class TestObserving:

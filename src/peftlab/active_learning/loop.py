@@ -180,6 +180,11 @@ class Loop:
         if isinstance(share := self.settings.validation, float):
             total = len(asked.every) + len(new)
             apart = of_validation(new, total, len(asked.validation), share, random)
+            if not asked.validation and not apart:  # the whole validation split would choose in their place
+                raise ConfigError(
+                    f"--validation {share:g}: the first sample has {len(new)} example{'s' * (len(new) != 1)}, and one "
+                    "more is needed to choose checkpoints by. Set a larger --initial, or --validation none"
+                )
         train = [id for id in new if id not in apart]
         return Asked((*asked.train, *train), (*asked.validation, *apart))
 
