@@ -102,15 +102,18 @@ def read_answers(path: Path, objects: Sequence[Mapping[str, Any]], task: Task) -
         DataError: some labels are missing, an id is missing, changed or there twice, or a label is none of the task's.
     """
     gold = gold_name(task)
+    asked = {str(one["id"]): dict(one) for one in objects}
     given: dict[str, tuple[str, Any]] = {}
     for where, one in _objects(path):
         if gold not in one or "id" not in one:
             missing = gold if "id" in one else "id"
             raise DataError(f"{where}: there is no '{missing}'; leave the columns as they were written")
-        if (id := str(one["id"])) in given:
+        id = str(one["id"])
+        if id not in asked:  # as a cell, it may have an apostrophe in front
+            id = id.removeprefix("'")
+        if id in given:
             raise DataError(f"{where}: the id '{id}' is there twice; remove one of the rows")
         given[id] = (where, one[gold])
-    asked = {str(one["id"]): dict(one) for one in objects}
     if foreign := [id for id in given if id not in asked]:
         raise DataError(
             f"{path}: was not asked about {_named(foreign)}.{did_you_mean(foreign[0], set(asked) - set(given))} Leave "
