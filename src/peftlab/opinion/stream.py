@@ -179,6 +179,8 @@ class Stream:
                 raise DataError(
                     f"{self.name}: there is no column '{name}'.{did_you_mean(name, names)} Columns: {', '.join(names)}"
                 )
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise DataError(f"{self.name}: {names.count(twice[0])} columns are called '{twice[0]}'. Rename them.")
         rows = csv.reader(lines if self._whole else self._ended(lines), delimiter=delimiter)
         while True:
             before = self._digest.copy(), self._bytes, self._number

@@ -108,3 +108,11 @@ def test_a_column_that_is_missing_is_named(file):
     file.write_text("time,text\n1,a\n")
     with pytest.raises(DataError, match=r"there is no column 'tim'\. Did you mean 'time'"):
         read(Stream(str(file), ["tim"]))
+
+
+def test_two_columns_of_one_name_are_refused_and_may_have_none(file):
+    file.write_text("time,opinion,opinion\n1,good,bad\n")
+    with pytest.raises(DataError, match=r"stream\.csv: 2 columns are called 'opinion'"):
+        read(Stream(str(file), ["time"]))
+    file.write_text("time,opinion,,\n1,good,,\n")
+    assert read(Stream(str(file), ["time"])) == [{"time": "1", "opinion": "good", "": ""}]
