@@ -57,7 +57,7 @@ def label(
         dev: labelled texts, by which functions and models are judged; ``weighted`` learns from them.
 
     Raises:
-        DataError: all functions abstain on all texts.
+        DataError: all functions abstain on all texts, or there is a single class.
         UserError: a function fails or votes for no label; `model` lacks something, or an option has no effect.
     """
     if model == "weighted" and not dev:
@@ -65,6 +65,11 @@ def label(
     votes = cast(functions, texts, labels, words)
     if not (votes.table > (0 if words else ABSTAIN)).any():  # O says of no word what it is
         raise DataError("all functions abstain on all texts. Look at a few texts, and write what speaks for a label")
+    if not words and len(votes.labels) == 1:
+        raise DataError(
+            f"all votes are for '{votes.labels[0]}', so that no text could have another label. Write functions for "
+            "other labels too, or name them: --labels"
+        )
     types = _types(votes)
     shares = None if balance is None else _shares(balance, votes, model)
     fitted = generative(votes, shares)

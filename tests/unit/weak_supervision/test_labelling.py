@@ -81,6 +81,9 @@ def test_what_has_no_effect_or_is_missing():
         label(FUNCTIONS, TEXTS, model="weighted")
     with pytest.raises(UserError, match="--balance is for --model generative"):
         label(FUNCTIONS, TEXTS, model="majority", balance={"pos": 0.5, "neg": 0.5})
+    with pytest.raises(DataError, match="all votes are for 'pos', so that no text could have another label"):
+        label(FUNCTIONS[:2], TEXTS)
+    assert label(FUNCTIONS[:2], TEXTS, labels=["pos", "neg"]).facts["doubts"][0] == "no function votes for neg"
     with pytest.raises(UserError, match="expected a share above 0 for each of neg, pos"):
         label(FUNCTIONS, TEXTS, balance={"pos": 0.5})
     with pytest.raises(DataError, match=r"dev: 'neutral' is none of the labels neg, pos\. Name all of them: --labels"):
