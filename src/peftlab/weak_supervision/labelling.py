@@ -145,7 +145,8 @@ def _tied(probabilities: np.ndarray) -> np.ndarray:
 def _shares(balance: dict[str, float], votes: Votes, model: Model) -> np.ndarray:
     if votes.lengths is not None or model != "generative":
         raise UserError("--balance is for --model generative and --task classification, and has no effect here")
-    if set(balance) != set(votes.labels) or min(balance.values()) <= 0 or abs(sum(balance.values()) - 1) > 1e-3:
+    values = balance.values()  # NaN is none of what is asked
+    if set(balance) != set(votes.labels) or not (min(values) > 0 and abs(sum(values) - 1) <= 1e-3):
         raise ConfigError(
             f"--balance: expected a share above 0 for each of {', '.join(votes.labels)}, together 1, such as "
             + ",".join(f"{name}={1 / len(votes.labels):.2f}" for name in votes.labels)

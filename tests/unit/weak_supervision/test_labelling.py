@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -86,6 +87,8 @@ def test_what_has_no_effect_or_is_missing():
     assert label(FUNCTIONS[:2], TEXTS, labels=["pos", "neg"]).facts["doubts"][0] == "no function votes for neg"
     with pytest.raises(UserError, match="expected a share above 0 for each of neg, pos"):
         label(FUNCTIONS, TEXTS, balance={"pos": 0.5})
+    with pytest.raises(UserError, match="expected a share above 0 for each of neg, pos"):
+        label(FUNCTIONS, TEXTS, balance={"pos": math.nan, "neg": 0.5})
     with pytest.raises(DataError, match=r"dev: 'neutral' is none of the labels neg, pos\. Name all of them: --labels"):
         label(FUNCTIONS, TEXTS, dev=[Unlabelled("love", place="dev", gold="neutral")])
 
