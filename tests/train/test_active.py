@@ -66,7 +66,10 @@ def test_a_study_is_paired_found_again_and_extended(classify, tiny_texts, tmp_pa
     assert start < ties != random
 
     before = bits(folder)
+    torn = folder / "lists" / ".seed-0-random-2.json.123"  # of a loop that was killed while it wrote
+    torn.touch()
     more = study(folder, settings, ["random", "breaking_ties"], rounds=2, seeds=1)
+    assert not torn.exists()
     assert [one for one in more if one["round"] < 2] == facts
     assert {name: content for name, content in bits(folder).items() if name in before} == before
     with pytest.raises(ConfigError, match=r"begun with other settings .*batch=6, now 7"):

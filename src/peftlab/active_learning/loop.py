@@ -40,6 +40,7 @@ from peftlab.errors import ConfigError
 from peftlab.one_run import settle
 from peftlab.reading.json_form import parsed
 from peftlab.runs.record import RunRecord
+from peftlab.storage.atomic import remove_torn
 from peftlab.use.finished import load
 
 log = logging.getLogger("peftlab")
@@ -142,6 +143,7 @@ class Loop:
         """
         chosen = queries.check(query, self.kind)
         asked, record = Asked(), None
+        remove_torn(self.chain.folder / LISTS)  # of a loop that was killed while it wrote
         for number in range(rounds + 1):
             budget = min(self.settings.initial + number * self.settings.batch, int(self.cost.sum()))
             name = f"seed-{seed}-{query}-{number}" if number else f"seed-{seed}-start"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from peftlab.regularizers.anchored import Anchored
@@ -37,7 +37,12 @@ class L2Sp(Anchored, WeightRule):
     def after_step(self, weights: Mapping[str, nn.Parameter], learning_rates: Mapping[str, float]) -> None:
         with torch.no_grad():
             for name, weight in weights.items():
-                weight.lerp_(self.start_of(name, weight), learning_rates[name] * self.strength)
+                rate: Any = learning_rates[name]
+                if isinstance(rate, Tensor):  # the product is rounded once, as that of numbers is
+                    share = (rate.double() * self.strength).to(weight.dtype)
+                else:
+                    share = rate * self.strength
+                weight.lerp_(self.start_of(name, weight), share)
 
     @override
     def acted(self) -> Mapping[str, float]:

@@ -142,9 +142,9 @@ class Rates:
         """Have the groups refer to the rates on the device in this context.
 
         Args:
-            factor: a scalar; the rates are then in fp32, and each times this. None: 1.
+            factor: a scalar; the rates are then each times this. None: 1.
         """
-        values = self.values if factor is None else self.values.float() * factor
+        values = self.values if factor is None else self.values * factor
         with self._replaced(values):
             yield
 

@@ -40,6 +40,8 @@ NOT_READABLE = {
     "cost.memory.gradients_gib": "the memory by purpose",
     "cost.memory.optimizer_gib": "the memory by purpose",
     "cost.memory.activations_gib": "the memory by purpose",
+    "cost.memory.expected_gib": "the memory that was expected",
+    "cost.memory.expected_is": "what kind of claim that is",
     "cost.compile": "what compiling cost and saved",
     "cost.energy_joules": "the energy",
     "cost.energy_counted": "what hardware counted it",

@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_chart_and_json_keeps_it(charts):
     windows = windows_of(28, np.random.default_rng(5))
     chart = charted(settings, windows)
     assert charted(settings, windows).as_json() == chart.as_json()
-    assert Chart.of_json(chart.as_json()).as_json() == chart.as_json()
+    assert Chart.of_json(chart.as_json(), QUESTIONS).as_json() == chart.as_json()
 
 
 def test_days_that_vary_beyond_chance_are_no_news():
