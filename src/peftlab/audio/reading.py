@@ -125,7 +125,7 @@ def _announced(content: bytes) -> int:
     frame = tag if content[:3] == b"ID3" else 0
     head = content[frame : frame + 64]
     at = max(head.find(b"Xing"), head.find(b"Info"))
-    if len(head) < 64 or head[:1] != b"\xff" or at < 0 or not head[at + 7] & 2:
+    if not 0 <= at <= len(head) - 16 or head[:1] != b"\xff" or not head[at + 7] & 2:
         return 0
     size = at + (12 if head[at + 7] & 1 else 8)
     return frame + int.from_bytes(head[size : size + 4], "big")
