@@ -279,9 +279,9 @@ def run(
             ):
                 fit(trainer, tuner, data, best, checkpoint)
                 tuner.effects.after_training(trainer.global_step)
-                validated = best.is_last and is_last_validation(trainer)
+                known = best.is_last and is_last_validation(trainer) and spec.trainer.world_size == 1
                 load_best(tuner, folder)
-                evaluate(trainer, tuner, data, folder, validated and spec.trainer.world_size == 1)
+                evaluate(trainer, tuner, data, folder, validated=known and best.is_here, logged=known)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder, data)})
                 learn_scope(spec.out_of_scope, Reader(tuner.model, data, spec.trainer), folder, spec.seed)

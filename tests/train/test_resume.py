@@ -114,6 +114,7 @@ def test_what_recommends_goes_on_with_its_items(same_when_interrupted, tiny_inte
                 (["data.workers=1", "trainer.accumulate=2", "data.batch_tokens=96"], {5: "on_train_batch_start"}),
                 (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),
                 (["budget.max_steps=18"], {18: "on_validation_end"}),
+                (["budget.max_steps=18", "optimizer.lr=1e-3"], {18: "on_test_start"}),  # the last weights are the best
                 (["model.quantize=nf4", "optimizer=adamw_8bit"], {7: "on_train_batch_start"}),
                 (
                     [],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import lightning as L
@@ -20,19 +22,29 @@ from peftlab.training.tuner import Tuner
 log = logging.getLogger("peftlab")
 
 
-def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, folder: RunFolder, validated: bool) -> None:
+def evaluate(
+    trainer: L.Trainer,
+    tuner: Tuner,
+    data: DataModule,
+    folder: RunFolder,
+    validated: bool = False,
+    logged: bool = False,
+) -> None:
     """Score the current model on validation and test, for the record and the log; before that, let the task decide.
 
     Args:
         validated: whether the last validation was of this very model, so that it is not repeated.
+        logged: whether the loggers have the scores of a validation of this very model, which may have been made
+            before the run was resumed.
     """
     task, record, decisions = tuner.task, folder.record, {}
-    if task.decides:
-        if not validated:
+    if not validated:
+        with _without_loggers(trainer) if logged else nullcontext():
             trainer.validate(tuner, data, verbose=False)
-        decisions["learnt"], validated = decide(trainer, tuner, folder.predictions / "validation.jsonl"), True
+    if task.decides:
+        decisions["learnt"] = decide(trainer, tuner, folder.predictions / "validation.jsonl")
     for split in data.budget.scored:
-        for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
+        for name, value in score(trainer, tuner, data, split, evaluated=split == "validation").items():
             record.add_metric(name, split, value, "best", task.scorer.name)
     if task.decides and rank() == 0:
         test = partial(each_prediction, folder.predictions / "test.jsonl")
@@ -53,3 +65,12 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     log_tables(trainer.loggers, split, scorer.tables(total))
     log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
     return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+
+
+@contextmanager
+def _without_loggers(trainer: L.Trainer) -> Iterator[None]:
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers

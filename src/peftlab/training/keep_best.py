@@ -33,21 +33,22 @@ class KeepBest(Callback):
         self.selection, self.path, self.record, self.last = selection, path, record, last
         self.value: float | None = None
         self.validated_step = -1
-        self.is_last = False
-        """Whether the last validation was the best so far, and made by this process."""
+        self.is_last, self.is_here = False, False
+        """Whether the last validation was the best so far, and whether this process made it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"value": self.value, "validated_step": self.validated_step}
+        return {"value": self.value, "validated_step": self.validated_step, "is_last": self.is_last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore it."""
         self.value, self.validated_step = state_dict["value"], state_dict["validated_step"]
+        self.is_last = state_dict.get("is_last", False)  # older versions did not keep it
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare, and write the checkpoint and the record."""
         assert isinstance(pl_module, Tuner)
-        self.validated_step, self.is_last = trainer.global_step, False
+        self.validated_step, self.is_last, self.is_here = trainer.global_step, False, True
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
         loss = float(trainer.callback_metrics["validation/loss"])
         if not math.isfinite(loss):  # scores of NaN predictions may still be finite

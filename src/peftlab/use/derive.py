@@ -117,7 +117,7 @@ def derive(
             refer(spec, pretrained, data, spec.budget.scored)
             trainer = trainer_for(spec, [cost, Predictions(begun.predictions)])
             began = time.perf_counter()
-            evaluate(trainer, tuner, data, begun, validated=False)
+            evaluate(trainer, tuner, data, begun)
             record.extend(SECTION, {"scored_seconds": round(time.perf_counter() - began, 3)})
             selection = spec.task.selection
             value = record.score("validation", selection.metric)
