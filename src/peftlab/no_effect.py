@@ -24,6 +24,7 @@ from peftlab.generation.options import Generation
 from peftlab.methods.combined import Combined
 from peftlab.methods.head import is_of_head
 from peftlab.methods.method import Method
+from peftlab.methods.qera import Qera
 from peftlab.regularizers.adversarial import AdversarialLoss
 from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
@@ -128,7 +129,7 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
 
 
 def _of_methods(spec: RunSpec) -> Iterator[str]:
-    """Yield the learning rates of methods that are set, and that the run does not take."""
+    """Yield the learning rates of methods that are set, and that the run does not take, and a correction of nothing."""
     peft = spec.peft
     usual = {"peft": _usual_rate(peft)}
     methods = {"peft": peft}
@@ -139,6 +140,8 @@ def _of_methods(spec: RunSpec) -> Iterator[str]:
     for key, method in methods.items():
         if usual[key] is not None and method.learning_rate not in (usual[key], spec.optimizer.lr):
             yield f"{key}.learning_rate={method.learning_rate:g}: the run learns at optimizer.lr={spec.optimizer.lr:g}"
+        if isinstance(method, Qera) and spec.model.quantize == "none":
+            yield f"{key}={method.name}: it corrects what model.quantize rounds, which is none: this is peft=lora"
 
 
 def _usual_rate(method: Method) -> float | None:
@@ -146,8 +149,8 @@ def _usual_rate(method: Method) -> float | None:
     file = conf_dir() / "peft" / f"{method.name}.yaml"
     if not file.is_file():
         return None
-    rate: float | None = yaml.safe_load(file.read_text(encoding="utf-8")).get("learning_rate")
-    return rate
+    rate = yaml.safe_load(file.read_text(encoding="utf-8")).get("learning_rate")
+    return None if rate is None else float(rate)  # 5e-4, without a point, is a text to YAML 1.1
 
 
 def _of_optimizer(spec: RunSpec, tuner: Tuner) -> Iterator[str]:

@@ -78,6 +78,20 @@ def test_its_adapter_goes_on_from_plain_weights(record, run_tiny):
     assert again.data["status"] == "completed"
 
 
+@pytest.mark.slow
+def test_a_run_that_begins_by_correcting_the_rounding(run_tiny):
+    """With as many directions as a layer has, it begins with the plain model, and is another program's too."""
+    at_the_start = ["budget.max_steps=1", "optimizer.lr=1e-12"]
+    plain = run_tiny("peft=lora", *at_the_start, "run_dir=plain")
+    rounded = run_tiny("peft=lora", "model.quantize=nf4", *at_the_start, "run_dir=rounded")
+    corrected = run_tiny("peft=qera", "peft.r=128", "model.quantize=nf4", *at_the_start, "run_dir=corrected")
+    losses = [record.score("validation", "loss") for record in (plain, rounded, corrected)]
+    assert abs(losses[1] - losses[0]) > 3e-5
+    assert losses[2] == pytest.approx(losses[0], abs=5e-6)
+    assert load(corrected.folder).evaluate().equal
+    assert reproduce(corrected.folder).verdict == "identical"
+
+
 def test_what_shards_weights_is_refused(run_tiny):
     with pytest.raises(ConfigError, match=r"model\.quantize=nf4: quantised layers are whole .* trainer=ddp, not fsdp"):
         run_tiny(*QUANTIZED, "trainer.strategy=fsdp", "trainer.devices=2")

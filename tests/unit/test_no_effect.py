@@ -264,6 +264,13 @@ def test_the_learning_rate_of_a_method_that_the_run_does_not_take(told, override
     assert told(*overrides) == lines
 
 
+def test_a_correction_of_weights_that_are_not_rounded(told):
+    line = "it corrects what model.quantize rounds, which is none: this is peft=lora"
+    assert told("peft=qera") == [f"peft=qera: {line}"]
+    assert told("peft=combined", "peft@peft.second=qera") == [f"peft.second=qera: {line}"]
+    assert told("peft=qera", "model.quantize=nf4") == []
+
+
 def test_of_tokens_a_batch_has_as_many_examples_as_fit(told):
     assert told("trainer.accumulate=20", "data.batch_tokens=4096") == []
 

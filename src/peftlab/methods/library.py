@@ -63,7 +63,7 @@ BESIDE = frozenset({*WHERE, *ABOUT, *BEGINNING, *TRAINING})
 _MORE_THAN_BEGINS = re.compile(r"pissa|olora|corda|loftq|lora_ga|bat$|mini$")
 """Values of initialisation options that do more: they subtract a part from the frozen weights, or choose how the update
 is computed."""
-_INSIDE = "base_model.model."
+INSIDE = "base_model.model."
 """The library's prefix to the names of a model's tensors."""
 VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
 """Options that are lengths of vectors, and their maximum; others are sizes of matrices, see `LARGEST`."""
@@ -351,7 +351,7 @@ def _wrapped(method: LibraryMethod, model: nn.Module, config: Any, targets: Sequ
         if is_transposed and Conv1D.__name__ in str(error):
             raise not_adapted from error
         raise ConfigError(f"peft: {type(config).__name__} refuses these values: {error}") from error
-    if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
+    if any(wrapped.get_submodule(f"{INSIDE}{name}") is layer for name, layer in plain.items()):
         raise not_adapted
     parameters = [f".{name}" for name in getattr(wrapped.base_model, "targeted_parameter_names", ())]
     for name in getattr(config, "target_parameters", None) or ():
@@ -372,7 +372,7 @@ def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mappin
     theirs = description.get("target_modules")
     if any(is_of_head(name, own) for name in stored) or not isinstance(theirs, list):
         return
-    names = {name.removeprefix(_INSIDE) for name, _ in model.named_modules()}
+    names = {name.removeprefix(INSIDE) for name, _ in model.named_modules()}
     meant = sorted(name for name in names if any(f".{name}".endswith(f".{end}") for end in theirs))
     if meant != own:
         raise ConfigError(f"adapter: it adapts other modules; set 'peft.target=[{','.join(map(str, theirs))}]'")
@@ -380,14 +380,14 @@ def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mappin
 
 def _spare(model: nn.Module, name: str) -> nn.Module:
     """Return the library's untrained copy of the head's module `name`, which is that of the plain model."""
-    wrapper = model.get_submodule(f"{_INSIDE}{name}")
+    wrapper = model.get_submodule(f"{INSIDE}{name}")
     assert isinstance(wrapper, ModulesToSaveWrapper)
     return wrapper.original_module
 
 
 def _adapts(name: str, layer: str, prefix: str) -> bool:
     """Return whether the tensor `name` adapts `layer`; the method's own names begin with `prefix`."""
-    return name.startswith((f"{_INSIDE}{layer}.{prefix}", f"{_INSIDE}{layer}.base_layer."))
+    return name.startswith((f"{INSIDE}{layer}.{prefix}", f"{INSIDE}{layer}.base_layer."))
 
 
 def _not_mergeable(layer: str, context: MethodContext) -> str | None:
@@ -426,7 +426,7 @@ def _merged(
         own[name].data.copy_(stored[name])
     plain = wrapped.merge_and_unload()
     return {
-        f"{_INSIDE}{layer}.{kind}": parameter.detach()
+        f"{INSIDE}{layer}.{kind}": parameter.detach()
         for layer in adapted
         for kind, parameter in plain.get_submodule(layer).named_parameters()
     }

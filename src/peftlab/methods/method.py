@@ -63,6 +63,8 @@ class MethodContext:
     """Names of the head's parameters that the pretrained weights lack."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
+    unrounded: Callable[[], nn.Module] | None = None
+    """Loads the same model, before any method, without its weights being quantised; None: they are not."""
     mixed: Callable[..., Any] | None = None
     """`Task.mixed` of the task, which makes one model's outputs of those of several; None where unknown."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from torch import nn
@@ -43,8 +44,11 @@ def base_model(parts: Parts, pretrained: Pretrained) -> Backbone:
     """Load the pretrained model with the task's head, quantised if it is to be: what the method is applied to."""
     attention = preferred_attention(parts.trainer.accelerator, parts.data.max_tokens)
     backbone = pretrained.load(parts.task, attention)
-    quantize(backbone.model, pretrained.spec.quantize, linear_layers(backbone.model, backbone.context.head))
-    return backbone
+    if (kind := pretrained.spec.quantize) == "none":
+        return backbone
+    model, context, notes = backbone
+    quantize(model, kind, linear_layers(model, context.head))
+    return Backbone(model, replace(context, unrounded=lambda: pretrained.load(parts.task, attention).model), notes)
 
 
 def adapted_model(
