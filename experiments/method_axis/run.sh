@@ -5,7 +5,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 sweep=sweeps/method_axis
-methods=$(cd "$here/../../conf/peft" && ls -- *.yaml | sed 's/\.yaml$//' | paste -sd,)
+# qera is left out: of weights that are not quantised, it is lora
+methods=$(cd "$here/../../conf/peft" && ls -- *.yaml | sed 's/\.yaml$//; /^qera$/d' | paste -sd,)
 
 keep() {
   python "$here/runs.py" "$sweep" > "$sweep/runs.csv"

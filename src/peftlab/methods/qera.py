@@ -62,10 +62,10 @@ class Qera(LibraryMethod):
 
     @override
     def calibrate(self, model: Any, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        """Set A and B of each layer that is quantised, by its inputs on some of `batches`."""
+        """Set A and B of each layer that is quantised, by its inputs on some of `batches`, in full precision."""
         if (unrounded := vars(model)["unrounded"]) is None:
             return
-        with torch.random.fork_rng(devices=()), torch.no_grad():
+        with torch.random.fork_rng(devices=()), torch.no_grad(), torch.autocast("cpu", enabled=False):
             torch.manual_seed(0)  # each process, and each try, draws the same directions
             plain = unrounded().eval()
             layers = {

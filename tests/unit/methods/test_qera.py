@@ -43,7 +43,8 @@ def logits(pretrained, ner):
         tuned = method.apply(model, context).eval()
         with torch.no_grad():
             before = tuned(**batch).logits
-            method.calibrate(tuned, [batch] * 2)
+            with torch.autocast("cpu", torch.bfloat16):  # a run calibrates in its own precision
+                method.calibrate(tuned, [batch] * 2)
             return plain(**batch).logits, before, tuned(**batch).logits
 
     return compute
