@@ -97,6 +97,19 @@ def messages_of(listed: Any, place: str = "") -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def refuse_system(fields: Mapping[str, Any]) -> None:
+    """Check that an object to be answered has no ``system`` that nothing reads.
+
+    Raises:
+        DataError: it has one.
+    """
+    if fields.get("system") is not None:
+        raise DataError(
+            "`system` is not read here: leave it out, or give `messages`, whose first turn it is. Data name their "
+            "column of it by data.format.rows.system"
+        )
+
+
 def check_turns(messages: list[Message], place: str = "") -> None:
     """Check the roles of turns, and that no answer is blank.
 

@@ -11,7 +11,7 @@ import torch
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.generation.conversations import BEGINNING, TEXT, Conversation, Message, messages_of
+from peftlab.generation.conversations import BEGINNING, TEXT, Conversation, Message, messages_of, refuse_system
 from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
 from peftlab.scores.written_texts import Tokens
@@ -95,6 +95,7 @@ class CausalLm(MeasuresForgetting, LanguageTask):
         is one; an answer that ends it is gold. A single turn of the role ``text``, and ``text`` where there is no chat
         template, is continued."""
         if fields.get("messages") is not None:
+            refuse_system(fields)
             messages = messages_of(fields["messages"])
             beginning = messages[0].role == TEXT
             return Conversation(id, (Message(BEGINNING, messages[0].content),) if beginning else messages)

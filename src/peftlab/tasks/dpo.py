@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.generation.conversations import refuse_system
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
 from peftlab.generation.writing import UNSEEN, stream, write
@@ -92,6 +93,7 @@ class Dpo(MeasuresForgetting, Writer, CutTexts):
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> Preference:
         """Return a prompt, ``text`` or ``messages``, to be answered; or a pair, with ``chosen`` and ``rejected``."""
+        refuse_system(fields)
         given = {name: fields[name] for name in (CHOSEN, REJECTED) if fields.get(name) is not None}
         prompt = fields.get("text") if fields.get("messages") is None else fields["messages"]
         if prompt is None or len(given) == 1:

@@ -10,6 +10,7 @@ import torch
 from tests.tiny_models import DECODERS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from peftlab.data.rows.conversations import ConversationRows
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import TEXT, Conversation, Message
 from peftlab.generation.options import Generation
@@ -218,6 +219,21 @@ def test_inputs_of_a_prediction(processor):
     for odd in ({}, {"text": 3}, {"messages": []}, {"messages": turns[1:]}, {"messages": ["hi"]}):
         with pytest.raises(DataError, match="expected"):
             own.from_input(odd, "text:0")
+
+
+def test_a_system_turn_is_read_or_refused(processor):
+    own = task()
+    own.bind(processor)
+    question = {"prompt": "hi", "system": "be brief"}
+    asked = own.from_input(ConversationRows(system="system").asked(question), "text:0")
+    assert [message.role for message in asked.messages] == ["system", "user"]
+    for unread in (
+        ConversationRows().asked(question),
+        {"messages": [{"role": "user", "content": "hi"}], "system": "be brief"},
+    ):
+        with pytest.raises(DataError, match="`system` is not read here"):
+            own.from_input(unread, "text:0")
+    assert len(own.from_input(ConversationRows().asked({**question, "system": None}), "text:0").messages) == 1
 
 
 def test_the_words_of_the_user_may_be_edited(processor):

@@ -140,6 +140,8 @@ def test_what_is_given_to_predict(processor):
     for fields in ({"chosen": "a", "rejected": "b"}, {"text": "a", "chosen": "b"}, {"text": 1}, {"messages": []}):
         with pytest.raises(DataError, match="prompt"):
             dpo.from_input(fields, "text:0")
+    with pytest.raises(DataError, match="`system` is not read here"):
+        dpo.from_input({"text": "a", "system": "b"}, "text:0")
 
 
 def test_what_the_model_did_not_see_of_a_prompt_is_told(processor, language_model):

@@ -75,7 +75,8 @@ class ConversationRows(RowReader):
         if column := self._filled(fields, "messages", OBJECT):
             return {**fields, "messages": cells.value(fields, column, "messages", OBJECT)}
         if question := self._question(fields, OBJECT):
-            return {**fields, "messages": [message._asdict() for message in question[0]]}
+            others = {key: value for key, value in fields.items() if key != self.system}
+            return {**others, "messages": [message._asdict() for message in question[0]]}
         return fields
 
     def _question(self, row: Mapping[str, Any], place: Place) -> tuple[tuple[Message, ...], str] | None:
