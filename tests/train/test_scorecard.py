@@ -209,7 +209,13 @@ def test_objects_lack_what_is_missing_and_labels_are_numbers(tmp_path, caplog):
     """A file of JSON lines, as pandas writes it."""
     file = tmp_path / "rows.jsonl"
     rows = [
-        {"text": f"text {n}", "label": float(n % 2), "word": "ab"[n % 2], "id": f"x{n}", **({"late": n} if n else {})}
+        {
+            "text": f"text {n}",
+            "label": float(n % 2),
+            "word": ("1", "1.0")[n % 2],
+            "id": f"x{n}",
+            **({"late": n} if n else {}),
+        }
         for n in range(60)
     ]
     rows[7]["late"] = "soon"
@@ -219,10 +225,11 @@ def test_objects_lack_what_is_missing_and_labels_are_numbers(tmp_path, caplog):
     assert (table.rows[0]["late"], scorecard._positive(table, None)) == (None, "1")
     split = np.array(["train"] * 40 + ["test"] * 20)
     with caplog.at_level(logging.WARNING, "peftlab"):
-        assert scorecard._kinds(table, table.columns, split, ()) == ([], ["word", "id", "late"])
+        assert scorecard._kinds(table, table.columns, split, ["word"]) == ([], ["word", "id", "late"])
     assert "'late' is read as categories, for 1 of its 40 training rows hold no number, such as" in caplog.text
     assert "rows.jsonl:8" in caplog.text
     assert "'id' tells the models nothing" in caplog.text
+    assert "'word' has the categories 1 and 1.0, which are one number and count as 2" in caplog.text
     write_texts(tmp_path / "data", table, split)
     first = json.loads((tmp_path / "data/train.jsonl").read_text().splitlines()[1])
     assert first == {"text": "text 1", "label": "1"}

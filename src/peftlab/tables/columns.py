@@ -228,6 +228,14 @@ def is_number(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
+def alike(categories: Sequence[str]) -> list[list[str]]:
+    """Return those of `categories` that are one number, written in several ways: a table may say 1 and 1.0."""
+    of_number: dict[float | None, list[str]] = {}
+    for name in filter(is_number, categories):
+        of_number.setdefault(number_of(name), []).append(name)
+    return [names for names in of_number.values() if len(names) > 1]
+
+
 def kinds_of(rows: Sequence[Row], names: Sequence[str], categorical: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Return which columns are of numbers and which of categories: of numbers, if all values are.
 

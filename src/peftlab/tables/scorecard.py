@@ -22,7 +22,7 @@ from peftlab.scores.ordering import auc
 from peftlab.storage.atomic import replacing
 from peftlab.tables import judging
 from peftlab.tables.applications import Applications, Named, read_applications
-from peftlab.tables.columns import Columns, is_number, kinds_of
+from peftlab.tables.columns import Category, Columns, alike, is_number, kinds_of
 from peftlab.tables.fitting import BOTH, Rows, chosen, fitted
 from peftlab.tables.kept import MOST_COMPARED, Kept
 from peftlab.tables.out_of_fold import WHOLE, composed, text_scores
@@ -185,6 +185,13 @@ def _kinds(
                     "'%s' is read as categories, for %d of its %d training rows hold no number, such as %s. Mend or "
                     "empty these cells; or --categorical %s",
                     *(part.name, len(odd), len(train), odd[0], part.name),
+                )
+        if isinstance(part, Category):
+            for names in alike(part.values):
+                log.warning(
+                    "'%s' has the categories %s, which are one number and count as %d. Write it in one way, or leave "
+                    "them, if they are different codes",
+                    *(part.name, " and ".join(names), len(names)),
                 )
         if part.name in categorical and part.width == 1:
             log.warning("'%s' tells the models nothing: no two training rows have the same value", part.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,13 +49,15 @@ class Settings:
         """Check combinations.
 
         Raises:
-            ConfigError: a column has two parts, or a number is out of range.
+            ConfigError: a column has two parts or is named twice, or a number is out of range.
         """
         if both := [name for name in self.columns or () if name in self.after_granting]:
             raise ConfigError(
                 f"--columns {both[0]}: is named by --after-granting as well. What is known only after granting cannot "
                 "help to grant; leave it out of --columns"
             )
+        if twice := [name for name, count in Counter(self.columns or ()).items() if count > 1]:
+            raise ConfigError(f"--columns {twice[0]}: is named twice, and would count twice. Name it once")
         if min(self.validation, self.test) <= 0 or self.validation + self.test >= 1:
             raise ConfigError(
                 f"--validation {self.validation} --test {self.test}: shares above 0 that leave some to train"

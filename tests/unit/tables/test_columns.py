@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from peftlab.errors import DataError
-from peftlab.tables.columns import Columns, kinds_of
+from peftlab.tables.columns import Columns, alike, kinds_of
 
 TRAIN = [
     {"income": "10", "age": "20", "job": "clerk"},
@@ -46,6 +46,13 @@ def test_columns_are_of_numbers_if_all_their_values_are():
     assert kinds_of(TRAIN, ["income", "age", "job"]) == (["income", "age"], ["job"])
     assert kinds_of(TRAIN, ["income", "age"], ["age"]) == (["income"], ["age"])
     assert kinds_of([{"x": True}, {"x": "1_5"}], ["x"]) == ([], ["x"])
+
+
+def test_one_number_that_is_written_in_two_ways_is_two_categories():
+    rows = [{"code": code} for code in ("1", "1.0", 1.0, "1.0", "2", "2", "NA", "x", "x")]
+    (code,) = Columns.learnt(rows, [], ["code"]).parts
+    assert code.values == ("1", "1.0", "2", "x")
+    assert alike(code.values) == [["1", "1.0"]]
 
 
 def test_what_cannot_be_read_is_named_with_its_place():
