@@ -74,3 +74,5 @@ def test_scores_need_no_model(peftlab, tmp_path):
     assert code == 0
     assert "no alert" in out
     assert peftlab("watch", "--stream", "x", "--time", "at", "--out", "v")[0] == 2
+    code, _, err = peftlab(*command, "--config", "watch.yaml", "--by", "area", "--by", "area")
+    assert (code, "--by area: is given twice" in err) == (2, True)

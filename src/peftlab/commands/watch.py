@@ -93,6 +93,8 @@ def _watch(
     questions = [*answered, *(Question(name) for name in options.by)]
     if repeated := {name for name in options.by if name in names}:
         raise UserError(f"--by {min(repeated)}: a run answers that already")
+    if twice := [name for name in options.by if options.by.count(name) > 1]:
+        raise UserError(f"--by {twice[0]}: is given twice, and each of its values would be watched twice. Give it once")
     kinds = asked(settings.series, [question.name for question in questions], len(answered))
     own = {
         "settings": {name: value for name, value in values.items() if name != "sinks"},
