@@ -76,6 +76,12 @@ class OutOfScope:
                 self._check_rule(rule)
         if isinstance(self.threshold, float) and not math.isfinite(self.threshold):
             raise ValueError(f"threshold={self.threshold}: no text would be on the other side of it; {_ALLOWED}")
+        low, high = self.scorer.RANGE
+        if isinstance(self.threshold, float) and not low < self.threshold <= high:
+            raise ValueError(
+                f"threshold={self.threshold:g}: scores of {self.score} are above {low:g} and at most {high:g}, so that "
+                f"no text would be on the other side of it; {_ALLOWED} among them"
+            )
         if self.held_out == [] or (isinstance(self.held_out, int) and self.held_out < 1):
             raise ValueError("held_out: name labels, or how many are to be drawn; null for none")
 

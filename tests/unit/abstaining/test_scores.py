@@ -93,6 +93,6 @@ def test_every_score_is_greater_in_scope(clouds):
         options = asdict(score.Options())
         statistics = score.learn(features, classes, **options)
         inside, outside = (values @ head if score.READS == "logits" else values for values in (features, far))
-        assert np.median(score.score(inside, statistics, **options)) > np.median(
-            score.score(outside, statistics, **options)
-        ), name
+        scores = [score.score(values, statistics, **options) for values in (inside, outside)]
+        assert np.median(scores[0]) > np.median(scores[1]), name
+        assert all(((score.RANGE[0] < each) & (each <= score.RANGE[1])).all() for each in scores), name

@@ -23,6 +23,8 @@ class Score(Protocol):
     READS: Literal["logits", "features"]
     """What it reads of each text: the logits, (texts, classes), or the input of the layer that makes them, (texts,
     features)."""
+    RANGE: tuple[float, float]
+    """Every score is above the first and at most the second."""
     Options: type
     """Its options, a pydantic dataclass; the functions take them by name."""
 

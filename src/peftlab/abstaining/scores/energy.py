@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -9,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.abstaining.scores import Statistics
 
 READS = "logits"
+RANGE = (-math.inf, math.inf)
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -10,6 +10,7 @@ from peftlab.abstaining.scores import Statistics
 from peftlab.errors import ConfigError
 
 READS = "features"
+RANGE = (-2.0, 0.0)  # of points on the unit sphere
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

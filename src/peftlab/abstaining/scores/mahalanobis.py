@@ -7,6 +7,8 @@ with as many features as a class has texts, the plain one is near singular.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -18,6 +20,7 @@ _NONE = 1e-12
 """The share of their squares that features differ by where they differ by rounding alone."""
 
 READS = "features"
+RANGE = (-math.inf, 0.0)
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))

@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.abstaining.scores import Statistics
 
 READS = "logits"
+RANGE = (0.0, 1.0)
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
