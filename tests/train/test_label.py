@@ -104,6 +104,7 @@ def test_what_is_refused(peftlab):
         (["--out", "b", "--functions", "a.csv"], "expected a Python module (.py), or rules in YAML (.yaml)"),
         (["--out", "b", "--labels", "a,,b"], "--labels a,,b: expected different names with commas"),
         (["--out", "b", "--balance", "a"], "--balance a: expected a share of each class"),
+        (["--out", "b", "--balance", "a=.5,a=.3,b=.7"], "has two shares of one class"),
         (["--out", "b", "--task", "ner", "--pair", "x"], "--pair is for --task classification"),
         (["--out", "b", "--model", "weighted"], "add --dev FILE"),
     ):

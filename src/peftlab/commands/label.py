@@ -129,9 +129,12 @@ def _listed(written: str) -> list[str]:
 def _shares(written: str) -> dict[str, float]:
     try:
         pairs = [part.rsplit("=", 1) for part in written.split(",")]
-        return {name.strip(): float(share) for name, share in pairs}
+        shares = [(name.strip(), float(share)) for name, share in pairs]
     except ValueError:
         raise UserError(f"--balance {written}: expected a share of each class, such as yes=0.3,no=0.7") from None
+    if len(dict(shares)) < len(shares):
+        raise UserError(f"--balance {written}: has two shares of one class; give one of each")
+    return dict(shares)
 
 
 def _write(path: Path, rows: Sequence[Any]) -> None:
