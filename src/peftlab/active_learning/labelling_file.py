@@ -48,7 +48,8 @@ def read_pool(path: Path) -> list[dict[str, Any]]:
     """
     pool: dict[str, dict[str, Any]] = {}
     for number, (where, one) in enumerate(_objects(path)):
-        id = str(one.get("id") or f"pool:{number}")
+        own = one.get("id")
+        id = f"pool:{number}" if _is_blank(own) else str(own)  # 0 is an id
         if id in pool:
             raise DataError(f"{where}: a second object with the id '{id}'; each needs its own, or none")
         pool[id] = {**one, "id": id}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peftlab.active_learning.labelling_file import read_answers, shown, write_questions
+from peftlab.active_learning.labelling_file import read_answers, read_pool, shown, write_questions
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.inputs.several_labels import LabelledText
 from peftlab.tasks.inputs.texts import Text
@@ -27,3 +27,9 @@ def test_ids_that_a_spreadsheet_would_take_for_formulas_are_known_again(tmp_path
     file.write_text("\n".join([head, *(f"{line}yes" for line in lines)]))
     labelled = read_answers(file, objects, task)
     assert [(one["id"], one["label"]) for one in labelled] == [("@joe", "yes"), ("'-1", "yes"), ("b", "yes")]
+
+
+def test_the_id_0_is_one_and_an_empty_one_is_none(tmp_path):
+    file = tmp_path / "pool.jsonl"
+    file.write_text("".join(f'{{"text": "x", "id": {id}}}\n' for id in ("0", '"a"', '""', '" "', "null")))
+    assert [one["id"] for one in read_pool(file)] == ["0", "a", "pool:2", "pool:3", "pool:4"]
