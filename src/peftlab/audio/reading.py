@@ -69,7 +69,8 @@ def read(content: bytes, rate: int, most: float, start: float | None = None, end
         ConfigError: the extra ``media`` is missing.
     """
     soundfile = _soundfile()
-    if len(content) + _SLACK < (announced := _announced(content)) < _STREAMED:
+    slack = 0 if content[:4] == b"OggS" else _SLACK  # a page of Ogg that lacks a byte is lost whole
+    if len(content) + slack < (announced := _announced(content)) < _STREAMED:
         raise DataError(
             f"is no whole recording: {announced:,} bytes are announced in it, and it has {len(content):,}. Fetch it "
             "again, or save it anew"
@@ -112,11 +113,14 @@ def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
 
 
 def _announced(content: bytes) -> int:
-    """Return the bytes that the header of a WAV, AIFF, AU or MP3 file says that it has; 0: it says nothing.
+    """Return the bytes that the header of a WAV, AIFF, AU or MP3 file, or the last page of an Ogg one, says that it
+    has; 0: it says nothing.
 
     libsndfile takes the part that is there for the whole, and of an MP3 repeats what it has last decoded.
     """
     kind, first, second = content[:4], content[4:8], content[8:12]
+    if kind == b"OggS":
+        return _end_of_pages(content)
     if kind in (b"RIFF", b"FORM"):
         return 8 + int.from_bytes(first, "little" if kind == b"RIFF" else "big")
     if kind == b".snd":
@@ -129,6 +133,16 @@ def _announced(content: bytes) -> int:
         return 0
     size = at + (12 if head[at + 7] & 1 else 8)
     return frame + int.from_bytes(head[size : size + 4], "big")
+
+
+def _end_of_pages(content: bytes) -> int:
+    """Return where the last page of an Ogg file ends, RFC 3533, section 6; what follows it is no page."""
+    at = 0
+    while content.startswith(b"OggS", at):
+        table = at + 27  # the lengths of its segments, whose number is in the byte before
+        segments = content[table - 1] if table <= len(content) else 1  # of a header that is cut: beyond the file
+        at = table + segments + sum(content[table : table + segments])
+    return at
 
 
 def _part(frames: int, rate: int, start: float | None, end: float | None) -> tuple[int, int]:

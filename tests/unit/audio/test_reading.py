@@ -88,13 +88,24 @@ def test_what_cannot_be_read_says_why():
     assert read(file_of(np.zeros(100)), RATE, 1).is_silent
 
 
-@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "MP3", "FLAC"])
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "MP3", "FLAC", "OGG"])
 def test_what_was_cut_off_in_transfer_is_not_taken_for_the_whole(kind):
     """libsndfile reads half a WAV as a shorter one, and half an MP3 at its full length, with repeats."""
     whole = file_of(np.random.default_rng(0).uniform(-0.1, 0.1, 2 * RATE), kind=kind)
     assert abs(len(read(whole, RATE, 3).samples) - 2 * RATE) < RATE / 10
     with pytest.raises(DataError, match="no recording that can be read" if kind == "FLAC" else "no whole recording"):
         read(whole[: len(whole) // 2], RATE, 3)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_page_of_ogg_is_there_or_the_file_is_cut(subtype):
+    """libsndfile leaves out a page that lacks a byte, which is a second of speech."""
+    whole = file_of(np.random.default_rng(0).uniform(-0.1, 0.1, 2 * RATE), kind="OGG", subtype=subtype)
+    last = whole.rindex(b"OggS")
+    for end in (last + 4, last + 26, last + 27, last + 60, len(whole) - 1):
+        with pytest.raises(DataError, match="no whole recording"):
+            read(whole[:end], RATE, 3)
+    assert np.array_equal(read(whole + b"TAG" + bytes(125), RATE, 3).samples, read(whole, RATE, 3).samples)
 
 
 def test_a_file_that_was_written_to_a_pipe_knows_no_size():
