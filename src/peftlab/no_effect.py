@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from peftlab.audio.changes import Changes
 from peftlab.composing.compose import conf_dir
 from peftlab.config import RunSpec
 from peftlab.data.augmentation.synonym import Synonym
@@ -195,6 +196,9 @@ def _of_task(spec: RunSpec) -> Iterator[str]:
         value = getattr(spec.task, name)
         if attrgetter(key)(spec) != needed and value != _default(spec.task, name):
             yield f"task.{name}={value}: it acts only with {key}={str(needed).lower()}"
+    changes = getattr(spec.task, "changes", None)
+    if isinstance(changes, Changes) and changes.speed is not None and changes.percents == (100, 100):
+        yield f"task.changes.speed={list(changes.speed)}: factors are drawn in whole percents, and these are all 100 %"
 
 
 def _default(made: Any, option: str) -> Any:

@@ -67,6 +67,12 @@ def test_a_regression_has_no_classes_to_soften(told, name, run):
     ]
 
 
+def test_a_speed_that_is_always_1(told):
+    for speed, lines in (("[0.996,1.004]", 1), ("[0.996,1.006]", 0)):
+        chosen = ["task=audio_classification", "data=recordings", "data.path=none", f"task.changes.speed={speed}"]
+        assert [line.partition(":")[0] for line in told(*chosen)] == ["task.changes.speed=[0.996, 1.004]"] * lines
+
+
 def test_schedules_and_terms_count_the_steps_of_a_client_in_all_rounds(told):
     """Of the largest, which has 7 steps in a round here."""
     chosen = ["federated=fedavg", "federated.rounds=10", "callbacks=[]", "scheduler.warmup_fraction=null"]

@@ -22,7 +22,8 @@ class Changes:
     time_shift: float = Field(default=0.0, ge=0)
     """The sound begins up to so many seconds earlier or later: samples at one end go, silence comes at the other."""
     speed: Range | None = None
-    """The range of the factor on the speed, such as [0.9, 1.1], which changes the pitch too (Ko et al. 2015)."""
+    """The range of the factor on the speed, such as [0.9, 1.1], which changes the pitch too (Ko et al. 2015). Whole
+    percents are drawn."""
     noise_db: Range | None = None
     """The range of the signal-to-noise ratio at which white noise is added, in decibels, such as [5, 30]."""
     frame_masks: Masks | None = None
@@ -45,6 +46,12 @@ class Changes:
                 )
 
     @property
+    def percents(self) -> tuple[int, int]:
+        """The least and the greatest speed that is drawn: whole percents, as rates are converted by short fractions."""
+        slowest, fastest = self.speed or (1.0, 1.0)
+        return round(100 * slowest), round(100 * fastest)
+
+    @property
     def any(self) -> bool:
         """Whether anything is changed."""
         return bool(self.time_shift or self.speed or self.noise_db) or self.masks
@@ -57,8 +64,8 @@ class Changes:
     def changed(self, samples: np.ndarray, rate: int, random: np.random.Generator) -> np.ndarray:
         """Return `samples`, fp32, as they are heard this time; they may be longer than before."""
         if self.speed is not None:
-            percent = int(random.integers(round(100 * self.speed[0]), round(100 * self.speed[1]) + 1))
-            samples = resampled(samples, percent, 100)
+            slowest, fastest = self.percents
+            samples = resampled(samples, int(random.integers(slowest, fastest + 1)), 100)
         if self.time_shift:
             samples = _shifted(samples, round(rate * random.uniform(-self.time_shift, self.time_shift)))
         if self.noise_db is not None:
