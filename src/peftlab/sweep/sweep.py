@@ -316,7 +316,14 @@ def slots_of(launcher: Any, accelerators: Set[str], machine: Machine | None = No
             machine = lookers.ask("machine")
     gpus = [] if accelerators == {"cpu"} else machine.gpus
     limits = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
-    return machine, divide(gpus, machine.cores, *limits)
+    slots = divide(gpus, machine.cores, *limits)
+    if not gpus and launcher.gpus_per_trial != 1:
+        log.warning(
+            "no effect: hydra.launcher.gpus_per_trial=%g: no trial has a GPU; hydra.launcher.trials_at_once says how "
+            "many run side by side",
+            launcher.gpus_per_trial,
+        )
+    return machine, slots
 
 
 def folder_of(config: DictConfig, cells: Sequence[Cell]) -> Path:
