@@ -170,7 +170,7 @@ def test_a_finished_run_teaches(run_texts):
 def test_what_cannot_be_is_refused(run_texts, tiny_numbers):
     for overrides, message in (
         (["semi=fixmatch", "budget.train_examples=null"], "the sample leaves no training text out"),
-        (["semi=fixmatch", "semi.unlabelled=nowhere.txt"], "there is no such file"),
+        (["semi=fixmatch", "semi.unlabelled='~/nowhere.txt'"], r"unlabelled=/.*/nowhere\.txt: there is no such file"),
         (["semi=fixmatch", "semi.unlabelled=table.csv"], r"table\.csv: expected rest, or a file: \.jsonl"),
         (["semi=fixmatch", "budget.half=0"], "the other half are to stay unseen"),
         (["semi=fixmatch", "privacy=dp"], "semi: privacy"),

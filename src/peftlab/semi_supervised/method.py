@@ -102,7 +102,7 @@ class SemiSupervised(Term):
     @override
     def resolved(self) -> dict[str, Any]:
         views = {"weak": self.weak, "strong": self.strong}
-        place = self.unlabelled if self.unlabelled == REST else str(Path(self.unlabelled).absolute())
+        place = self.unlabelled if self.unlabelled == REST else str(Path(self.unlabelled).expanduser().absolute())
         settled = {view: {name: each.resolved() for name, each in own.items()} for view, own in views.items()}
         return {"unlabelled": place, **settled}
 

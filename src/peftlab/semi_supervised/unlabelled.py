@@ -52,7 +52,7 @@ def read_unlabelled(data: DataModule, unlabelled: str, at_most: int | None) -> U
         ConfigError: there are none, or the task has none.
         DataError: the file cannot be read; the message names the line.
     """
-    texts = data.rest if unlabelled == REST else _read_file(data, Path(unlabelled))
+    texts = data.rest if unlabelled == REST else _read_file(data, Path(unlabelled).expanduser())
     kept = np.flatnonzero(~_held_out(texts, data))
     held_out = len(texts) - len(kept)
     if at_most is not None:

@@ -44,6 +44,8 @@ class Cleaning:
             raise ValueError("label_errors and label_errors_from belong together: an action, and the list it is for")
         if self.weight is not None and "downweight" not in self.chosen.values():
             raise ValueError(f"weight={self.weight:g} has no effect: nothing is to be downweighted. Remove it")
+        if self.label_errors_from is not None:
+            self.label_errors_from = self.label_errors_from.expanduser()
 
     @property
     def chosen(self) -> dict[str, Action]:

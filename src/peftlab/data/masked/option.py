@@ -64,4 +64,4 @@ class MaskPii:
         """Return these options as they act: all kinds and regions, and an absolute path."""
         masker = Masker(kinds=tuple(self.kinds or ()), regions=tuple(self.regions or ()))
         options = {"kinds": list(masker.kinds), "with": self.with_, "regions": list(masker.regions)}
-        return options if self.key is None else {**options, "key": str(self.key.absolute())}
+        return options if self.key is None else {**options, "key": str(self.key.expanduser().absolute())}

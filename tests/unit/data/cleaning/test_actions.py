@@ -49,6 +49,13 @@ def test_label_errors_come_from_a_list(tmp_path: Path):
     assert cleaned.dropped == {"train:0": "label_errors"}
 
 
+def test_a_list_in_the_home_folder_is_found(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for cleaning in (Cleaning(label_errors="drop", label_errors_from=name) for name in ("~/a.csv", tmp_path / "a.csv")):
+        assert cleaning.label_errors_from == tmp_path / "a.csv"
+        assert cleaning.resolved()["label_errors_from"] == str(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
