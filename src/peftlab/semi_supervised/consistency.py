@@ -56,8 +56,8 @@ class Consistency(SemiSupervised):
         judged = self.judge(guesses)
         right = None
         if read.hidden is not None:
-            right = predicted(task, outputs, read.hidden.to(device)).gold == guesses.argmax(-1)
-        seen = seen_of(guesses, judged.weights, judged.confidences, right, owners, examples)
+            right = predicted(task, outputs, read.hidden.to(device)).gold == judged.targets.argmax(-1)
+        seen = seen_of(guesses, judged.targets, judged.weights, judged.confidences, right, owners, examples)
         if not judged.weights.any():
             return torch.zeros(examples, device=device), seen
         strong = companions.strong(drawn, read).to(device)

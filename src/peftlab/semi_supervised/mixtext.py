@@ -120,7 +120,7 @@ class MixText(SemiSupervised):
             of_weak = ModelOutput(logits=outputs.logits[examples : examples + len(drawn)])
             right = predicted(task, of_weak, weak.hidden.to(device)).gold == guesses.argmax(-1)
         weights, owners = torch.ones_like(guesses[:, 0]), torch.arange(len(drawn), device=device) // mu
-        return term, seen_of(guesses, weights, guesses.max(-1).values, right, owners, examples)
+        return term, seen_of(guesses, guesses, weights, guesses.max(-1).values, right, owners, examples)
 
     def _mixed_logits(self, computed: Computed, joint: Batch, pairs: Tensor, share: Tensor) -> Tensor:
         """Return the logits of mixed rows, (rows, classes)."""

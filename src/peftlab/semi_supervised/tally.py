@@ -39,15 +39,22 @@ class Seen:
 
 
 def seen_of(
-    guesses: Tensor, weights: Tensor, confidences: Tensor, right: Tensor | None, owners: Tensor, examples: int
+    guesses: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    confidences: Tensor,
+    right: Tensor | None,
+    owners: Tensor,
+    examples: int,
 ) -> Tensor:
     """Return what `Seen` sums up, for each labelled example, shape (examples, 5 + 2 * classes).
 
     Args:
         guesses: the guessed distributions, shape (distributions, classes).
+        targets: what is learnt of each, whose most probable class may be another, of the same shape.
         weights: the weight of each as a target, shape (distributions,).
         confidences: how certain each is, in the terms of the method, shape (distributions,).
-        right: whether the most probable class is that of the gold; None: unknown.
+        right: whether the most probable class of the target is that of the gold; None: unknown.
         owners: the labelled example of each, shape (distributions,).
         examples: the number of these.
     """
@@ -55,7 +62,7 @@ def seen_of(
     right = torch.full_like(used, torch.nan) if right is None else right.double() * used
     of_classes = guesses.double()  # none
     if classes := guesses.shape[-1]:
-        of_classes = torch.nn.functional.one_hot(guesses.argmax(-1), classes) * used.unsqueeze(1)
+        of_classes = torch.nn.functional.one_hot(targets.argmax(-1), classes) * used.unsqueeze(1)
     confidences = confidences.double()
     singles = torch.stack([torch.ones_like(used), used, right, confidences, confidences.square()], 1)
     values = torch.cat([singles, guesses.double(), of_classes], 1)

@@ -83,4 +83,5 @@ class Uda(Consistency):
         apart = task.divergences(guessed, self.forward(computed, strong), strong).view(examples, -1).mean(1)
         ones = torch.ones(len(drawn), dtype=torch.float64, device=device)
         owners = torch.arange(len(drawn), device=device) // companions.mu
-        return apart, seen_of(ones.new_zeros(len(drawn), 0), ones, ones, None, owners, examples)
+        none = ones.new_zeros(len(drawn), 0)
+        return apart, seen_of(none, none, ones, ones, None, owners, examples)

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from peftlab.semi_supervised import consistency
 from peftlab.semi_supervised.adamatch import AdaMatch
 from peftlab.semi_supervised.averages import Average, aligned
+from peftlab.semi_supervised.companions import Read
 from peftlab.semi_supervised.fixmatch import FixMatch
 from peftlab.semi_supervised.method import mean_of_companions
-from peftlab.semi_supervised.predicted import divergence, sharpened
+from peftlab.semi_supervised.predicted import Predicted, divergence, sharpened
 from peftlab.semi_supervised.self_training import SelfTraining
 from peftlab.semi_supervised.softmatch import SoftMatch
 from peftlab.semi_supervised.tally import Seen, seen_of
@@ -35,7 +37,7 @@ def begun(method, classes=2, steps=100):
 def seen(guesses, confidences=None):
     confidences = guesses.max(-1).values if confidences is None else confidences
     owners, ones = torch.zeros(len(guesses), dtype=torch.long), torch.ones(len(guesses))
-    return Seen(seen_of(guesses, ones, confidences, None, owners, 1)[0], guesses.shape[-1])
+    return Seen(seen_of(guesses, guesses, ones, confidences, None, owners, 1)[0], guesses.shape[-1])
 
 
 @pytest.mark.parametrize("method", [FixMatch(), SelfTraining()])
@@ -120,6 +122,20 @@ def test_adamatch_aligns_guesses_and_takes_a_share_of_the_confidence_in_labelled
     assert float(judged.confidences[1]) == pytest.approx(max(moved) / sum(moved), rel=1e-5)
     assert judged.targets[1].tolist() == [1, 0]  # the label has moved, too
     assert judged.weights.tolist() == [float(each >= 0.9 * 0.7) for each in judged.confidences.tolist()]
+
+
+def test_what_is_recorded_is_the_label_that_was_learnt(monkeypatch):
+    method = begun(AdaMatch(threshold=0, decay=0.5))
+    method.learn(seen(GUESSES), {"labelled": torch.tensor([4, 3.0, 1.0, 2.8], dtype=torch.float64)})
+    assert method.judge(GUESSES).targets.argmax(-1).tolist() == [0, 0, 1] != GUESSES.argmax(-1).tolist()
+    of_three = Predicted(GUESSES.log(), torch.tensor([0, 0, 1]), torch.ones(3), torch.arange(3))
+    monkeypatch.setattr(consistency, "predicted", lambda *_: of_three)
+    method.guess = method.forward = lambda *_: None
+    batch = SimpleNamespace(to=lambda device: None, weights=torch.ones(1), examples=["labelled"], part="part")
+    texts = SimpleNamespace(mu=3, drawn_for=list, weak=lambda _: Read([], batch, batch), strong=lambda *_: batch)
+    _, (sums,) = method.of_companions(SimpleNamespace(task=None, batch=batch), texts)
+    assert sums[:3].tolist() == [3, 3, 3]  # all are used, and right
+    assert sums[-2:].tolist() == [2, 1]
 
 
 def test_an_average_is_right_from_the_first_step_and_forgets():
