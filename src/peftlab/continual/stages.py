@@ -26,6 +26,12 @@ Config = dict[str, Any]
 DATA_OF_A_STAGE = ("data", "budget", "task")
 """The sections that decide what the test split of a stage is."""
 
+OF_A_CONTENDER = ("stream.memory", "stream.method", "stream.merge")
+"""The settings of the stream in which contenders may differ."""
+
+OF_THE_STREAM = ("stream", "seed", "adapter", "run_dir", "existing")
+"""What is set for a stream as a whole."""
+
 OF_MEMORY = "peftlab.regularizers.der.Der"
 """The regulariser that acts on the memory, and has nothing to do before there is one."""
 
@@ -72,6 +78,22 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+def _refuse_what_is_of_the_stream(where: str, overrides: Sequence[str], but: Sequence[str] = ()) -> None:
+    """Refuse overrides of a contender or a stage that would be overlooked there, `but` those of some keys."""
+
+    def is_in(key: str, keys: Sequence[str]) -> bool:
+        return any(key == one or key.startswith(f"{one}.") for one in keys)
+
+    for text in overrides:
+        key = key_of(text)
+        if is_in(key, OF_THE_STREAM) and not is_in(key, but):
+            allowed = f" Of its section, these may be set here: {', '.join(but)}" if but else ""
+            raise ConfigError(
+                f"{where}: {text}: is set for the stream as a whole, in the command or its experiment; seeds are "
+                f"listed in stream.seeds.{allowed}"
+            )
+
+
 @dataclass(frozen=True)
 class Contender:
     """A way to learn a stream: the overrides in which it differs from the others."""
@@ -94,12 +116,13 @@ class Plan:
     """The stages of a stream in one order, as `contender` learns them with one seed."""
 
     def __init__(self, contender: Contender, seed: int, order: int) -> None:
+        _refuse_what_is_of_the_stream(f"stream.methods.{contender.name}", contender.overrides, OF_A_CONTENDER)
         self.contender, self.spec, self.seed, self.order = contender, contender.spec, seed, order
         self.stages = self._ordered()
 
     def _ordered(self) -> list[Stage]:
         if isinstance(number := self.spec.stages, int):
-            labels = _drawn(self._labels_of(self.contender.config()), self.order)
+            labels = _drawn(self._labels_of(self._whole()), self.order)
             if len(labels) < 2 * number:
                 raise ConfigError(f"stream.stages = {number}: {len(labels)} labels are not two for each stage")
             parts = [labels[places[0] : places[-1] + 1] for places in np.array_split(np.arange(len(labels)), number)]
@@ -107,10 +130,26 @@ class Plan:
         return [self._stage(each) for each in _drawn(number, self.order)]
 
     def _stage(self, each: StageSpec) -> Stage:
-        config = self.contender.config(*each.overrides)
+        _refuse_what_is_of_the_stream(f"stream.stages: {each.name}", each.overrides)
+        config = self._whole(*each.overrides)
         labels = each.labels or self._labels_of(config)
         values = None if each.values is None else tuple(each.values)
         return Stage(str(each.name), tuple(labels), each.labels is not None, values, tuple(each.overrides))
+
+    def _whole(self, *more: str) -> Config:
+        """Return the configuration that a stage takes its part of.
+
+        Raises:
+            ConfigError: it is a part itself.
+        """
+        config = self.contender.config(*more)
+        if config["data"].get("subset") is not None:
+            raise ConfigError(
+                "data.subset: the stages of a stream are subsets themselves, and take its place. Give each stage its "
+                "labels, or its values of stream.column; where stages are a number, data.labels=[...] names the labels "
+                "to divide"
+            )
+        return config
 
     def _labels_of(self, config: Config) -> list[str]:
         """Return the labels of the data of `config`: the declared ones, or those of the training split."""
@@ -164,7 +203,8 @@ class Plan:
             if isinstance(node, dict) and "previous" in node:
                 node["previous"] = filled(node["previous"], earlier)
         if self.spec.memory is not None and earlier:
-            config["data"]["replay"] = [{"run": str(run), **self.spec.memory} for run in earlier]
+            own = config["data"].get("replay") or []  # of runs before the stream
+            config["data"]["replay"] = [*own, *({"run": str(run), **self.spec.memory} for run in earlier)]
         return config
 
     def joint(self) -> Config:

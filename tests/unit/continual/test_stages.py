@@ -23,8 +23,8 @@ def plan(monkeypatch, compose_config):
 
     monkeypatch.setattr(stages, "compose", compose)
 
-    def of(*more, seed=0, order=0):
-        return Plan(Contender("c", (), Composing((*BASE, *more))), seed, order)
+    def of(*more, own=(), seed=0, order=0):
+        return Plan(Contender("c", tuple(own), Composing((*BASE, *more))), seed, order)
 
     return of
 
@@ -100,6 +100,30 @@ def test_memory_and_what_keeps_a_model_from_forgetting_begin_with_the_second_sta
     assert filled["last"]["previous"] == "two"
     assert filled["all"]["previous"] == ["one", "two"]
     assert filled["given"]["previous"] == "RUN"
+
+
+def test_what_was_remembered_before_the_stream_still_is(plan):
+    old = {"run": "old", "per_class": 2}
+    three = plan("stream.stages=3", "stream.memory={per_class: 5}", "data.replay=[{run: old, per_class: 2}]")
+    assert three.config(0, [])["data"]["replay"] == [old]
+    assert three.config(1, RUNS[:1])["data"]["replay"] == [old, {"run": "one", "per_class": 5}]
+
+
+@pytest.mark.parametrize(
+    ("own", "more", "message"),
+    [
+        ([], ["data.subset={labels: [a,b,c,d]}"], "data.subset: the stages"),
+        ([], ["stream.stages=[{overrides: ['data.subset={labels: [a]}']},[c,d]]"], "data.subset: the stages"),
+        ([], ["stream.stages=[{name: x, labels: [a], overrides: ['seed=9']},[c,d]]"], "stages: x: seed=9: is set for"),
+        ([], ["stream.stages=[[a],{labels: [c], overrides: ['stream.memory.per_class=3']}]"], "2: stream.memory"),
+        (["stream.controls=[]"], [], r"methods\.c: stream\.controls=\[\]: .* may be set here: stream\.memory"),
+        (["seed=5"], [], "seeds are listed in stream.seeds"),
+        (["adapter=RUN/adapter"], [], "is set for the stream as a whole"),
+    ],
+)
+def test_what_would_be_overlooked_is_refused(plan, own, more, message):
+    with pytest.raises(ConfigError, match=message):
+        plan("stream.stages=3", *more, own=own)
 
 
 def test_an_override_takes_the_place_of_an_earlier_one(plan):
