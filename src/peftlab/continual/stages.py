@@ -211,7 +211,7 @@ class Plan:
         """Return the configuration of one run on the data of all stages, as long as all of them together.
 
         Raises:
-            ConfigError: they have heads, or data sets, of their own.
+            ConfigError: they have heads, or data sets, of their own; or no choice of labels and values has just them.
         """
         if self.spec.scenario == "task":
             raise ConfigError(
@@ -221,6 +221,12 @@ class Plan:
             raise ConfigError(
                 "stream.controls: joint: the stages have data sets of their own. Write them into one, with a column "
                 "that tells them apart, or leave it out"
+            )
+        # some labels and some values would be all their pairs, also those of no stage
+        if min(len({stage.labels for stage in self.stages}), len({stage.values for stage in self.stages})) > 1:
+            raise ConfigError(
+                "stream.controls: joint: the stages differ in labels and in values, and their data at once is no "
+                "subset by these. Have them differ in one of the two, or leave it out"
             )
         config = self.alone(0, sorted(self.seen(len(self.stages) - 1)))
         if (subset := config["data"]["subset"]) is not None:

@@ -52,6 +52,15 @@ def test_joint_training_has_the_budget_of_all_stages_together(plan):
     assert grows.joint()["budget"] == grows.alone(0)["budget"]
 
 
+def test_joint_training_has_the_data_of_the_stages_and_no_other(plan):
+    column = "stream.column=of"
+    for last in ("{labels: [c], values: [y]}", "{labels: [c]}"):
+        with pytest.raises(ConfigError, match="joint: the stages differ in labels and in values"):
+            plan(column, f"stream.stages=[{{labels: [a], values: [x]}},{last}]").joint()
+    same = plan(column, "stream.stages=[{labels: [a], values: [x]},{labels: [c], values: [x]}]")
+    assert same.joint()["data"]["subset"] == {"labels": ["a", "c"], "column": "of", "values": ["x"]}
+
+
 @pytest.mark.slow
 def test_tasks_have_labels_of_their_own(plan):
     config = plan("stream=tasks", "stream.stages=3").config(1, RUNS[:1])
