@@ -226,9 +226,12 @@ class TestAsking:
         return tmp_path / "pool.csv"
 
     def test_people_label_what_is_asked(self, peftlab, classify, pool, tmp_path):
+        given = tmp_path / "given.jsonl"
+        given.write_text(json.dumps({"id": "given:0", "text": "paris hired ada .", "label": "hire"}) + "\n")
         command = [
             "active",
             "budget.train_examples=null",
+            f"data.labelled={given}",
             *classify,
             "--query",
             "least_confidence",
@@ -273,7 +276,8 @@ class TestAsking:
         run = load(tmp_path / "loop/round-1")
         (mine,) = [example for example in data_of(run).splits["train"].examples if example.id == one]
         assert (mine.text, mine.label) == (texts[one], "move")
-        assert run.record.data["data"]["splits"]["train"]["rows"] == 49
+        assert run.record.data["data"]["splits"]["train"]["rows"] == 50
+        assert "given:0" in {example.id for example in data_of(run).splits["train"].examples}  # as in round 0
         (last,) = csv.DictReader((tmp_path / "loop/label-2.csv").open())
         assert last["id"] not in texts
 

@@ -29,12 +29,13 @@ from peftlab.active_learning.pool import affordable, costs, most, remaining, uns
 from peftlab.chains.chain import Chain, check_data
 from peftlab.composing.compose import compose
 from peftlab.data.form import form_of
-from peftlab.data.labelled import gold_name, write_labelled
+from peftlab.data.labelled import KEY, gold_name, write_labelled
 from peftlab.data.masked.examples import ExampleMask, masked_examples
 from peftlab.data.reading import read_data_set
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import settle
+from peftlab.reading.json_form import parsed
 from peftlab.reading.unicode_text import Door
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
@@ -109,12 +110,15 @@ class Dialogue:
             _check(self.spec.budget, settings)
             splits, self.facts = read_data_set(self.spec.data, self.task)
             self.start = list(map(without_gold, splits["train"]))
+            given = self.spec.data.labelled
+        self.given = [parsed(line) for line in (given.read(KEY) if given else "").split("\n") if line.strip()]
+        """The labelled objects of the data, whose place those of the loop would take."""
         self.pool = self._read(pool)
         self.objects = [shown(example) for example in self.pool]
         if (mask := self.spec.data.mask_pii) is not None:
             self.pool = list(masked_examples(self.pool, ExampleMask(mask.masker()))[0])
         if taken := {example.id for example in self.start} & {one["id"] for one in self.objects}:
-            raise DataError(f"{pool}: the id '{min(taken)}' is that of a training example; leave the ids out")
+            raise DataError(f"{pool}: the id '{min(taken)}' is that of a training example; give it another")
         self.cost = costs(self.pool, settings.in_words)
 
     def _read(self, pool: Path) -> list[Any]:
@@ -190,7 +194,7 @@ class Dialogue:
         """
         file = self.chain.folder / LISTS / f"round-{number}.jsonl"
         before = file_sha256(file) if done and file.is_file() else None
-        write_labelled(file, labelled)
+        write_labelled(file, [*self.given, *labelled])
         if before not in (None, file_sha256(file)):
             raise DataError(
                 f"{answers}: has changed since round {number} was trained with it. Put the old labels back, or begin a "
