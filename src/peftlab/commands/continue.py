@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.commands import loaded
+from peftlab.errors import UserError
 from peftlab.masking.streams import masked
 from peftlab.terminal.arguments import add_run, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
@@ -46,14 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replay",
         type=_number,
         metavar="N",
-        default=5,
         help="replay: examples of each class (default 5), or all",
     )
 
 
-def _number(text: str) -> int | None:
-    """Return a number of examples, None for ``all``; raise ValueError if it is neither."""
-    return None if text == "all" else positive_whole_number(text)
+def _number(text: str) -> int | str:
+    """Return a number of examples, or ``all``; raise ValueError if it is neither."""
+    return text if text == "all" else positive_whole_number(text)
 
 
 _number.__name__ = "number"  # argparse names the type in its message
@@ -61,12 +61,15 @@ _number.__name__ = "number"  # argparse names the type in its message
 
 def execute(options: argparse.Namespace) -> None:
     """Train, and print the scores before and after."""
+    if options.replay is not None and options.method != "replay":
+        raise UserError(f"--replay: with --method {options.method} no old example is learnt again; leave it out")
     run = loaded(options)
     from peftlab.continual.continuing import continue_run
 
+    per_class = {None: 5, "all": None}.get(options.replay, options.replay)
     command = ["peftlab", "continue", *sys.argv[2:]]
     with redirect_stdout(sys.stderr if options.json else masked(sys.stdout)):
-        result = continue_run(run, options.data, options.method, options.replay, options.values, command)
+        result = continue_run(run, options.data, options.method, per_class, options.values, command)
     if options.json:
         changes = {name: asdict(change) for name, change in (("old", result.old), ("new", result.new))}
         labels = list(result.new_labels)

@@ -71,6 +71,8 @@ def execute(options: argparse.Namespace) -> None:
     words = options.task == "ner"
     if words and options.pair:
         raise UserError("--pair is for --task classification: the entities are those of one sentence")
+    if options.label is not None and options.dev is None:
+        raise UserError("--label names the column of the labels in --dev: add --dev FILE, or leave it out")
     read = [path for path in (options.data, options.dev, *options.functions) if path is not None]
     written = [path for path in (options.out, options.keep_unlabelled) if path is not None]
     for path in written:
