@@ -74,6 +74,24 @@ def check_plan(spec: SweepSpec, launcher: str) -> None:
         raise ConfigError(f"sweep.budget.{limit}: {reason}set sweep.budget.trials; {allowed}")
 
 
+def check_chosen(spec: SweepSpec, sweeper: str) -> None:
+    """Check that nothing says how to choose trials which another sweeper has chosen, or what is to become of them.
+
+    Args:
+        spec: the sweep.
+        sweeper: its name, for messages.
+
+    Raises:
+        ConfigError: something does.
+    """
+    for key in ("protocol", "search", "space", "methods", "objectives", "prune", "budget", "ensemble"):
+        if getattr(spec, key) != getattr(SweepSpec(), key):
+            raise ConfigError(
+                f"sweep.{key}: hydra/sweeper={sweeper} chooses the trials itself, and would overlook it. Leave it out, "
+                "or take hydra/sweeper=peftlab"
+            )
+
+
 @dataclass(kw_only=True)
 class Batch(Trials):
     """Hands the trials of a plan to a Hydra launcher, in batches of all that the plan proposes at once."""

@@ -25,7 +25,7 @@ from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
 from peftlab.sweep import arguments
 from peftlab.sweep.announcing import announce, pack_of
-from peftlab.sweep.batch import Batch, check_plan
+from peftlab.sweep.batch import Batch, check_chosen, check_plan
 from peftlab.sweep.board import Board, told
 from peftlab.sweep.cells import Cells, Compose, is_of_the_sweep
 from peftlab.sweep.checked import Checked, checked_before
@@ -102,9 +102,15 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
 
 
 def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """Run the trials that another sweeper chose, and return their results; it may have more to come: no report."""
+    """Run the trials that another sweeper chose, and return their results; it may have more to come: no report.
+
+    Raises:
+        ConfigError: a trial cannot run, or the configuration says how to choose trials.
+        Interrupted: a signal arrived.
+    """
     start_logging()
     spec = sweep_spec(local.config)
+    check_chosen(spec, local.config.hydra.runtime.choices["hydra/sweeper"])
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:

@@ -15,7 +15,7 @@ from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, RunError
 from peftlab.sweep import batch as batches
-from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_plan, way
+from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_chosen, check_plan, way
 from peftlab.sweep.board import read
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Ledger
@@ -272,6 +272,22 @@ def test_the_way_of_a_job():
 def test_what_wants_to_hear_of_trials_is_refused(spec, told):
     with pytest.raises(ConfigError, match=told):
         check_plan(spec, "ray")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (SweepSpec(protocol="equal_budget", search="tpe", budget=SweepBudgetSpec(full_runs=3)), "sweep.protocol: "),
+        (SweepSpec(search="random", budget=SweepBudgetSpec(trials=4)), "sweep.search: "),
+        (SweepSpec(space={"seed": "1,2"}), "sweep.space: hydra/sweeper=basic chooses the trials itself"),
+        (SweepSpec(objectives={"cost.wall_seconds": "min"}), "sweep.objectives: "),
+        (SweepSpec(ensemble=2), "sweep.ensemble: "),
+    ],
+)
+def test_what_another_sweeper_would_overlook_is_refused(spec, told):
+    check_chosen(SweepSpec(pack=2, reuse="never", retries=1), "basic")
+    with pytest.raises(ConfigError, match=told):
+        check_chosen(spec, "basic")
 
 
 @pytest.mark.parametrize("search", ["grid", "random", "qmc"])
