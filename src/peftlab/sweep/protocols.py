@@ -206,7 +206,8 @@ class EqualBudgetPlan(Plan):
         search, finals = self.searches[method], self._finals_of(method)
         best = search.best
         done = [outcome for final in finals if (outcome := self._outcomes.get(final)) is not None]
-        about = {"validation": None if best is None else _value(best), "full_runs": search.spending.full_runs}
+        better = max if next(iter(self._objectives.values())) == "max" else min
+        about = {"validation": None if best is None else _value(best, better), "full_runs": search.spending.full_runs}
         choice = [] if best is None else _without(search.space.overrides_of(best.params), METHOD)
         tested = (self._record_of(final, records) for final in finals)
         scores = [_tested(record) for record in tested if record is not None]
@@ -292,11 +293,12 @@ def _note(search: SearchPlan, done: Sequence[Outcome], finals: Sequence[Proposal
     return "; ".join(notes)
 
 
-def _value(point: Point) -> float | None:
-    """Return the score for which a point was chosen."""
+def _value(point: Point, better: Callable[..., float]) -> float | None:
+    """Return the score for which a point was chosen: of one that was stopped, the best of its validations."""
     if point.state == "completed":
         return point.values[0]
-    return next(reversed(point.trials[0].evaluations.values()), None)
+    known = [value for value in point.trials[0].evaluations.values() if not math.isnan(value)]
+    return better(known) if known else None
 
 
 def _tested(record: RunRecord) -> dict[str, float]:

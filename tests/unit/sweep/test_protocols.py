@@ -187,6 +187,16 @@ class TestEqualBudget:
         assert (rows["full"]["n"], rows["full"]["choice"], rows["full"]["entity_f1"]) == (0, "", None)
         assert (rows["lora"]["n"], rows["lora"]["note"]) == (3, "")
 
+    def test_a_choice_that_was_stopped_has_the_score_that_it_was_chosen_for(self):
+        def outcome_of(proposal):
+            seen = Evaluation(0.06, score(proposal)), Evaluation(0.12, 0.1)
+            return completed(0.5) if proposal.labels["phase"] == "final" else Outcome("pruned", (0.5,), seen)
+
+        plan = plan_of("peft=lora", space=WIDE, prune="asha", full_runs=0.3)
+        searched = of(run(plan, outcome_of), "lora", "search")
+        (row,) = plan.results([])
+        assert row["validation"] == max(map(score, searched)) > 0.5
+
     def test_final_runs_are_not_stopped(self):
         plan = plan_of("peft=lora", prune="median", full_runs=3)
         for proposal in run(plan):
