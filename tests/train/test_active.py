@@ -137,6 +137,7 @@ def test_what_a_loop_refuses(classify, tag, tmp_path):
     for overrides, options, query, reason in (
         ([*classify, "budget.train_examples=null", "budget.per_class=4"], {}, "random", "labels that nobody has"),
         ([*classify, "budget.test=false"], {}, "random", "a curve is one of test scores"),
+        ([*classify, "out_of_scope=msp"], {}, "random", "out_of_scope chooses its threshold by validation labels"),
         ([*classify], {"in_words": True}, "random", "labels texts: give --batch"),
         ([*classify], {"initial": 48}, "random", "the pool has 48 labels"),
         ([*classify], {"initial": 1, "validation": 0.2}, "random", "first sample has 1 example, and one more is need"),

@@ -295,3 +295,8 @@ def check(spec: RunSpec, settings: Settings) -> None:
             f"--validation none: task={spec.task.name} decides by validation labels (task.threshold=auto). Set "
             "task.threshold=0.5, or pay for them: --validation 0.2"
         )
+    if settings.validation == "none" and spec.out_of_scope is not None:
+        raise ConfigError(
+            "--validation none: out_of_scope chooses its threshold by validation labels. Pay for them, --validation "
+            "split, or set out_of_scope=none"
+        )
