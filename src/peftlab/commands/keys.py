@@ -102,6 +102,11 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"--models {ADMIN}: is the scope of administration, no model; if it is meant, say --admin")
     if (options.name is None) != (action == "list"):
         raise UserError("list takes no NAME" if action == "list" else f"{action}: name the key: {action} FILE NAME")
+    if options.expires == timedelta():
+        raise UserError(
+            "--expires: the key would be over before anybody has it; name a longer time, such as 90d, or leave the "
+            "option out, and it is valid until it is revoked"
+        )
     every = {option for names in _OF.values() for option in names}
     for option in sorted(every - set(_OF[action])):
         if getattr(options, option) not in (None, False):

@@ -242,7 +242,7 @@ def add(
             hash=file.hash(secret),
             scopes=scopes,
             created=_now(),
-            expires=_now(lasts) if lasts else None,
+            expires=None if lasts is None else _now(lasts),
             requests_per_minute=requests,
             tokens_per_minute=tokens,
         )
@@ -283,7 +283,7 @@ def rotate(path: Path, name: str, overlap: timedelta, lasts: timedelta | None = 
             entry,
             hash=file.hash(secret),
             created=_now(),
-            expires=_now(lasts) if lasts else entry.expires,
+            expires=entry.expires if lasts is None else _now(lasts),
             old_hash=entry.hash,
             old_expires=min(until, entry.expires or until, key=datetime.fromisoformat),
         )

@@ -86,6 +86,18 @@ def test_a_key_ends_when_it_expires(file, clock):
     assert view.caller(key) is None
 
 
+def test_no_time_at_all_is_not_for_ever(file):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    for action in ("add", "rotate"):
+        with pytest.raises(UserError, match="--expires: the key would be over before"):
+            command.execute(parser.parse_args([action, str(file), "x", "--expires", "0d"]))
+    keys.add(file, "valid")
+    keys.add(file, "over", lasts=timedelta())
+    keys.rotate(file, "valid", DAY, timedelta())
+    assert [(row["name"], row["state"]) for row in keys.listed(file)] == [("valid", "expired"), ("over", "expired")]
+
+
 def test_rotated_both_hold_for_the_overlap(file, clock):
     old = keys.add(file, "reports", scopes=("a",), requests=7)
     view = Keys(file)
