@@ -15,7 +15,7 @@ GROUP = "use"
 SUMMARY = "send requests to a server at a rate, and say how long the answers took"
 DESCRIPTION = (
     "Requests come when they are due, whatever has become of those before, and their latency counts from then. Exit "
-    "code 1: not all of them were answered, or the client could not keep up the rate."
+    "code 1: not all of them were answered, an input in one was refused, or the client could not keep up the rate."
 )
 EXAMPLES = (
     "peftlab load http://127.0.0.1:8000 --rate 50 --seconds 30 --file texts.txt",
@@ -99,7 +99,7 @@ def execute(options: argparse.Namespace) -> None:
         print_json(outcome.document())
     else:
         _print(outcome)
-    if outcome.answered < outcome.due or not outcome.keeps_up:
+    if outcome.answered < outcome.due or outcome.inputs_refused or not outcome.keeps_up:
         raise SystemExit(1)
 
 
@@ -143,6 +143,11 @@ def _print(outcome: Any) -> None:
     for title, counts in (("status", outcome.by_status), ("errors", outcome.errors)):
         if counts:
             print(f"{title}: {', '.join(f'{cell(name)} {count:,}' for name, count in sorted(counts.items()))}")
+    if outcome.inputs_refused:
+        print(
+            f"{outcome.inputs_refused:,} inputs in answered requests were refused, each with a reason: the times say "
+            "little about answers. Try one of the inputs by POST /v1/predict"
+        )
     print(f"client: {outcome.connections:,} connections, {outcome.client_cpu:.2f} ms of CPU a request")
     if not outcome.keeps_up:
         print(

@@ -117,6 +117,8 @@ class Outcome:
     due: int
     answered: int
     """Requests with status 200."""
+    inputs_refused: int
+    """Inputs of these that have an error in the place of an answer: they say nothing of how long answers take."""
     seconds: float
     """Until the last answer, or until the last request was given up."""
     throughput: float
@@ -239,6 +241,7 @@ def _outcome(load: Load, fates: Fates, models: Sequence[str | None], cpu: float)
         rate=load.rate,
         due=len(due),
         answered=int(answered.sum()),
+        inputs_refused=fates.inputs_refused,
         seconds=seconds,
         throughput=float(answered.sum() / seconds) if seconds else 0.0,
         by_status={str(one): int((status == one).sum()) for one in np.unique(status[status > 0])},

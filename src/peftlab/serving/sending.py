@@ -36,6 +36,8 @@ class Fates:
     """The code of the server's error, ``timeout``, ``lost`` or ``unreachable``."""
     connections: int = 0
     """The most that were open at a time."""
+    inputs_refused: int = 0
+    """Inputs of answered requests that have an error in the place of an answer."""
 
     def __post_init__(self) -> None:
         """Begin with nothing sent."""
@@ -171,6 +173,8 @@ class Sender:
             return
         self.fates.status[number] = status
         self._ended(number, None if status == 200 else _code(body, status))
+        if status == 200:
+            self.fates.inputs_refused += _refused(body)
         if self.watch is not None:
             self.watch(number, status, body)
 
@@ -251,6 +255,17 @@ class Sender:
                 self._ended(number, "timeout")
                 if connection is not None:
                     connection.end()
+
+
+def _refused(body: bytes) -> int:
+    """Return how many inputs of a request have an error in the place of an answer."""
+    if b'"error"' not in body:  # reading all of JSON would take the client's time
+        return 0
+    try:
+        errors = [str(one.get("error")) for one in json.loads(body)["answers"]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return 0
+    return sum(error.startswith(f"inputs[{place}]: ") for place, error in enumerate(errors))  # not an object's own
 
 
 def _code(body: bytes, status: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,7 +21,9 @@ Behaviour = Callable[[int], "tuple[float, int, str] | None"]
 
 
 @contextmanager
-def serving(behaviour: Behaviour, keeps: bool = True) -> Iterator[tuple[str, list[dict]]]:
+def serving(
+    behaviour: Behaviour, keeps: bool = True, answers: Sequence[dict] = ({},)
+) -> Iterator[tuple[str, list[dict]]]:
     """Serve on loopback until the block ends; yields the address and the requests."""
     asked: list[dict] = []
     loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
@@ -39,7 +41,7 @@ def serving(behaviour: Behaviour, keeps: bool = True) -> Iterator[tuple[str, lis
                     break
                 seconds, status, code = told
                 await asyncio.sleep(seconds)
-                content = json.dumps({"answers": [{}]} if status == 200 else {"error": {"code": code}}).encode()
+                content = json.dumps({"answers": [*answers]} if status == 200 else {"error": {"code": code}}).encode()
                 close = "" if keeps else "connection: close\r\n"
                 writer.write(f"HTTP/1.1 {status} X\r\n{close}content-length: {len(content)}\r\n\r\n".encode() + content)
                 if not keeps:
@@ -120,6 +122,13 @@ def test_what_fails_is_counted_by_its_kind():
     assert outcome.errors == {"overloaded": 6, "timeout": 6, "lost": 6, "xxxxxxxxx": 6}
     assert outcome.refusals.count == 6
     assert outcome.seconds < 1.5
+
+
+def test_an_input_that_the_server_refuses_is_no_answer():
+    answers = [{"text": "a", "error": "inputs[0]: is no text"}, {"text": "b", "error": "what the object says"}]
+    with serving(lambda number: (0.0, 200, ""), answers=answers) as (url, _):
+        outcome = put_on(load(url, each=2))
+    assert (outcome.due, outcome.answered, outcome.inputs_refused) == (30, 30, 30)
 
 
 def test_several_models_are_asked_in_turn_of_a_seed():
