@@ -78,7 +78,7 @@ class Telling:
             caller=caller.name if caller else None,
             model=facts.model,
             inputs=facts.inputs,
-            refused=facts.refused,
+            refused=facts.inputs if status >= 400 else facts.refused,  # without an answer, no input has one
             tokens=facts.tokens,
             error=state.get("error", facts.error),
             traceparent=trace.decode("latin-1") if trace else None,

@@ -166,6 +166,8 @@ def test_an_answer_that_takes_too_long_is_given_up():
     served.models.gate.clear()
     response = served.post({"model": "ner", "inputs": ["x"]})
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
+    (told,) = served.noting.requests
+    assert (told.inputs, told.refused) == (1, 1)  # a request without an answer answers none of its inputs
 
 
 def test_overload_is_refused_with_a_time_to_ask_again():
