@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +68,21 @@ class Metrics(Observer):
 
     Args:
         cards: the models that there are at the start; others may come.
-        ranges: the bounds of the ranges of predicted numbers, by model.
+        ranges: returns the bounds of the ranges of predicted numbers by the identity of a run; None: there are none.
     """
 
-    def __init__(self, cards: Sequence[ModelCard] = (), ranges: Mapping[str, Sequence[float]] | None = None) -> None:
+    def __init__(
+        self,
+        cards: Sequence[ModelCard] = (),
+        ranges: Callable[[str], Sequence[float] | None] = lambda identity: None,
+    ) -> None:
         self.registry = registry = CollectorRegistry()
         self._callers, self._routes = Bounded(MOST_CALLERS), Bounded(MOST_CALLERS)
         self._models = Bounded(MOST_MODELS, [card.name for card in cards])
         self._labels: dict[str, Bounded] = {}
-        self._ranges = ranges or {}
+        self._ranges_of = cache(ranges)
+        self._ranges: dict[str, Sequence[float]] = {}
+        """By the name of a model: of the run that has it now."""
         self._loaded: set[tuple[str, ...]] = set()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -119,6 +126,7 @@ class Metrics(Observer):
         for of_card in now | self._loaded:
             self._info.labels(*of_card).set(of_card in now)
         self._loaded = now
+        self._ranges = {card.name: self._ranges_of(card.identity) or () for card in cards}
 
     @override
     def answered(self, request: Answered) -> None:

@@ -12,7 +12,7 @@ from peftlab.errors import UserError
 from peftlab.serving.events import Answered, Computed, Observer
 from peftlab.serving.observing.logs import RequestLog
 from peftlab.serving.observing.metrics import Metrics
-from peftlab.serving.observing.reference import reference
+from peftlab.serving.observing.reference import kept, reference
 
 if TYPE_CHECKING:
     from peftlab.personal_data.masker import Masker
@@ -87,11 +87,14 @@ def observer_of(settings: Settings, models: Models) -> Observers:
     Raises:
         UserError: the log cannot be written, or masks texts with an extra that is not installed.
     """
-    ranges = {}
     if settings.drift:
         for name in models.names:
-            if (found := reference(models, name, settings.mask)) is not None:
-                ranges[name] = found.ranges
+            reference(models, name, settings.mask)
+
+    def ranges(identity: str) -> Sequence[float] | None:
+        found = kept(identity, settings.mask) if settings.drift else None
+        return None if found is None else found.ranges
+
     others: list[Observer] = [RequestLog(settings.request_log, _mask(settings.mask) if settings.log_texts else None)]
     if settings.otlp is not None:
         from peftlab.serving.observing.tracing import otlp

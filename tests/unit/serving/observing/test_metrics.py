@@ -75,6 +75,19 @@ def test_a_model_that_has_left_is_no_longer_in_memory():
     assert samples(observer.exposition())["peftlab_model_info", ("ab12", "lora", "ner", "3f9c2a", "ner")] == 0
 
 
+def test_a_number_is_in_a_range_of_the_run_that_has_the_name_now():
+    def card(identity: str) -> SimpleNamespace:
+        return SimpleNamespace(name="price", run=identity, identity=identity, task="regression", method="lora")
+
+    observer = Metrics([card("first")], {"first": (0.5,), "second": (7.0,)}.get)
+    for identity in ("first", "second", "unknown"):
+        observer.loaded([card(identity)])
+        observer.predicted("price", ["x"], [{"predicted": 0.75}])
+    values = samples(observer.exposition())
+    shown = {labels[0]: value for (name, labels), value in values.items() if name == "peftlab_answers_total"}
+    assert shown == {"from 0.5": 1, "below 7": 1}
+
+
 def test_strangers_cannot_make_the_labels_many(monkeypatch):
     for name, most in (("MOST_CALLERS", 5), ("MOST_MODELS", 7), ("MOST_LABELS", 9)):
         monkeypatch.setattr(metrics, name, most)
