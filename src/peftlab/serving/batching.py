@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.serving.access.refusals import Refusal
@@ -48,6 +48,13 @@ class Outcome:
     def tokens(self) -> int:
         """The number of tokens that were read."""
         return _tokens(self.queries)
+
+
+class _Writing(NamedTuple):
+    """A text that is written piece by piece, in a batch of its own."""
+
+    model: str
+    write: Callable[[], None]
 
 
 class Batcher:
@@ -164,7 +171,7 @@ class Batcher:
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
             write = partial(self._write, partial(self._models.stream, query), put, halt)
-            self._queue.read(job, [Entry(job, 0, write)])
+            self._queue.read(job, [Entry(job, 0, _Writing(model, write), query.tokens)])
             self._arrived.set()
             while (piece := await pieces.get()) is not None:
                 if isinstance(piece, Exception):
@@ -232,12 +239,12 @@ class Batcher:
                 continue
             started = clock()
             if batch[0].group is None:
-                await self.on_models(batch[0].item)
-                continue
-            answers = await self.on_models(self._answered, [entry.item for entry in batch])
+                await self.on_models(batch[0].item.write)
+            else:
+                answers = await self.on_models(self._answered, [entry.item for entry in batch])
+                for entry, answer in zip(batch, answers, strict=True):
+                    entry.job.answer(entry.place, answer)
             seconds = clock() - started
-            for entry, answer in zip(batch, answers, strict=True):
-                entry.job.answer(entry.place, answer)
             self._last = len(batch)
             self._rate += (len(batch) / max(seconds, 1e-6) - self._rate) * (0.2 if self._rate else 1)
             self._observer.queued(len(self._queue))

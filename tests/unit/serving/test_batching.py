@@ -204,6 +204,20 @@ def test_a_text_is_streamed_in_its_turn_and_no_further_than_it_is_read():
     assert used(use) == (["a", "b", "c"], True, "after")
 
 
+def test_a_text_that_is_streamed_takes_the_models_time_as_a_batch_does():
+    noting = Noting()
+
+    async def use(batcher: Batcher, models: StandIn) -> Any:
+        whole = [piece async for piece in batcher.stream("writer", "a b", request_id="r")]
+        await until(lambda: bool(noting.batches))
+        return whole, batcher._rate > 0  # what `Retry-After` follows from
+
+    assert used(use, noting) == (["a", "b"], True)
+    (batch,) = noting.batches
+    assert (batch.models, batch.tokens, batch.request_ids) == (("writer",), 3, ("r",))
+    assert len(batch.waited) == 1
+
+
 def test_a_text_that_cannot_be_streamed_says_why():
     async def use(batcher: Batcher, models: StandIn) -> Any:
         with pytest.raises(DataError, match="is no text"):
