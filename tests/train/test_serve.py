@@ -78,10 +78,17 @@ def test_a_text_is_written_as_by_stream(finished_writer):
     text = "the report was read"
     written = "".join(load(finished_writer.folder).stream(text, max_new_tokens=6))
     body = {"inputs": [text], "options": {"max_new_tokens": 6}}
-    streamed, whole = asked(models, Settings(runs=()), {**body, "stream": True}, body)
+    long = {**body, "inputs": ["the report was read " * 100]}
+    streamed, whole, cut, answered = asked(
+        models, Settings(runs=()), {**body, "stream": True}, body, {**long, "stream": True}, long
+    )
     lines = [json.loads(line) for line in streamed.text.splitlines()]
     assert "".join(line.get("text", "") for line in lines) == written
     assert lines[-1]["done"]
+    assert "truncated" not in lines[-1]
+    said, (answer,) = json.loads(cut.text.splitlines()[-1]), answered.json()["answers"]
+    assert answer["truncated"]
+    assert said["lost_tokens"] == answer["lost_tokens"]
     assert whole.json()["answers"][0]["written"] == written
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from peftlab.runs.notice import as_header
 from peftlab.serving import bodies, page, reference
 from peftlab.serving.access.guard import Guard
 from peftlab.serving.access.refusals import Refusal
-from peftlab.serving.batching import Batcher, Outcome
+from peftlab.serving.batching import Batcher, Outcome, tokens_of
 from peftlab.serving.events import Observer
 from peftlab.serving.replies import encoded, json_response, misshapen, unrouted
 from peftlab.serving.settings import Settings
@@ -25,7 +25,7 @@ from peftlab.serving.telling import Facts, Telling, told
 from peftlab.use.predictor import Refused
 
 if TYPE_CHECKING:
-    from peftlab.serving.models.models import ModelCard, Models
+    from peftlab.serving.models.models import ModelCard, Models, Query
 
 ABOUT = """Answers of fine-tuned models. Each answer is that of `peftlab predict`; the response names the run that
 trained the model. Errors have one form, and every response has the header `x-request-id`."""
@@ -99,7 +99,8 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
     async def predict(asked: bodies.Asked, request: Request) -> Response:
         """Answer texts.
 
-        With `stream`, lines of JSON: `{"text": ...}` for each piece, then `{"done": true, ...}` or `{"error": ...}`.
+        With `stream`, lines of JSON: `{"text": ...}` for each piece, then `{"done": true, ...}`, which says what an
+        answer says of its input, such as `truncated`, or `{"error": ...}`.
         """
         caller = guard.caller(request)
         name = _chosen(asked, models)
@@ -110,17 +111,27 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
         facts = told(request)
         facts.model, facts.inputs = name, len(asked.inputs)
 
-        def spend(tokens: int) -> None:
-            facts.tokens = tokens
-            guard.spend(caller, tokens)
+        read: list[Query | None] = []
+        remarks: dict[str, Any] = {}
+
+        def admit(queries: Sequence[Query | None]) -> None:
+            facts.tokens = tokens_of(queries)
+            guard.spend(caller, facts.tokens)
+            if asked.stream and queries[0]:
+                read.extend(queries)
+                remarks.update(models.remarks(queries[0]))
+
+        def written(text: str) -> dict[str, Any]:
+            _tell(observer, name, asked.inputs, Outcome(read, [{"written": text}]), facts.request_id)
+            return {"done": True, **about, **remarks, "request_id": facts.request_id}
 
         about = {"model": name, "run": card.run, "identity": card.identity}
         notice = {} if card.notice is None else {"x-notice": as_header(card.notice)}
-        question = (caller.name, facts.request_id, options, spend)
+        question = (caller.name, facts.request_id, options, admit)
         try:
             if asked.stream:
                 pieces = batcher.stream(name, asked.inputs[0], *question)
-                return await _streamed(pieces, about, facts, settings.timeout_s, notice)
+                return await _streamed(pieces, written, facts, settings.timeout_s, notice)
             work = batcher.answers(name, asked.inputs, *question)
             outcome = await _unless_gone(request, work, settings.timeout_s)
         except UserError as error:
@@ -214,9 +225,16 @@ async def _gone(request: Request) -> None:
 
 
 async def _streamed(
-    pieces: AsyncGenerator[str], about: dict[str, Any], facts: Facts, timeout: float, headers: dict[str, str]
+    pieces: AsyncGenerator[str],
+    written: Callable[[str], dict[str, Any]],
+    facts: Facts,
+    timeout: float,
+    headers: dict[str, str],
 ) -> Response:
-    """Return a response that sends `pieces` as they are written; when the client goes, no more are."""
+    """Return a response that sends `pieces` as they are written; when the client goes, no more are.
+
+    Its last line is what `written` returns of the whole text, or an error.
+    """
     late = asyncio.get_running_loop().time() + timeout
     try:
         async with asyncio.timeout_at(late):
@@ -225,14 +243,15 @@ async def _streamed(
         raise Refusal(504, "timeout", f"there is no text after {timeout:g} seconds") from None
 
     async def lines() -> AsyncIterator[bytes]:
-        end: dict[str, Any] = {"done": True, **about, "request_id": facts.request_id}
-        piece = first
+        piece, text = first, ""
         async with aclosing(pieces):
             try:
                 while piece is not None:
                     yield _line({"text": piece})
+                    text += piece
                     async with asyncio.timeout_at(late):
                         piece = await anext(pieces, None)
+                end = written(text)
             except TimeoutError:
                 end = _error("timeout", f"the text is not complete after {timeout:g} seconds", facts)
             except Refusal as refusal:

@@ -35,6 +35,9 @@ AT_ONCE = 32
 LONGEST_ADVICE = 60
 """The most seconds after which a refused caller is told to ask again."""
 
+Admit = Callable[["Sequence[Query | None]"], None]
+"""Takes the inputs of a request as they were read, None for one that could not be; it may refuse them."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,7 +50,7 @@ class Outcome:
     @property
     def tokens(self) -> int:
         """The number of tokens that were read."""
-        return _tokens(self.queries)
+        return tokens_of(self.queries)
 
 
 class _Writing(NamedTuple):
@@ -98,7 +101,7 @@ class Batcher:
         caller: str = "",
         request_id: str = "",
         options: Mapping[str, Any] | None = None,
-        spend: Callable[[int], None] = lambda tokens: None,
+        admit: Admit = lambda queries: None,
     ) -> Outcome:
         """Return the answers of a model to `inputs`, each an answer or the reason why there is none.
 
@@ -110,7 +113,8 @@ class Batcher:
             caller: callers take turns.
             request_id: names the request to the observer.
             options: of generation.
-            spend: is called with the number of tokens before anything is computed; what it raises ends the request.
+            admit: is called with the inputs as they were read before anything is computed; what it raises ends the
+                request.
 
         Raises:
             Refusal: the queue is full, or the server takes no more requests.
@@ -120,7 +124,7 @@ class Batcher:
         try:
             read = await self._read(job, model, inputs, options or {})
             queries = [None if isinstance(one, Refused) else one for one in read]
-            spend(_tokens(queries))
+            admit(queries)
             for place, one in enumerate(read):
                 if isinstance(one, Refused):
                     job.answer(place, one)
@@ -140,7 +144,7 @@ class Batcher:
         caller: str = "",
         request_id: str = "",
         options: Mapping[str, Any] | None = None,
-        spend: Callable[[int], None] = lambda tokens: None,
+        admit: Admit = lambda queries: None,
     ) -> AsyncGenerator[str]:
         """Yield the text that a model writes for one input, piece by piece; closing it stops the model.
 
@@ -164,7 +168,7 @@ class Batcher:
             (query,) = await self._read(job, model, [one], options or {})
             if isinstance(query, Refused):
                 raise query.reason
-            spend(query.tokens)
+            admit([query])
             loop = asyncio.get_running_loop()
 
             def put(piece: str | Exception | None) -> None:
@@ -291,7 +295,8 @@ class Batcher:
             put(end)
 
 
-def _tokens(queries: Sequence[Query | None]) -> int:
+def tokens_of(queries: Sequence[Query | None]) -> int:
+    """Return the number of tokens in inputs that were read; None: one could not be."""
     return sum(query.tokens for query in queries if query)
 
 

@@ -82,6 +82,9 @@ class StandIn:
             self.written.append(word)
             yield word
 
+    def remarks(self, query: Query) -> dict[str, Any]:
+        return {"truncated": True, "lost_tokens": 1} if query.text.endswith("more") else {}
+
     def add(self, run: str) -> str:
         name = run.partition("=")[0]
         if "missing" in run:

@@ -28,7 +28,7 @@ class Noting(Observer):
         self.requests.append(request)
 
     def predicted(self, model: str, inputs: Sequence[Any], answers: Sequence[Any], **more: Any) -> None:
-        self.predictions.append((model, inputs, [answer["length"] for answer in answers], more["tokens"]))
+        self.predictions.append((model, inputs, [answer.get("length") for answer in answers], more["tokens"]))
 
     def close(self) -> None:
         self.closed = True
@@ -148,6 +148,14 @@ def test_a_text_is_streamed_as_lines_of_json():
         "run": "0123456789ab",
         "identity": "f" * 64,
     }
+
+
+def test_what_is_streamed_is_observed_and_its_end_says_what_was_not_seen():
+    served = Served()
+    last = json.loads(served.post(_streamed("a b more")).text.splitlines()[-1])
+    assert (last["done"], last["truncated"], last["lost_tokens"]) == (True, True, 1)
+    assert served.noting.predictions == [("writer", ["a b more"], [None], [8])]
+    assert [(told.tokens, told.refused) for told in served.noting.requests] == [(8, 0)]
 
 
 def test_a_stream_that_takes_too_long_ends_with_an_error():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.unit.serving.stand_in import StandIn
 
 from peftlab.errors import DataError
 from peftlab.serving.access.refusals import Refusal
-from peftlab.serving.batching import Batcher
+from peftlab.serving.batching import Batcher, tokens_of
 from peftlab.serving.events import Computed, Observer
 from peftlab.serving.settings import Settings
 from peftlab.use.predictor import Refused
@@ -167,12 +167,12 @@ def test_a_request_that_is_cancelled_leaves_the_queue():
 
 
 def test_what_a_caller_may_not_spend_is_not_computed():
-    def spend(tokens: int) -> None:
-        raise Refusal(429, "rate_limited", f"{tokens} are too many")
+    def admit(queries: Sequence[Any]) -> None:
+        raise Refusal(429, "rate_limited", f"{tokens_of(queries)} are too many")
 
     async def use(batcher: Batcher, models: StandIn) -> Any:
         with pytest.raises(Refusal, match="8 are too many"):
-            await batcher.answers("ner", ["three", "two"], spend=spend)
+            await batcher.answers("ner", ["three", "two"], admit=admit)
         return models.batches, len(batcher._queue)
 
     assert used(use) == ([], 0)

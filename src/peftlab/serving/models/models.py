@@ -254,6 +254,17 @@ class Models:
         """
         return self._reader(query).generating(query.options).written(query.example, query.encoded)
 
+    def remarks(self, query: Query) -> dict[str, Any]:
+        """Return what the answer to an input says of the input itself: what of it was masked, or is not seen.
+
+        Raises:
+            DataError: the run is no longer here.
+        """
+        predictor = self._reader(query).predictor
+        is_masked = bool(predictor.masks) and "masked" in query.entries
+        masked = {"masked": query.entries["masked"]} if is_masked else {}
+        return masked | predictor.task.lost(query.encoded, 0)
+
     def _reader(self, query: Query) -> _Served:
         """Return the run that has read an input.
 

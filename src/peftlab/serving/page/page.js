@@ -186,7 +186,8 @@
     const response = await post({ ...asked, stream: true }, signal);
     const text = make("p", { class: "written going" });
     text.setAttribute("aria-busy", "true");
-    $("results").replaceChildren(make("article", { class: "answer" }, text));
+    const article = make("article", { class: "answer" }, text);
+    $("results").replaceChildren(article);
     let first = 0, run = "";
     const take = line => {
       const piece = JSON.parse(line);
@@ -195,6 +196,7 @@
         first = first || performance.now();
         text.append(piece.text);
       }
+      if (piece.done) article.append(...notes(piece));
       run = piece.run || run;
     };
     try {
