@@ -80,6 +80,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("--chat prints what the model writes, and no JSON: leave --json out")
     if options.standoff and (not options.texts or options.stream or options.json):
         raise UserError("--standoff writes files: name files or folders of texts, without --stream and --json")
+    if options.standoff and options.generate:
+        raise UserError("--standoff writes the entities that a model finds, and --generate is for models that write")
     generate = _settings(options.generate)
     run = _run_of(options)
     show = _as_json if options.json or options.jsonl else _for_people
