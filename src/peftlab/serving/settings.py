@@ -7,6 +7,8 @@ from pathlib import Path
 
 from peftlab.answer_search.arguments import Settings as Search
 from peftlab.personal_data.masker import Masker
+from peftlab.runs.find import find
+from peftlab.runs.record import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,16 @@ class Settings:
     """Whether inputs and answers are compared with the run's own validation split."""
     alerts: Path | None = None
     """The file of rules; None: nobody is alerted."""
+
+
+def name_of(run: str) -> str:
+    """Return the name of the model of a run that is named as in `Settings.runs`.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    place = place_of(run)
+    return str(RunRecord.load(find(run)).data["run_id"]) if place == run else run.partition("=")[0]
 
 
 def place_of(run: str) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -104,3 +105,18 @@ def test_a_rule_about_drift_that_is_not_measured_is_refused(tmp_path):
     file.write_text("rules: [{name: drifted, kind: drift}]\nto: [{file: alerts.jsonl}]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="'drifted' looks at drift, which --no-drift"):
         running(Settings(runs=("m",), alerts=file, drift=False)).__enter__()
+
+
+def test_a_rule_about_a_model_that_is_not_served_is_refused_or_waits_for_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(reference, "cache_root", lambda: tmp_path)
+    file = tmp_path / "alerts.yml"
+    rule = "{name: slow, kind: latency, above: 1, model: tome}"
+    file.write_text(f"rules: [{rule}]\nto: [{{file: {tmp_path}/alerts.jsonl}}]\n", encoding="utf-8")
+    settings = Settings(runs=("tone=3f9c",), alerts=file, drift=False)
+    with pytest.raises(ConfigError, match=r"'slow' is about 'tome', which is not served\. Did you mean 'tone'"):
+        running(settings).__enter__()
+    with running(replace(settings, admin_port=9000)):
+        assert "it says nothing until a run of that name is loaded" in caplog.text
+    caplog.clear()
+    with running(replace(settings, runs=("tome=3f9c",))):
+        assert not caplog.records
