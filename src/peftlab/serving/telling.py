@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from peftlab.serving.events import Answered, Observer
 
 _KEY = "told"
+_GONE = 499
+"""The status of a request whose client had gone before anything was sent: nobody refused its inputs."""
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Telling:
             return
         state: dict[str, Any] = scope.setdefault("state", {})
         facts = state[_KEY] = Facts()
-        status, began = 499, time.perf_counter()  # 499: nothing was sent, the client had gone
+        status, began = _GONE, time.perf_counter()
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -78,7 +80,7 @@ class Telling:
             caller=caller.name if caller else None,
             model=facts.model,
             inputs=facts.inputs,
-            refused=facts.inputs if status >= 400 else facts.refused,  # without an answer, no input has one
+            refused=facts.inputs if status >= 400 and status != _GONE else facts.refused,
             tokens=facts.tokens,
             error=state.get("error", facts.error),
             traceparent=trace.decode("latin-1") if trace else None,
