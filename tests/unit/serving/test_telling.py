@@ -10,9 +10,7 @@ import pytest
 from peftlab.serving.telling import _KEY, Telling
 
 
-@pytest.mark.parametrize(
-    ("status", "refused"), [(200, 1), (429, 3), (504, 3), (499, 1), (None, 1)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("status", "refused"), [(200, 1), (429, 3), (504, 3), (499, 1), (None, 1)], ids=str)
 def test_inputs_of_a_request_without_an_answer_have_none_unless_the_client_went(status, refused):
     async def app(scope, receive, send):
         facts = scope["state"][_KEY]
