@@ -255,15 +255,8 @@ class Models:
         return self._reader(query).generating(query.options).written(query.example, query.encoded)
 
     def remarks(self, query: Query) -> dict[str, Any]:
-        """Return what the answer to an input says of the input itself: what of it was masked, or is not seen.
-
-        Raises:
-            DataError: the run is no longer here.
-        """
-        predictor = self._reader(query).predictor
-        is_masked = bool(predictor.masks) and "masked" in query.entries
-        masked = {"masked": query.entries["masked"]} if is_masked else {}
-        return masked | predictor.task.lost(query.encoded, 0)
+        """Return what of an input was masked, or is not seen, or raise a DataError: the run is no longer here."""
+        return self._reader(query).remarks(query)
 
     def _reader(self, query: Query) -> _Served:
         """Return the run that has read an input.
@@ -379,6 +372,12 @@ class _Served:
     def generating(self, options: Mapping[str, Any]) -> Predictor:
         """Return the predictor with other options of generation."""
         return self.predictor.generating(options) if options else self.predictor
+
+    def remarks(self, query: Query) -> dict[str, Any]:
+        """Return what of an input was masked, or is not seen."""
+        is_masked = bool(self.predictor.masks) and "masked" in query.entries
+        masked = {"masked": query.entries["masked"]} if is_masked else {}
+        return masked | self.predictor.task.lost(query.encoded, 0)
 
     @cached_property
     def card(self) -> ModelCard:
