@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
-from peftlab.methods.layer_inputs import real_tokens, rows_of
+from peftlab.methods.layer_inputs import LOOKS_FIRST, real_tokens, rows_of
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import BESIDE_THE_FUNCTION
 
@@ -28,9 +28,7 @@ class Eva(LibraryMethod):
     """
 
     initialisations: ClassVar[Sequence[bool | str]] = ("eva",)
-    not_averaged: ClassVar[str | None] = (
-        "it begins with a look at all training examples, which are not to leave their clients"
-    )
+    not_averaged: ClassVar[str | None] = LOOKS_FIRST
     decided: ClassVar[Mapping[str, str]] = {"eva_config": "its tau is peft.tau, and every layer keeps the rank peft.r"}
 
     batches: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=32, gt=0)

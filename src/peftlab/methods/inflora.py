@@ -18,7 +18,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.methods.adapter_files import read_tensors
 from peftlab.methods.continued import ContinuedLora, lora_layers, new_part
-from peftlab.methods.layer_inputs import real_tokens, rows_of
+from peftlab.methods.layer_inputs import sums_of_products
 from peftlab.methods.method import BESIDE_THE_FUNCTION, MethodContext
 from peftlab.storage.tensors import save
 
@@ -118,30 +118,7 @@ class InfLora(ContinuedLora):
 
     def _covariances(self, model: Any, batches: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Return the sum of ``x x^T`` over the inputs x of each layer, without padding, (inputs, inputs) each."""
-        sums: dict[str, Tensor] = {}
-        device, was_training = next(model.parameters()).device, model.training
-        real: Any = None
-
-        def look(name: str) -> Any:
-            def hook(module: nn.Module, args: Any) -> None:
-                rows = rows_of(args[0], real, name).detach().float()
-                sums[name] = sums.get(name, 0) + rows.T @ rows
-
-            return hook
-
-        handles = [layer.register_forward_pre_hook(look(name)) for name, layer in lora_layers(model)]
-        model.eval()
-        try:
-            with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                for batch in islice(batches, self.batches):
-                    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-                    real = real_tokens(getattr(model.config, "pad_token_id", None), inputs, None)
-                    model(**inputs)
-        finally:
-            model.train(was_training)
-            for handle in handles:
-                handle.remove()
-        return sums
+        return sums_of_products(model, dict(lora_layers(model)), islice(batches, self.batches))[0]
 
 
 def outside(covariance: Tensor, basis: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from peftlab.methods.continued import lora_layers
-from peftlab.methods.layer_inputs import real_tokens, rows_of
+from peftlab.methods.layer_inputs import LOOKS_FIRST, sums_of_products
 from peftlab.methods.library import INSIDE, LibraryMethod
 from peftlab.methods.method import BESIDE_THE_FUNCTION, MethodContext
 from peftlab.models.quantizing import QuantizedLinear
@@ -41,9 +41,7 @@ class Qera(LibraryMethod):
     """
 
     initialisations: ClassVar[Sequence[bool | str]] = (True,)
-    not_averaged: ClassVar[str | None] = (
-        "it begins with a look at all training examples, which are not to leave their clients"
-    )
+    not_averaged: ClassVar[str | None] = LOOKS_FIRST
     decided: ClassVar[Mapping[str, str]] = {
         "use_dora": "DoRA begins with the length of the rounded weights, and not with that of the corrected ones"
     }
@@ -67,64 +65,22 @@ class Qera(LibraryMethod):
             return
         with torch.random.fork_rng(devices=()), torch.no_grad(), torch.autocast("cpu", enabled=False):
             torch.manual_seed(0)  # each process, and each try, draws the same directions
-            plain = unrounded().eval()
+            plain: Any = unrounded()
             layers = {
                 name.removeprefix(INSIDE): layer
                 for name, layer in lora_layers(model)
                 if isinstance(layer.get_base_layer(), QuantizedLinear)
             }
-            moments = second_moments(plain, list(layers), islice(batches, self.batches), self.correlated)
+            read = {name: plain.get_submodule(name) for name in layers}
+            sums, counts = sums_of_products(plain, read, islice(batches, self.batches), self.correlated)
             for name, layer in layers.items():
                 rounded = layer.get_base_layer().weight
-                error = plain.get_submodule(name).weight.to(rounded.device) - rounded
+                error = read[name].weight.to(rounded.device) - rounded
+                moments = (sums[name] / counts[name]).to(error)
                 down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-                reduced, back = correction(error / layer.scaling["default"], moments[name].to(error), len(down))
+                reduced, back = correction(error / layer.scaling["default"], moments, len(down))
                 down[: len(reduced)] = reduced
                 up[:, : len(reduced)] = back
-
-
-def second_moments(
-    model: Any, names: Sequence[str], batches: Iterable[Mapping[str, Tensor]], correlated: bool
-) -> dict[str, Tensor]:
-    """Return the mean of x x^T over the inputs x of layers of `model`, without padding: (inputs, inputs) each.
-
-    Layers that read the same tensor share theirs.
-
-    Args:
-        model: a plain model.
-        names: the layers.
-        batches: inputs of the model.
-        correlated: whether to look at pairs of inputs; else, only the diagonal is returned: (inputs,) each.
-    """
-    sums: dict[str, Tensor] = {}
-    counts = dict.fromkeys(names, 0)
-    same: dict[str, str] = {}
-    real: Any = None
-    latest: tuple[Any, str] = (None, "")
-
-    def look(name: str) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
-            nonlocal latest
-            if args[0] is latest[0]:
-                same[name] = latest[1]
-                return
-            latest = args[0], name
-            rows = rows_of(args[0], real, name).float()
-            sums[name] = sums.get(name, 0) + (rows.T @ rows if correlated else rows.square().sum(0))
-            counts[name] += len(rows)
-
-        return hook
-
-    handles = [model.get_submodule(name).register_forward_pre_hook(look(name)) for name in names]
-    try:
-        for batch in batches:
-            real, latest = real_tokens(getattr(model.config, "pad_token_id", None), batch, None), (None, "")
-            model(**batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    own = {name: total.div_(counts[name]) for name, total in sums.items()}
-    return own | {name: own[first] for name, first in same.items()}
 
 
 def correction(error: Tensor, moments: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -134,7 +90,7 @@ def correction(error: Tensor, moments: Tensor, rank: int) -> tuple[Tensor, Tenso
 
     Args:
         error: of a layer's weight, (out, in).
-        moments: of the layer's inputs, see `second_moments`.
+        moments: the mean of x x^T over the layer's inputs x, (in, in), or its diagonal, (in,).
         rank: the largest.
     """
     least = (_LEAST * (moments if moments.ndim == 1 else moments.diagonal()).mean()).clamp(min=_SILENT)

@@ -13,8 +13,9 @@ from peftlab.methods import qera
 from peftlab.methods.combined import Combined
 from peftlab.methods.continued import lora_layers
 from peftlab.methods.head import head_of
+from peftlab.methods.layer_inputs import sums_of_products
 from peftlab.methods.method import MethodContext
-from peftlab.methods.qera import Qera, correction, second_moments
+from peftlab.methods.qera import Qera, correction
 from peftlab.methods.targets import linear_layers
 from peftlab.models.quantizing import quantize
 
@@ -70,7 +71,7 @@ def test_few_directions_bring_the_outputs_nearer_to_those_before_the_rounding(lo
 
 
 def of_inputs(correlated):
-    """Return the inputs of a layer of 12, and what `second_moments` would return of them."""
+    """Return the inputs of a layer of 12, and their moments."""
     inputs = torch.randn(200, 12) @ torch.randn(12, 12) * torch.rand(12)
     whole = inputs.T @ inputs / len(inputs)
     return inputs, whole if correlated else whole.diagonal()
@@ -126,10 +127,12 @@ def test_padding_is_no_input_and_layers_that_read_the_same_share_their_moments(p
     names = [f"{block}.attention.self.query", f"{block}.attention.self.key", f"{block}.intermediate.dense"]
     ids, mask = torch.tensor([[5, 6, 7, 0], [8, 9, 10, 11]]), torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
     batch = {"input_ids": ids, "attention_mask": mask}
+    layers = {name: model.get_submodule(name) for name in names}
+    (whole, counts), (diagonal, _) = (sums_of_products(model, layers, [batch] * 2, each) for each in (True, False))
     with torch.no_grad():
-        whole, diagonal = (second_moments(model, names, [batch] * 2, correlated) for correlated in (True, False))
         states = model.bert.embeddings(ids)[mask.bool()]
-    torch.testing.assert_close(whole[names[0]], states.T @ states / len(states))
+    assert counts == dict.fromkeys(names, 2 * len(states))
+    torch.testing.assert_close(whole[names[0]] / counts[names[0]], states.T @ states / len(states))
     assert whole[names[1]] is whole[names[0]]
     assert not torch.equal(whole[names[2]], whole[names[0]])
     for name in names:
