@@ -59,6 +59,8 @@ def test_a_decoder(run, peftlab, language_model):
     code, out, _ = peftlab("predict", "run", question, "--generate", "max_new_tokens=1")
     assert (code, out.splitlines()[0]) == (0, question)
     assert "it goes on" in out
+    code, out, err = peftlab("predict", "run", question, "--stream", "--generate", "max_new_tokens=1")
+    assert (code, "it goes on" in err, "it goes on" in out) == (0, True, False)
     for wrong, message in (("max_new_token=1", "Did you mean 'max_new_tokens'"), ("beams", "expected KEY=VALUE")):
         code, _, err = peftlab("predict", "run", question, "--generate", wrong)
         assert (code, message in err) == (2, True)
@@ -127,8 +129,19 @@ def check_streams(loaded, question) -> None:
     """A streamed text is the predicted one, sampled and searched for, too; asking changes nothing of the run."""
     for options in ({}, {"do_sample": True, "seed": 3}, {"num_beams": 2}, {"max_new_tokens": 3}):
         (answer,) = loaded.predict([question], **options)
-        assert "".join(loaded.stream(question, **options)) == answer["written"], options
+        pieces: list[str] = []
+        stopped = _collected(loaded.stream(question, **options), pieces)
+        assert ("".join(pieces), stopped) == (answer["written"], answer["stopped"]), options
     assert loaded.parts.task.generate.max_new_tokens == 12
+
+
+def _collected(pieces, into: list[str]) -> bool:
+    """Collect the pieces of a text, and return whether the model ended it."""
+    while True:
+        try:
+            into.append(next(pieces))
+        except StopIteration as end:
+            return end.value
 
 
 def example_of(card) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,8 @@ EXAMPLES = (
     "peftlab predict 7c01aa --file mail.txt --fallback index   # stored answers to what is out of the run's scope",
     "peftlab predict 5d2e8c --chat                         # a line of yours, an answer, and so on",
 )
+
+_GOES_ON = "it goes on: see --generate max_new_tokens=N"
 
 CHUNK = 1024
 """How many texts are predicted at once: each chunk is sorted by length, and its answers are printed when it is done."""
@@ -187,13 +189,18 @@ def _chat(run: Any, generate: dict[str, Any]) -> None:
             print("(no answer: the conversation goes on as if you had not said that)", file=sys.stderr)
 
 
-def _written(pieces: Iterable[str]) -> str:
+def _written(pieces: Generator[str, None, bool]) -> str:
     """Print pieces as they come, with unsafe characters escaped, and return the whole text."""
     text = ""
-    for piece in pieces:
-        print(escaped(piece), end="", flush=True)
-        text += piece
-    print()
+    try:
+        while True:
+            piece = next(pieces)
+            print(escaped(piece), end="", flush=True)
+            text += piece
+    except StopIteration as end:
+        print()
+        if not end.value:
+            print(f"({_GOES_ON})", file=sys.stderr)
     return text
 
 
@@ -248,6 +255,6 @@ def _as_written(text: str, answer: dict[str, Any]) -> str:
     """Return the last turn, and below it what the model has written."""
     asked = text or answer.get("messages", [{}])[-1].get("content", "")
     written = "".join(f"\n  {line}" for line in escaped(answer["written"] or "-").split("\n"))
-    remarks = [] if answer["stopped"] else ["it goes on: see --generate max_new_tokens=N"]
+    remarks = [] if answer["stopped"] else [_GOES_ON]
     remarks += [f"{answer['lost_tokens']} tokens of the input not seen"] if answer.get("truncated") else []
     return f"{asked}{written}" + (f"\n  ({', '.join(remarks)})" if remarks else "")

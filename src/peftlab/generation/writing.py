@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -107,11 +107,14 @@ def stream(
     tokenizer: PreTrainedTokenizerBase,
     key: str = "",
     stops: Sequence[int] = (),
-) -> Iterator[str]:
+) -> Generator[str, None, bool]:
     """Yield what `write` returns for `prompt`, in pieces, as soon as they are written.
 
     A character of several tokens comes when it is whole; a text of a beam search comes at its end. An abandoned
     iterator stops the model.
+
+    Returns:
+        whether the model ended the text, see `Written.stopped`.
 
     Raises:
         ConfigError: as `write` does.
@@ -141,6 +144,7 @@ def stream(
                 shown = piece
         if rest := piece.text.removeprefix(shown):
             yield rest
+        return piece.stopped
     finally:
         halt.now = True
         thread.join()

@@ -17,7 +17,7 @@ from peftlab.runs.notice import as_header
 from peftlab.serving import bodies, page, reference
 from peftlab.serving.access.guard import Guard
 from peftlab.serving.access.refusals import Refusal
-from peftlab.serving.batching import Batcher, Outcome, tokens_of
+from peftlab.serving.batching import Batcher, Ended, Outcome, tokens_of
 from peftlab.serving.events import Observer
 from peftlab.serving.replies import encoded, json_response, misshapen, unrouted
 from peftlab.serving.settings import Settings
@@ -99,8 +99,8 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
     async def predict(asked: bodies.Asked, request: Request) -> Response:
         """Answer texts.
 
-        With `stream`, lines of JSON: `{"text": ...}` for each piece, then `{"done": true, ...}`, which says what an
-        answer says of its input, such as `truncated`, or `{"error": ...}`.
+        With `stream`, lines of JSON: `{"text": ...}` for each piece, then `{"done": true, ...}`, which says the rest
+        of an answer, such as `stopped` and `truncated`, or `{"error": ...}`.
         """
         caller = guard.caller(request)
         name = _chosen(asked, models)
@@ -121,9 +121,11 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
                 read.extend(queries)
                 remarks.update(models.remarks(queries[0]))
 
-        def written(text: str) -> dict[str, Any]:
-            _tell(observer, name, asked.inputs, Outcome(read, [{"written": text}]), facts.request_id)
-            return {"done": True, **about, **remarks, "request_id": facts.request_id}
+        def written(text: str, stopped: bool) -> dict[str, Any]:
+            _tell(
+                observer, name, asked.inputs, Outcome(read, [{"written": text, "stopped": stopped}]), facts.request_id
+            )
+            return {"done": True, **about, "stopped": stopped, **remarks, "request_id": facts.request_id}
 
         about = {"model": name, "run": card.run, "identity": card.identity}
         notice = {} if card.notice is None else {"x-notice": as_header(card.notice)}
@@ -225,33 +227,34 @@ async def _gone(request: Request) -> None:
 
 
 async def _streamed(
-    pieces: AsyncGenerator[str],
-    written: Callable[[str], dict[str, Any]],
+    pieces: AsyncGenerator[str | Ended],
+    written: Callable[[str, bool], dict[str, Any]],
     facts: Facts,
     timeout: float,
     headers: dict[str, str],
 ) -> Response:
     """Return a response that sends `pieces` as they are written; when the client goes, no more are.
 
-    Its last line is what `written` returns of the whole text, or an error.
+    Its last line is what `written` returns of the whole text and whether the model ended it, or an error.
     """
     late = asyncio.get_running_loop().time() + timeout
     try:
         async with asyncio.timeout_at(late):
-            first = await anext(pieces, None)  # until then, a failure has a status of its own
+            first = await anext(pieces)  # until then, a failure has a status of its own
     except TimeoutError:
         raise Refusal(504, "timeout", f"there is no text after {timeout:g} seconds") from None
 
     async def lines() -> AsyncIterator[bytes]:
         piece, text = first, ""
+        facts.error = "gone"  # if the client does not wait for the end: the status, 200, was sent before
         async with aclosing(pieces):
             try:
-                while piece is not None:
+                while not isinstance(piece, Ended):
                     yield _line({"text": piece})
                     text += piece
                     async with asyncio.timeout_at(late):
-                        piece = await anext(pieces, None)
-                end = written(text)
+                        piece = await anext(pieces)
+                end, facts.error = written(text, piece.stopped), None
             except TimeoutError:
                 end = _error("timeout", f"the text is not complete after {timeout:g} seconds", facts)
             except Refusal as refusal:

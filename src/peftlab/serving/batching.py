@@ -11,9 +11,9 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -58,6 +58,13 @@ class _Writing(NamedTuple):
 
     model: str
     write: Callable[[], None]
+
+
+class Ended(NamedTuple):
+    """What comes after the last piece of a text."""
+
+    stopped: bool
+    """Whether the model ended it; else it would go on."""
 
 
 class Batcher:
@@ -145,8 +152,8 @@ class Batcher:
         request_id: str = "",
         options: Mapping[str, Any] | None = None,
         admit: Admit = lambda queries: None,
-    ) -> AsyncGenerator[str]:
-        """Yield the text that a model writes for one input, piece by piece; closing it stops the model.
+    ) -> AsyncGenerator[str | Ended]:
+        """Yield the text that a model writes for one input, piece by piece, then its end; closing it stops the model.
 
         A text is written alone: other inputs wait until it ends. Arguments as of `answers`.
 
@@ -156,7 +163,7 @@ class Batcher:
             DataError: there is no answer to the input.
         """
         job = self._admitted(caller, 1, request_id)
-        pieces: asyncio.Queue[str | Exception | None] = asyncio.Queue()
+        pieces: asyncio.Queue[str | Ended | Exception] = asyncio.Queue()
 
         def give_way(done: asyncio.Future[bool]) -> None:
             if not done.cancelled() and not done.result():
@@ -171,14 +178,15 @@ class Batcher:
             admit([query])
             loop = asyncio.get_running_loop()
 
-            def put(piece: str | Exception | None) -> None:
+            def put(piece: str | Ended | Exception) -> None:
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
             write = partial(self._write, partial(self._models.stream, query), put, halt)
             self._queue.read(job, [Entry(job, 0, _Writing(model, write), query.tokens)])
             self._arrived.set()
-            while (piece := await pieces.get()) is not None:
-                if isinstance(piece, Exception):
+            piece: str | Ended | Exception = ""
+            while not isinstance(piece, Ended):
+                if isinstance(piece := await pieces.get(), Exception):
                     raise piece
                 yield piece
         finally:
@@ -278,17 +286,19 @@ class Batcher:
             return [answer for query in queries for answer in self._answered([query])]
 
     @staticmethod
-    def _write(begin: Callable[[], Any], put: Callable[[str | Exception | None], Any], halt: threading.Event) -> None:
-        """Put the pieces of a text as they are written, and None or the error after the last."""
-        end: Exception | None = None
+    def _write(
+        begin: Callable[[], Generator[str, None, bool]],
+        put: Callable[[str | Ended | Exception], Any],
+        halt: threading.Event,
+    ) -> None:
+        """Put the pieces of a text as they are written, and its end or the error after the last."""
+        end: Ended | Exception = Ended(stopped=False)
         try:
-            if not halt.is_set():
-                pieces = begin()
-                for piece in pieces:
-                    put(piece)
-                    if halt.is_set():
-                        pieces.close()
-                        break
+            with closing(begin()) as pieces:
+                while not halt.is_set():
+                    put(next(pieces))
+        except StopIteration as last:
+            end = Ended(last.value)
         except Exception as error:  # noqa: BLE001
             end = error if isinstance(error, UserError) else _refused(error).reason
         with suppress(RuntimeError):  # the loop has ended

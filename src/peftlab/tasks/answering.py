@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,10 +88,13 @@ class Answering(ABC):
         """
         return self.answers(self.outputs(model, batch), batch, model, final=True)
 
-    def stream(self, batch: Batch, model: Any) -> Iterator[str]:
+    def stream(self, batch: Batch, model: Any) -> Generator[str, None, bool]:
         """Yield the text that the model writes to the only example of `batch`, piece by piece, as it is generated.
 
         The pieces join to the text of `answers_without_gold`.
+
+        Returns:
+            whether the model ended it.
 
         Raises:
             ConfigError: the task writes no text.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import field
 from itertools import chain
 from typing import Any, ClassVar
@@ -240,8 +240,8 @@ class Dpo(MeasuresForgetting, Writer, CutTexts):
             for example, text in zip(batch.examples, self._written(batch.examples, model), strict=True)
         ]
 
-    def stream(self, batch: Batch, model: Any) -> Iterator[str]:
-        """Yield the answer to a prompt, piece by piece."""
+    def stream(self, batch: Batch, model: Any) -> Generator[str, None, bool]:
+        """Yield the answer to a prompt, piece by piece; return whether the model ended it."""
         (example,) = batch.examples
         return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id, self.stops)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, ClassVar
 
@@ -132,12 +132,12 @@ class WritingTask(Writer, CutTexts):
         return [self._answer(*both) for both in zip(batch.examples, self._written(batch, model), strict=True)]
 
     @override
-    def stream(self, batch: Batch, model: Any) -> Iterator[str]:
+    def stream(self, batch: Batch, model: Any) -> Generator[str, None, bool]:
         if isinstance(model, Members):
             raise ConfigError("an ensemble chooses among whole texts, so that none can be streamed: leave --stream out")
         asked, (example,) = self.asked(batch), batch.examples
         only = asked if isinstance(asked, Heard) else asked[0]
-        yield from stream(model, only, self.generate, self._tokenizer, example.id, self.stops)
+        return (yield from stream(model, only, self.generate, self._tokenizer, example.id, self.stops))
 
     def _written(self, batch: Batch, model: Any) -> list[Written | None]:
         """Return the text for each example; of an ensemble, the one of a member that is most like those of all."""

@@ -6,7 +6,7 @@ Scoring and exporting import their own dependencies, above all Lightning, when t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,10 +214,13 @@ class FinishedRun:
         """Yield the answer to each of `objects`, or the reason why it has none, see `Predictor.answers`."""
         return self._generating(options).answers(objects, at_once)
 
-    def stream(self, text: str | Sequence[Any] | Mapping[str, Any], **options: Any) -> Iterator[str]:
+    def stream(self, text: str | Sequence[Any] | Mapping[str, Any], **options: Any) -> Generator[str, None, bool]:
         """Yield the text that the model writes for one `text`, piece by piece; arguments as of `predict`.
 
         The pieces join to what `predict` returns.
+
+        Returns:
+            whether the model ended the text, as ``stopped`` says there.
 
         Raises:
             DataError: the task does not accept such an object.

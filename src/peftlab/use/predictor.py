@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
@@ -126,8 +126,11 @@ class Predictor:
             yield from self._of_chunk([(number, _admitted(one, door, self.masks)) for number, one in chunk], lost)
         self._warn(lost, door)
 
-    def stream(self, one: Any) -> Iterator[str]:
+    def stream(self, one: Any) -> Generator[str, None, bool]:
         """Yield the text that the model writes for one object, see `answers`, piece by piece as it is generated.
+
+        Returns:
+            whether the model ended it; else it reached ``max_new_tokens``.
 
         Raises:
             DataError: there is no answer to the object.
@@ -137,18 +140,19 @@ class Predictor:
         example = self.read(one, door)
         encoded = self.task.encode([example], self.processor, self.limits)
         self._warn(self.task.all_lost(encoded), door)
-        yield from self.written(example, encoded)
+        return (yield from self.written(example, encoded))
 
-    def written(self, example: Any, encoded: Encoded) -> Iterator[str]:
+    def written(self, example: Any, encoded: Encoded) -> Generator[str, None, bool]:
         """Yield the text that the model writes for one `example`, which is encoded as `encoded`; see `stream`."""
         ((_, batch),) = self.batches([example], encoded)
         pieces = self.task.stream(batch, self.model)
         with self._kernels():
             while True:
-                with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
-                    piece = next(pieces, None)
-                if piece is None:
-                    break
+                try:
+                    with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
+                        piece = next(pieces)
+                except StopIteration as end:
+                    return bool(end.value)
                 yield piece
 
     def generating(self, options: Mapping[str, Any]) -> Predictor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,13 @@ class StandIn:
             raise RuntimeError("out of luck")
         return [{"text": query.text, "of": query.model, "length": query.tokens} for query in queries]
 
-    def stream(self, query: Query) -> Iterator[str]:
+    def stream(self, query: Query) -> Generator[str, None, bool]:
         self.begun.set()
         for number, word in enumerate(query.text.split()):
             assert number < self.free or self.gate.wait(10)
             self.written.append(word)
             yield word
+        return not query.text.endswith("more")
 
     def remarks(self, query: Query) -> dict[str, Any]:
         return {"truncated": True, "lost_tokens": 1} if query.text.endswith("more") else {}

@@ -44,6 +44,7 @@ class Served:
     def ask(self, ask: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]]) -> Any:
         async def run() -> Any:
             app = create(self.settings, self.models, self.noting, Guard(self.settings), self._meanwhile)
+            self.app = app
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with app.router.lifespan_context(app), asyncio.timeout(20):
                 await asyncio.sleep(0)  # `_meanwhile` begins
@@ -147,13 +148,14 @@ def test_a_text_is_streamed_as_lines_of_json():
         "model": "writer",
         "run": "0123456789ab",
         "identity": "f" * 64,
+        "stopped": True,
     }
 
 
 def test_what_is_streamed_is_observed_and_its_end_says_what_was_not_seen():
     served = Served()
     last = json.loads(served.post(_streamed("a b more")).text.splitlines()[-1])
-    assert (last["done"], last["truncated"], last["lost_tokens"]) == (True, True, 1)
+    assert (last["done"], last["stopped"], last["truncated"], last["lost_tokens"]) == (True, False, True, 1)
     assert served.noting.predictions == [("writer", ["a b more"], [None], [8])]
     assert [(told.tokens, told.refused) for told in served.noting.requests] == [(8, 0)]
 
@@ -167,6 +169,48 @@ def test_a_stream_that_takes_too_long_ends_with_an_error():
     assert last["error"]["code"] == "timeout"
     (told,) = served.noting.requests
     assert (told.status, told.error, told.inputs, told.refused) == (200, "timeout", 1, 1)
+
+
+def test_a_client_that_leaves_a_stream_is_noted():
+    served = Served()
+    served.models.free = 1
+    served.models.gate.clear()
+    content = json.dumps(_streamed("a b c")).encode()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/predict",
+        "raw_path": b"/v1/predict",
+        "query_string": b"",
+        "headers": [
+            (b"host", b"127.0.0.1"),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ],
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 80),
+    }
+
+    async def ask(client: httpx.AsyncClient) -> Any:
+        sent, begun = [{"type": "http.request", "body": content, "more_body": False}], asyncio.Event()
+
+        async def receive() -> Any:
+            if not sent:
+                await begun.wait()
+            return sent.pop() if sent else {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                begun.set()
+
+        await served.app(scope, receive, send)
+
+    served.ask(ask)
+    (told,) = served.noting.requests
+    assert (told.status, told.error, told.refused) == (200, "gone", 0)
 
 
 def test_an_answer_that_takes_too_long_is_given_up():

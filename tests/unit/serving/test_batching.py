@@ -11,7 +11,7 @@ from tests.unit.serving.stand_in import StandIn
 
 from peftlab.errors import DataError
 from peftlab.serving.access.refusals import Refusal
-from peftlab.serving.batching import Batcher, tokens_of
+from peftlab.serving.batching import Batcher, Ended, tokens_of
 from peftlab.serving.events import Computed, Observer
 from peftlab.serving.settings import Settings
 from peftlab.use.predictor import Refused
@@ -201,7 +201,7 @@ def test_a_text_is_streamed_in_its_turn_and_no_further_than_it_is_read():
         after = await batcher.answers("ner", ["after"])  # the model is free again
         return whole, len(models.written) <= 3, after.answers[0]["text"]
 
-    assert used(use) == (["a", "b", "c"], True, "after")
+    assert used(use) == (["a", "b", "c", Ended(stopped=True)], True, "after")
 
 
 def test_a_text_that_is_streamed_takes_the_models_time_as_a_batch_does():
@@ -212,7 +212,7 @@ def test_a_text_that_is_streamed_takes_the_models_time_as_a_batch_does():
         await until(lambda: bool(noting.batches))
         return whole, batcher._rate > 0  # what `Retry-After` follows from
 
-    assert used(use, noting) == (["a", "b"], True)
+    assert used(use, noting) == (["a", "b", Ended(stopped=True)], True)
     (batch,) = noting.batches
     assert (batch.models, batch.tokens, batch.request_ids) == (("writer",), 3, ("r",))
     assert len(batch.waited) == 1

@@ -47,7 +47,8 @@ class Guard:
         self._admin = admin
         host = settings.admin_host if admin else settings.host
         self._loopback = is_loopback(host) and (admin or settings.socket is None)
-        self._hosts = settings.hosts or (names_of(host) if self._loopback else ())
+        own = names_of(host) if self._loopback else ()
+        self._hosts = (*settings.hosts, *own) if admin and own else settings.hosts or own
 
     def around(self, app: Any) -> Any:
         """Return `app`, an ASGI application, behind the door."""

@@ -39,6 +39,8 @@ def check(settings: Settings) -> None:
         Keys(settings.keys)
     if settings.socket is None:
         _check_reach("--host", settings.host, settings)
+    elif (settings.host, settings.port) != (Settings.host, Settings.port):
+        raise UserError(f"--socket {settings.socket}: is in the place of an address: leave --host and --port out")
     if settings.admin_port is not None:
         _check_reach("--admin", settings.admin_host, settings)
 
@@ -167,7 +169,11 @@ def _check_tokens(settings: Settings) -> None:
         raise UserError(
             f"--jwt-algorithms {odd[0]}: is none that only the issuer can sign with. Allowed: {', '.join(ALGORITHMS)}"
         )
-    if settings.jwks:
+    if not settings.jwks:
+        for option in ("jwt_algorithms", "jwt_claim"):
+            if getattr(settings, option) != getattr(Settings, option):
+                raise UserError(f"--{option.replace('_', '-')}: is about tokens: without --jwks none is taken")
+    else:
         if not settings.jwt_algorithms:
             raise UserError(f"--jwt-algorithms: name at least one of {', '.join(ALGORITHMS)}")
         check_place(settings.jwks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -246,8 +246,8 @@ class Models:
             answers |= self._of_group(by_model)
         return [answers[place] for place in range(len(queries))]
 
-    def stream(self, query: Query) -> Iterator[str]:
-        """Yield the text that a run writes to one input, piece by piece; see `FinishedRun.stream`.
+    def stream(self, query: Query) -> Generator[str, None, bool]:
+        """Yield the text that a run writes to one input, piece by piece; return whether it ended it itself.
 
         Raises:
             DataError: the run is no longer here.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ class Alerting:
 
     A rule that is broken for `Rule.lasting` is told once, and once more when it is so no longer. A rule that is broken
     again within `Rule.cool_down` is told when that has passed, if it is still broken then. A subject of which there is
-    too little, such as a model without requests, keeps its state: that nothing is known does not resolve an alert.
+    too little, such as a model without requests, keeps its state: that nothing is known does not resolve an alert. That
+    the model is no longer served does.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -40,12 +41,22 @@ class Alerting:
         """The longest time that a rule looks back on, in seconds."""
         return max((rule.window for rule in self.rules), default=0.0)
 
-    def messages(self, rule: Rule, window: Window) -> list[Message]:
-        """Return what is to be told of `rule` at the end of `window`."""
+    def messages(self, rule: Rule, window: Window, served: Collection[str] | None = None) -> list[Message]:
+        """Return what is to be told of `rule` at the end of `window`.
+
+        Args:
+            rule: one of the rules.
+            window: the numbers.
+            served: the models that are served; None: they are not known.
+        """
         now, messages = window.end.time, []
-        for subject, value in rule.values(window).items():
+        values: dict[Subject, float | None] = {**rule.values(window)}
+        if served is not None:
+            followed = {subject for name, subject in self._states if name == rule.name}
+            values |= dict.fromkeys(((values.keys() | followed) - {""}).difference(served))
+        for subject, value in values.items():
             state = self._states.setdefault((rule.name, subject), _State())
-            if not rule.is_broken(value):
+            if value is None or not rule.is_broken(value):
                 if state.firing:
                     messages.append(_message("resolved", rule, subject, value, now - (state.since or now)))
                 state.since, state.firing = None, False
@@ -61,11 +72,13 @@ class Alerting:
         return {key: state.firing for key, state in self._states.items()}
 
 
-def _message(state: str, rule: Rule, subject: Subject, value: float, seconds: float) -> Message:
+def _message(state: str, rule: Rule, subject: Subject, value: float | None, seconds: float) -> Message:
     kind = type(rule).__name__
     of = f" of {subject}" if subject else ""
-    shown = f"{value:.4g}{rule.unit}"
-    if state == "firing":
+    shown = "" if value is None else f"{value:.4g}{rule.unit}"
+    if value is None:
+        text = f"{rule.name}: over, {subject} is no longer served"
+    elif state == "firing":
         text = f"{rule.name}: {kind.lower()}{of} is {shown}, {rule.limit}, over {rule.window:g} s"
     else:
         text = f"{rule.name}: over, {kind.lower()}{of} is {shown} and no longer {rule.limit}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--log-texts", action="store_true", help="log the inputs too, with personal data masked")
     group.add_argument(
-        "--otlp", metavar="URL", help="send traces there, by OTLP over HTTP, such as http://127.0.0.1:4318"
+        "--otlp",
+        metavar="URL",
+        type=_collector,
+        help="send traces there, by OTLP over HTTP, such as http://127.0.0.1:4318",
     )
     group.add_argument(
         "--no-drift", action="store_true", help="do not compare what is served with the run's own validation split"
@@ -33,3 +37,13 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "drift": not options.no_drift,
         "alerts": options.alerts,
     }
+
+
+def _collector(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"'{text}' is no address such as http://127.0.0.1:4318")
+    return text

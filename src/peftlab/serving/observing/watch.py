@@ -135,8 +135,9 @@ class Watch:
         self._snapshots.add(Snapshot.of(self._collect(), now))
         if self._reference is not None and self._measure_drift():
             self._snapshots.replace_newest(Snapshot.of(self._collect(), now))
+        served = _identities(self._snapshots.newest).keys() or None
         for rule in self._alerting.rules:
-            for message in self._alerting.messages(rule, self._snapshots.window(rule.window)):
+            for message in self._alerting.messages(rule, self._snapshots.window(rule.window), served):
                 log.warning("alert %s: %s", message["state"], message["text"])
                 self._send({**message, "time": datetime.now(UTC).isoformat(timespec="seconds")})
         for (name, subject), firing in self._alerting.firing().items():

@@ -197,6 +197,7 @@
         text.append(piece.text);
       }
       if (piece.done) article.append(...notes(piece));
+      if (piece.stopped === false) article.append(goesOn());
       run = piece.run || run;
     };
     try {
@@ -293,7 +294,7 @@
       article.append(verdict(answer.choice, answer.probability), bars(Object.fromEntries(choices.map((one, place) => [`${place + 1}. ${one}`, answer.probabilities[place]])), [`${answer.predicted + 1}. ${answer.choice}`]));
     } else if ("written" in answer) {
       article.append(make("p", { class: "written", textContent: answer.written || "–" }));
-      if (answer.stopped === false) article.append(make("p", { class: "note", textContent: "The model would go on." }));
+      if (answer.stopped === false) article.append(goesOn());
     } else if ("fills" in answer) {
       article.append(make("p", { class: "text", textContent: answer.text || "" }));
       answer.fills.forEach((fills, place) => article.append(listed(Array.isArray(fills) ? fills : [fills], `Mask ${place + 1}`)));
@@ -306,6 +307,10 @@
     article.append(...notes(answer), ...rest(answer));
     article.append(make("details", {}, make("summary", { textContent: "JSON" }), make("pre", { tabIndex: 0, textContent: JSON.stringify(answer, null, 2) })));
     return article;
+  }
+
+  function goesOn() {
+    return make("p", { class: "note", textContent: "The model would go on." });
   }
 
   // Positions count characters as Python does, code points, and in a list of words they count words.

@@ -158,6 +158,9 @@ def test_names_of_the_server(settings, locked, key):
         for host in ("models.example", "a.in.example:443", "localhost", "models.example.evil")
     ]
     assert statuses == [200, 200, 421, 421]
+    administration = Guard(replace(settings, hosts=("models.example",)), admin=True)
+    hosts = ("127.0.0.1:9000", "models.example", "evil.example")
+    assert [exchange(administration, headers={"host": host})[0] for host in hosts] == [200, 200, 421]
     beyond = Guard(replace(locked, host="0.0.0.0"))
     assert exchange(beyond, headers={"host": "anything.example", "x-api-key": key})[0] == 200
 

@@ -7,6 +7,7 @@ import ssl
 import stat
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -103,6 +104,9 @@ def test_a_name_that_is_none():
         ({"proxies": ("0.0.0.0/0",)}, "everybody"),
         ({"hosts": ("*",)}, "--hosts"),
         ({"hosts": ("a/b",)}, "--hosts"),
+        ({"jwt_claim": "roles"}, "--jwt-claim: .* without --jwks"),
+        ({"jwt_algorithms": ("ES256",)}, "--jwt-algorithms: .* without --jwks"),
+        ({"socket": Path("s"), "host": "0.0.0.0"}, "--socket s: .* leave --host and --port out"),
     ],
 )
 def test_other_openings_are_refused(values, message):

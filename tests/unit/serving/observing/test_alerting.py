@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from peftlab.serving.observing.alerting import Alerting
-from peftlab.serving.observing.rules import Queue
+from peftlab.serving.observing.rules import Queue, Silence
 from peftlab.serving.observing.window import Snapshot, Window
 
 
@@ -46,6 +46,18 @@ def test_a_rule_is_silent_after_an_alert_but_not_for_ever():
         assert told.after(9) == []
         assert told.after(2) == []
     assert told.after(9, 30) == ["firing"]  # once the silence is over, as it still lasts
+
+
+def test_a_model_that_is_no_longer_served_alerts_nobody():
+    rule = Silence(name="quiet", window=10, model="ner", cool_down=0)
+    window = Window(Snapshot(0.0, {}), Snapshot(10.0, {}))
+    alerting = Alerting([rule])
+    assert [one["state"] for one in alerting.messages(rule, window)] == ["firing"]
+    (over,) = alerting.messages(rule, window, served=["tone"])
+    assert (over["state"], over["value"], over["text"]) == ("resolved", None, "quiet: over, ner is no longer served")
+    assert alerting.firing() == {("quiet", "ner"): False}
+    assert alerting.messages(rule, window, served=["tone"]) == []
+    assert [one["state"] for one in alerting.messages(rule, window, served=["ner"])] == ["firing"]
 
 
 def test_a_message_says_what_where_and_how_much():

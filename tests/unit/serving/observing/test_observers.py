@@ -83,6 +83,16 @@ def test_what_is_asked_for_is_observed(tmp_path):
     assert b'peftlab_model_info{identity="ab12"' in observers.metrics.exposition()
 
 
+def test_where_traces_go_is_an_address(capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["--otlp", "https://collector.example"]).otlp == "https://collector.example"
+    for odd in ("localhost:4318", "http://", "http://[x", "/v1/traces"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--otlp", odd])
+        assert "is no address such as http://127.0.0.1:4318" in capsys.readouterr().err
+
+
 def test_a_server_that_runs_has_the_numbers_of_its_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "cache_root", lambda: tmp_path)
     with running(Settings(runs=("m",))):
