@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import positive_whole_number
+from peftlab.terminal.arguments import finite_number, positive_whole_number
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 
@@ -51,7 +51,7 @@ def add_search(group: TakesArguments) -> None:
     )
     group.add_argument(
         "--min-score",
-        type=float,
+        type=finite_number,
         metavar="X",
         help="the least score, below which an answer is not given: of BM25, or the cosine (default: any)",
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run, positive_whole_number, whole_number
+from peftlab.terminal.arguments import add_run, finite_number, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -45,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leading directions of a matrix that are judged (default 10)",
     )
     parser.add_argument(
-        "--below", type=float, default=0.5, metavar="C", help="cosine below which one is an intruder (default 0.5)"
+        "--below",
+        type=finite_number,
+        default=0.5,
+        metavar="C",
+        help="cosine below which it is an intruder (default 0.5)",
     )
     parser.add_argument("--html", metavar="FILE", help="also write a page with all matrices and a figure")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.commands import computing
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_allow, add_json, positive_whole_number
+from peftlab.terminal.arguments import add_allow, add_json, finite_number, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -65,8 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the new run; by default that of the first one, and how")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder that it is kept below (default runs/)")
     merging = parser.add_argument_group("weights as one model")
-    merging.add_argument("--scale", type=float, metavar="S", help="arithmetic, ties, dare, swag: of the changes")
-    merging.add_argument("--density", type=float, metavar="D", help="ties, dare: the share of changes that are kept")
+    merging.add_argument(
+        "--scale", type=finite_number, metavar="S", help="arithmetic, ties, dare, swag: of the changes"
+    )
+    merging.add_argument(
+        "--density", type=finite_number, metavar="D", help="ties, dare: the share of changes that are kept"
+    )
     merging.add_argument("--then", choices=("mean", "ties"), help="dare: how changes are joined after some are dropped")
     merging.add_argument("--seed", type=int, metavar="N", help="dare, swag: of what is drawn")
     merging.add_argument("--samples", type=int, metavar="N", help="swag: how many models are drawn")

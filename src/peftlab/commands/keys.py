@@ -83,6 +83,8 @@ def execute(options: argparse.Namespace) -> None:
     elif options.action == "rotate":
         overlap = timedelta(days=1) if options.overlap is None else options.overlap
         _hand_over(name, keys.rotate(file, name, overlap, options.expires), options.json)
+        if any(row["name"] == name and row["state"] == "disabled" for row in keys.listed(file)):
+            print(f"{name} is disabled: servers refuse it until {file} no longer says so", file=sys.stderr)
     else:
         models = options.models or ([] if options.admin else ["*"])
         key = keys.add(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
-from contextlib import suppress
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ from peftlab.terminal.exits import fail
 if TYPE_CHECKING:
     from peftlab.serving.batching import Batcher
     from peftlab.serving.models.models import Models
+
+log = logging.getLogger("peftlab")
 
 LOOKS_S = 0.25
 """How often a worker looks whether something else is wanted of it, in seconds."""
@@ -70,14 +72,20 @@ class Following:
         self._shared, self._models, self._names, self._observer = shared, models, names, observer
 
     async def __call__(self, batcher: Batcher) -> None:
-        """Look again and again; without a supervisor, end the process as one that is told to."""
-        supervisor, followed = parent_process(), None
+        """Look again and again, whatever fails; without a supervisor, end the process as one that is told to."""
+        supervisor, followed, failed = parent_process(), None, ""
         while supervisor is None or os.getppid() == supervisor.pid:  # it may have died while the models were loaded
-            with suppress(OSError, DiskError):  # if somebody has cleaned up, what is served stays
+            try:
                 wanted = self._shared.wanted
                 if wanted != followed:
                     await self._follow(wanted, batcher)
                     followed = wanted
+            except (OSError, DiskError):
+                pass  # if somebody has cleaned up, what is served stays
+            except Exception as error:
+                if failed != repr(error):
+                    log.exception("what is wanted of this worker fails; it serves on, and tries again")
+                failed = repr(error)
             await asyncio.sleep(LOOKS_S)
         signal.raise_signal(signal.SIGTERM)
 

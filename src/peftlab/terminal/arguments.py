@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from peftlab.seams.python import options_of
@@ -66,7 +67,14 @@ def positive_number(text: str) -> float:
     return value
 
 
-for _type in (whole_number, positive_whole_number, positive_number):
+def finite_number(text: str) -> float:
+    """Return the finite number that `text` is; raise ValueError if it is none."""
+    if not isfinite(value := float(text)):
+        raise ValueError
+    return value
+
+
+for _type in (whole_number, positive_whole_number, positive_number, finite_number):
     _type.__name__ = _type.__name__.replace("_", " ")  # argparse names the type in its message
 
 

@@ -73,6 +73,18 @@ def test_a_worker_whose_folder_is_gone_serves_on(tmp_path):
     followed(tmp_path, do)
 
 
+def test_a_worker_whose_folder_is_garbled_says_so_once_and_follows_on(tmp_path, caplog):
+    async def do(shared: Shared, batcher: Batcher, noting: Noting) -> None:
+        await reported(shared, 0)
+        (tmp_path / "wanted.json").write_text("[]")
+        await asyncio.sleep(0.9)
+        shared.want(Wanted(("ner=run",), draining=True, version=1))
+        await reported(shared, 1)
+
+    followed(tmp_path, do)
+    assert caplog.messages == ["what is wanted of this worker fails; it serves on, and tries again"]
+
+
 def test_the_place_of_a_run_may_have_a_name_before_it_or_the_sign_in_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert [place_of(run) for run in ("3f9c", "ner=3f9c", "ner=runs/a=b")] == ["3f9c", "3f9c", "runs/a=b"]

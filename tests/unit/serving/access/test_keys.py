@@ -131,13 +131,18 @@ def test_revoked_at_once_and_for_ever(file):
         keys.add(file, "reports")
 
 
-def test_disabled_by_hand(file):
+def test_disabled_by_hand(file, capsys):
     key, _ = keys.add(file, "reports"), keys.add(file, "other")
     view = Keys(file)
     content = KeyFile.read(file)
     content.keys["reports"] = keys.replace(content.keys["reports"], disabled=True)
     content.write(file)
     assert view.caller(key) is None
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    for name, is_told in (("reports", True), ("other", False)):
+        command.execute(parser.parse_args(["rotate", str(file), name]))
+        assert ("is disabled" in capsys.readouterr().err) == is_told
 
 
 def test_a_file_that_cannot_be_read_leaves_the_keys(file, caplog, monkeypatch):
