@@ -99,6 +99,11 @@ def test_another_chain_that_was_begun_meanwhile_is_not_gone_on_with(tmp_path, mo
         Chain(tmp_path / "loop", "active", SETTINGS)
 
 
+def test_a_chain_repeats_nothing_that_later_runs_follow_from(tmp_path):
+    with Chain(tmp_path, "active", SETTINGS) as chain, pytest.raises(ConfigError, match="existing=rerun: active keeps"):
+        chain.run("round-0", {"existing": "rerun"})
+
+
 @pytest.mark.slow
 def test_what_is_refused(config, tmp_path):
     (tmp_path / "other").mkdir()

@@ -106,6 +106,11 @@ class Chain:
         Raises:
             UserError: the run cannot be done, or another one is in its place.
         """
+        if config.get("existing") == "rerun":
+            raise ConfigError(
+                f"existing=rerun: {self.kind} keeps what is finished in {self.folder}, as later runs follow from it. "
+                "Name a new folder, or leave the option out"
+            )
         if (stage := self.stage(name)) is not None:
             return self._finished(stage)
         plain: dict[str, Any] = plain_values(config) if isinstance(config, DictConfig) else deepcopy(dict(config))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,13 +89,20 @@ class StreamSpec:
             raise ValueError("memory: the head of a task knows no label of the others; use scenario=class, or null")
         if self.method == "separate_and_merge":
             self._check_merging()
-        if isinstance(self.stages, int):
-            if self.scenario == "domain":
-                raise ValueError("stages: a number divides labels, and domains share theirs: list stages, by values")
-            return
-        if len(self.stages) < 2:
+        if not isinstance(self.stages, int):
+            self._check_stages(self.stages)
+        elif self.scenario == "domain":
+            raise ValueError("stages: a number divides labels, and domains share theirs: list stages, by values")
+        elif self.column is not None:
+            raise ValueError(f"column = '{self.column}': a number divides labels; list stages, by values")
+
+    def _check_stages(self, stages: Sequence[StageSpec]) -> None:
+        """Check that each stage brings something, and none what another one has."""
+        if len(stages) < 2:
             raise ValueError("stages: a stream has two or more")
-        for place, stage in enumerate(self.stages, 1):
+        if self.column is not None and not any(stage.values for stage in stages):
+            raise ValueError(f"column = '{self.column}': no stage has values of it. List them, or leave column out")
+        for place, stage in enumerate(stages, 1):
             stage.name = stage.name or str(place)
             if stage.values is not None and self.column is None:
                 raise ValueError(f"stages: {stage.name} has values, of which column? Set stream.column")
@@ -103,11 +110,11 @@ class StreamSpec:
                 raise ValueError(f"stages: {stage.name} has labels of its own, and domains share theirs")
             if not (stage.labels or stage.values or stage.overrides):
                 raise ValueError(f"stages: {stage.name} says nothing: give labels, values or overrides")
-        names = [stage.name for stage in self.stages]
+        names = [stage.name for stage in stages]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"stages: two are named {twice}")
         seen: set[str] = set()
-        for stage in self.stages:
+        for stage in stages:
             if self.scenario == "class" and (again := seen & {*(stage.labels or ())}):
                 raise ValueError(f"stages: {stage.name} brings '{min(again)}', which an earlier stage has too")
             seen |= {*(stage.labels or ())}

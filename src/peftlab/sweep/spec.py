@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -161,6 +162,29 @@ class SweepSpec:
                 f"sweep.prune = '{self.prune}': trials are compared early by the score that their best checkpoint is "
                 f"selected by, so that must be the objective: sweep.objectives=null, or sweep.prune=none"
             )
+
+
+def idle(spec: SweepSpec, overrides: Sequence[str], methods: Collection[str | None]) -> Iterator[str]:
+    """Yield the settings of a command that have no effect, each with the reason.
+
+    Args:
+        spec: the settings of the sweep.
+        overrides: of the command line; of what only the files of a group set, the spaces of methods alone are told.
+        methods: those of its trials.
+    """
+    for method in sorted(spec.methods.keys() - set(methods)):
+        yield f"sweep.methods.{method}: the sweep has no trial with that method"
+    guided = spec.prune in ("successive_halving", "asha", "hyperband")
+    acts = {
+        "pruning.eta": (guided, f"sweep.prune={spec.prune}"),
+        "pruning.min_fraction": (spec.prune != "none", "sweep.prune=none"),
+        "pruning.warmup_trials": (spec.prune == "median", f"sweep.prune={spec.prune}"),
+        "final_seeds": (spec.protocol == "equal_budget", f"sweep.protocol={spec.protocol}"),
+    }
+    said = {text.partition("=")[0].lstrip("+") for text in overrides}
+    for key, (does, reason) in acts.items():
+        if f"sweep.{key}" in said and not does:
+            yield f"sweep.{key}: {reason}"
 
 
 def sweep_spec(config: DictConfig) -> SweepSpec:

@@ -40,7 +40,7 @@ from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.reporting import page_of, report_on, state_of
 from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import METHOD, Space, grid, is_method
-from peftlab.sweep.spec import SweepSpec, sweep_spec
+from peftlab.sweep.spec import SweepSpec, idle, sweep_spec
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Machine, summarise
 from peftlab.terminal.console import VERBATIM, start_logging
@@ -76,6 +76,8 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     space = Space.parse(overrides, spec, context.config_loader, method)
     compose = Composer(context, config)
     check_section(space, compose, config)
+    for line in idle(spec, overrides, space.methods or (space.method,)):
+        log.warning("no effect: %s", line)
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     checked = checked_before()
     with Signals() as signals:

@@ -146,6 +146,8 @@ def test_an_override_takes_the_place_of_an_earlier_one(plan):
         ({"stages": [["a", "b"]]}, "two or more"),
         ({"stages": [["a", "b"], {"name": "x"}]}, "says nothing"),
         ({"stages": [{"values": ["x"]}, {"values": ["y"]}]}, "of which column"),
+        ({"stages": [["a"], ["b"]], "column": "of"}, "column = 'of': no stage has values"),
+        ({"stages": 3, "column": "of"}, "column = 'of': a number divides labels"),
         ({"scenario": "domain", "stages": 3}, "domains share theirs"),
         ({"scenario": "task", "stages": 3, "memory": {"per_class": 5}}, "knows no label of the others"),
         ({"stages": 3, "memory": {"per_class": 5}, "method": "separate_and_merge"}, "no stage follows another"),

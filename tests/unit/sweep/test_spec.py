@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.sweep.spec import SweepSpec, sweep_spec
+from peftlab.sweep.spec import PruningSpec, SweepSpec, idle, sweep_spec
 
 OPTIONS = sorted(file.stem for file in (conf_dir() / "sweep").glob("*.yaml"))
 
@@ -105,3 +105,18 @@ def test_what_is_wrong_is_told_with_its_key(overrides, parts):
     with pytest.raises(ConfigError) as error:
         sweep_spec(section_of(*overrides))
     assert all(part in str(error.value) for part in parts), error.value
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides", "told"),
+    [
+        ({"pruning": PruningSpec(eta=4)}, ["sweep=search"], []),  # a file's settings, which the command overrode
+        ({}, ["sweep.pruning.eta=4", "sweep.final_seeds=[1]"], ["sweep.pruning.eta", "sweep.final_seeds"]),
+        ({"search": "tpe", "prune": "median"}, ["sweep.pruning.eta=4"], ["sweep.pruning.eta"]),
+        ({"search": "tpe", "prune": "asha"}, ["sweep.pruning.eta=4"], []),
+        ({"search": "tpe", "prune": "asha"}, ["+sweep.pruning.warmup_trials=4"], ["sweep.pruning.warmup_trials"]),
+        ({"methods": {"lora": {}, "head": {}}}, [], ["sweep.methods.head"]),
+    ],
+)
+def test_what_has_no_effect_is_told(values, overrides, told):
+    assert [line.partition(":")[0] for line in idle(SweepSpec(**values), overrides, ("lora", "full"))] == told
