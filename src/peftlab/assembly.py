@@ -392,7 +392,7 @@ def make_trainer(
     if spec.task.packs:
         last.append(SharedRows(data, folder.record))
     if general := getattr(spec.task, "forgetting", None):
-        last.append(Forgetting(Path(general), data, folder.record))
+        last.append(Forgetting(Path(general).expanduser(), data, folder.record))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())

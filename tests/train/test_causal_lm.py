@@ -62,6 +62,7 @@ def test_a_packed_run_and_what_is_done_with_it(train, capsys):
     Path("general.txt").write_text("the river flows through rome\n\nand paris is the name\n", encoding="utf-8")
     record = train("optimizer.lr=1e-2", "budget.max_steps=8", "task.forgetting=general.txt")
     general = record.data["forgetting"]
+    assert f"forgetting: {Path('general.txt').absolute()}" in Path("run/config.yaml").read_text()
     assert general["tokens"] > 10
     assert 250 < general["before"] < 350  # of a vocabulary of 300
     assert general["after"] != general["before"]

@@ -143,7 +143,10 @@ def test_what_spends_privacy_uncounted_is_refused(compose_config, tiny_overrides
 
 
 @pytest.mark.slow
-def test_the_key_decides_noise_and_batches_and_stays_out_of_the_record(compose_config, tiny_overrides, tmp_path):
+def test_the_key_decides_noise_and_batches_and_stays_out_of_the_record(
+    compose_config, tiny_overrides, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     key = tmp_path / "key"
     key.write_bytes(bytes(range(32)))
     plain = prepare(compose_config(*tiny_overrides, *PRIVATE))
@@ -151,6 +154,9 @@ def test_the_key_decides_noise_and_batches_and_stays_out_of_the_record(compose_c
     assert plain.identity["sha256"] != keyed.identity["sha256"]
     assert list(plain.data.plan_of()) != list(keyed.data.plan_of())
     assert keyed.config["privacy"]["key_sha256"] not in (None, key.read_bytes().hex())
+    relative = prepare(compose_config(*tiny_overrides, *PRIVATE, "privacy.key_file=key"))
+    assert relative.config["privacy"] == keyed.config["privacy"]  # so that it is found from elsewhere
+    assert relative.identity == keyed.identity
     key.write_bytes(bytes(3))
     with pytest.raises(ConfigError, match="can be guessed"):
         prepare(compose_config(*tiny_overrides, *PRIVATE, f"privacy.key_file={key}"))

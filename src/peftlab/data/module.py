@@ -179,7 +179,9 @@ class DataModule(L.LightningDataModule):
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
-        return self.task.settled()
+        general: str | None = getattr(self.task, "forgetting", None)
+        place = {} if general is None else {"forgetting": str(Path(general).expanduser().absolute())}
+        return self.task.settled() | place
 
     def resolved_augment(self) -> dict[str, dict[str, Any]]:
         """Return the same for each augmentation in the section `augment`."""

@@ -35,7 +35,9 @@ class Guarantee:
 
     def settled(self, spec: PrivacySpec) -> dict[str, object]:
         """Return the values of the open entries of `spec`, so that the run can be repeated and resumed with them."""
-        return {"noise_multiplier": self.noise_multiplier, "delta": self.delta, "key_sha256": spec.digest}
+        key = None if spec.key_file is None else str(spec.key_file.expanduser().absolute())
+        settled = {"noise_multiplier": self.noise_multiplier, "delta": self.delta}
+        return {**settled, "key_file": key, "key_sha256": spec.digest}
 
     def spent(self, steps: int) -> float:
         """Return the epsilon of the first `steps` steps."""

@@ -51,6 +51,8 @@ class Settings:
         Raises:
             ConfigError: a column has two parts or is named twice, or a number is out of range.
         """
+        if self.columns == ():
+            raise ConfigError("--columns: names none. Leave it out, and all others are read, or name some with commas")
         if both := [name for name in self.columns or () if name in self.after_granting]:
             raise ConfigError(
                 f"--columns {both[0]}: is named by --after-granting as well. What is known only after granting cannot "

@@ -56,6 +56,8 @@ class Generative:
     """The share of each label among all rows, shape (labels,)."""
     credit: np.ndarray
     """How much a vote of each function counts, shape (functions,): 1, and copies of a rule share it."""
+    settled: bool = True
+    """Whether further rounds of fitting would change next to nothing."""
 
     @property
     def said(self) -> np.ndarray:
@@ -134,8 +136,8 @@ def generative(votes: Votes, balance: np.ndarray | None = None) -> Generative:
         model = replace(before, accuracy=accuracy, balance=balance)
         change = max(np.abs(model.accuracy - before.accuracy).max(), np.abs(model.balance - before.balance).max())
         if change < _CLOSE:
-            break
-    return model
+            return model
+    return replace(model, settled=False)
 
 
 def alike(votes: Votes) -> np.ndarray:

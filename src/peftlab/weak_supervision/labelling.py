@@ -91,6 +91,11 @@ def label(
         }
     report["pairs"] = evidence.pairs(votes, fitted)
     report["doubts"] = list(evidence.doubts(votes, facts, report["pairs"]))
+    if not fitted.settled:
+        report["doubts"].append(
+            "the model of the votes has not settled: what it has learnt of the functions, and its probabilities, are "
+            "rough. More functions, or texts on which several vote, would decide it"
+        )
     chosen, baseline = probabilities[model], probabilities["majority"]
     if not words:
         report["balance"] = dict(zip(votes.labels, map(_rounded, fitted.balance), strict=True))

@@ -17,3 +17,8 @@ def test_no_secret_is_written():
 def test_a_column_counts_once():
     with pytest.raises(ConfigError, match="--columns age: is named twice"):
         Settings((), columns=("age", "job", "age"))
+
+
+def test_a_list_of_no_column_is_no_list_of_all():
+    with pytest.raises(ConfigError, match="--columns: names none"):
+        Settings((), columns=())

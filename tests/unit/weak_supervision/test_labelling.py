@@ -10,7 +10,7 @@ import pytest
 from peftlab.errors import DataError, UserError
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.task import Selection
-from peftlab.weak_supervision import labelling_function
+from peftlab.weak_supervision import label_model, labelling_function
 from peftlab.weak_supervision.functions import Unlabelled
 from peftlab.weak_supervision.labelling import label
 from peftlab.weak_supervision.texts import Source
@@ -47,6 +47,12 @@ def test_probabilities_are_weights():
     assert 0.5 < first["weight"] < both["weight"] < 1
     assert len(labelled.rows) == 100  # a conflict has a winner
     assert label(FUNCTIONS, TEXTS) == labelled
+
+
+def test_a_model_that_has_not_settled_is_told(monkeypatch):
+    assert not any("settled" in doubt for doubt in label(FUNCTIONS, TEXTS).facts["doubts"])
+    monkeypatch.setattr(label_model, "_MOST_ROUNDS", 2)
+    assert "the model of the votes has not settled" in label(FUNCTIONS, TEXTS).facts["doubts"][-1]
 
 
 def test_labelled_examples_judge_and_weigh():
