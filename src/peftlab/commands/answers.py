@@ -9,7 +9,7 @@ from typing import Any
 from peftlab.answer_search.arguments import SEARCHING, add_search, search_of
 from peftlab.commands import computing
 from peftlab.errors import DataError, UserError
-from peftlab.terminal.arguments import add_allow, add_json
+from peftlab.terminal.arguments import add_allow, add_json, folder_to_write
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "use"
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="a folder of answers, or an index of them")
     parser.add_argument("questions", metavar="QUESTION", nargs="*", help="what an index is asked")
-    parser.add_argument("--out", metavar="INDEX", type=Path, help="index the answers in FOLDER, and write that here")
+    parser.add_argument(
+        "--out", metavar="INDEX", type=folder_to_write, help="index the answers in FOLDER, and write that here"
+    )
     encoder = parser.add_mutually_exclusive_group()
     encoder.add_argument("--model", metavar="NAME", help="embed answers with this pretrained model, such as minilm")
     encoder.add_argument("--run", metavar="RUN", help="embed answers with the model that this run has fine-tuned")

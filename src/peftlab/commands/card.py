@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from peftlab.errors import UserError
 from peftlab.imports import without_collecting
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, file_to_write
 from peftlab.terminal.output import print_json
 
 GROUP = "believe"
@@ -23,7 +22,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the run, and the file."""
     add_run(parser)
-    parser.add_argument("--out", metavar="FILE", help="a new file; by default the card is printed")
+    parser.add_argument("--out", type=file_to_write, metavar="FILE", help="a new file; by default the card is printed")
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -31,7 +30,7 @@ def execute(options: argparse.Namespace) -> None:
     from peftlab.report.unpacking import run_folder
     from peftlab.storage.atomic import replacing
 
-    out = Path(options.out) if options.out else None
+    out = options.out
     if out is not None and out.exists():
         raise UserError(f"'{out}' is there already: name a new file")
     with run_folder(options.run) as (folder, place):

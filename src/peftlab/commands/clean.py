@@ -11,7 +11,7 @@ from typing import Any
 
 from peftlab.commands import computing
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_json, whole_number
+from peftlab.terminal.arguments import add_json, file_to_write, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ranks label errors; by default self_confidence, the probability of the label",
     )
     parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="also write the whole list there, for a person to edit"
+        "--csv", type=file_to_write, metavar="FILE", help="also write the whole list there, for a person to edit"
     )
     parser.add_argument(
         "--limit", type=whole_number, default=20, metavar="N", help="rows of the table; by default 20, 0: all"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run, positive_whole_number
+from peftlab.terminal.arguments import add_run, folder_to_write, positive_whole_number
 from peftlab.terminal.output import print_json, table
 
 GROUP = "improve"
@@ -47,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
+        type=folder_to_write,
         metavar="DIR",
         help="the folder of the runs, of ladder.json and of ladder.md; by default runs/, without",
     )
@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> None:
         run,
         steps,
         options.max_drop,
-        Path(options.out) if options.out else None,
+        options.out,
         load(options.teacher, options.allow) if options.teacher else None,
         options.threads,
         options.keep_going,

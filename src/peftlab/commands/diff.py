@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run, finite_number, positive_whole_number, whole_number
+from peftlab.terminal.arguments import add_run, file_to_write, finite_number, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -51,14 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="cosine below which it is an intruder (default 0.5)",
     )
-    parser.add_argument("--html", metavar="FILE", help="also write a page with all matrices and a figure")
+    parser.add_argument(
+        "--html", type=file_to_write, metavar="FILE", help="also write a page with all matrices and a figure"
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
     """Measure, and print a table of the weights and one of the blocks."""
     if not 0 < options.below < 1:
         raise UserError(f"--below {options.below:g}: expected a cosine between 0 and 1")
-    if options.html and not Path(options.html).parent.is_dir():
+    if options.html and not options.html.parent.is_dir():
         raise UserError(f"--html {options.html}: there is no such folder")
     run = loaded(options)
     from peftlab.reading.json_form import finite
@@ -72,7 +73,7 @@ def execute(options: argparse.Namespace) -> None:
     )
     document = finite(result.document())
     if options.html:
-        Path(options.html).write_text(page(document), encoding="utf-8")
+        options.html.write_text(page(document), encoding="utf-8")
     if options.json:
         print_json(document)
     else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from peftlab.commands import computing
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_allow, add_json, finite_number, positive_whole_number
+from peftlab.terminal.arguments import add_allow, add_json, finite_number, folder_to_write, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -63,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average: divides the logits of the mean; auto (default): as makes the validation split most likely",
     )
     parser.add_argument("--name", help="of the new run; by default that of the first one, and how")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder that it is kept below (default runs/)")
+    parser.add_argument(
+        "--out", type=folder_to_write, metavar="DIR", help="the folder that it is kept below (default runs/)"
+    )
     merging = parser.add_argument_group("weights as one model")
     merging.add_argument(
         "--scale", type=finite_number, metavar="S", help="arithmetic, ties, dare, swag: of the changes"

@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.scores.scorer import SCORED
-from peftlab.terminal.arguments import add_run, positive_whole_number
+from peftlab.terminal.arguments import add_run, folder_to_write, positive_whole_number
 from peftlab.terminal.output import print_json, table
 from peftlab.terminal.scope import scope_lines
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive_whole_number, metavar="N", help="of the CPU; by default as many as the run had"
     )
-    parser.add_argument("--out", metavar="DIR", help="keep predictions there, <split>.jsonl")
+    parser.add_argument("--out", type=folder_to_write, metavar="DIR", help="keep predictions there, <split>.jsonl")
 
 
 def execute(options: argparse.Namespace) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run, positive_whole_number, whole_number
+from peftlab.terminal.arguments import add_run, file_to_write, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -58,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="orders of the words for Shapley values of more than eight (default 32)",
     )
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of what is random (default 0)")
-    parser.add_argument("--html", metavar="FILE", help="write the explanation of a text as a page")
+    parser.add_argument("--html", type=file_to_write, metavar="FILE", help="write the explanation of a text as a page")
     measured = parser.add_argument_group("faithfulness on many examples, in place of TEXT")
     measured.add_argument("--faithfulness", action="store_true", help="hold the explainers against random orders")
     measured.add_argument("--examples", type=positive_whole_number, metavar="N", help="default 200")
@@ -76,7 +75,7 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("explain takes a TEXT, --object JSON or --faithfulness, one of them")
     if options.faithfulness and (options.target or options.html):
         raise UserError("--faithfulness explains what is predicted for many texts: leave --target and --html out")
-    if options.html and not Path(options.html).parent.is_dir():
+    if options.html and not options.html.parent.is_dir():
         raise UserError(f"--html {options.html}: there is no such folder")
     of_many = _given(options, "examples", "split", "most_words", "seeds")
     if of_many and not options.faithfulness:
@@ -101,7 +100,7 @@ def execute(options: argparse.Namespace) -> None:
     if options.html:
         from peftlab.use.explanation.page import write
 
-        write(explanation, Path(options.html))
+        write(explanation, options.html)
     if options.json:
         print_json(explanation.document())
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from peftlab.commands import loaded
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, folder_to_write
 from peftlab.terminal.output import print_json
 
 GROUP = "use"
@@ -20,7 +20,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the run, and the folder for its model."""
     add_run(parser)
-    parser.add_argument("folder", metavar="DIR", help="new or empty")
+    parser.add_argument("folder", type=folder_to_write, metavar="DIR", help="new or empty")
     parser.add_argument(
         "--dtype", choices=["fp32", "bf16", "fp16"], default="fp32", help="the type of the weights, fp32 by default"
     )

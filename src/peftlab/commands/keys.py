@@ -6,12 +6,11 @@ import argparse
 import re
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError
 from peftlab.serving.access.callers import ADMIN
-from peftlab.terminal.arguments import add_json, positive_whole_number
+from peftlab.terminal.arguments import add_json, file_to_write, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "use"
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what to do, with which file and key."""
     add_json(parser)
     parser.add_argument("action", choices=("add", "list", "revoke", "rotate"))
-    parser.add_argument("file", metavar="FILE", type=Path, help="for its owner alone; add makes it")
+    parser.add_argument("file", metavar="FILE", type=file_to_write, help="for its owner alone; add makes it")
     parser.add_argument("name", metavar="NAME", nargs="?", help="of the key, as logs and metrics show it")
     parser.add_argument(
         "--models",

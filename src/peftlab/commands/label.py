@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_allow, add_json
+from peftlab.terminal.arguments import add_allow, add_json, file_to_write
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a Python module in the current folder, or rules in YAML; may be given several times",
     )
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the labelled texts; replaced if there")
+    parser.add_argument(
+        "--out", metavar="FILE", type=file_to_write, required=True, help="the labelled texts; replaced if there"
+    )
     parser.add_argument("--task", choices=("classification", "ner"), default="classification")
     parser.add_argument(
         "--labels", metavar="A,B,C", help="the classes or entity types; by default those that functions vote for"
@@ -58,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pair", metavar="COLUMN", help="of the second text, for pairs")
     parser.add_argument("--label", metavar="COLUMN", help="of the labels in --dev (default label, or ner_tags)")
     parser.add_argument(
-        "--keep-unlabelled", metavar="FILE", type=Path, help="also write the texts that get no label, to this file"
+        "--keep-unlabelled",
+        metavar="FILE",
+        type=file_to_write,
+        help="also write the texts that get no label, to this file",
     )
     add_allow(parser)
 

@@ -15,7 +15,7 @@ from peftlab.answer_search.arguments import add_fallback, fallback_of
 from peftlab.commands import loaded
 from peftlab.errors import UserError, escaped
 from peftlab.reading.json_form import finite
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, folder_to_write
 from peftlab.terminal.output import cell, table
 
 GROUP = "use"
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--standoff",
+        type=folder_to_write,
         metavar="FOLDER",
         help="TEXT are text files, *.txt, or folders of them: writes each there, with its entities in BRAT's *.ann",
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from peftlab.commands import computing
 from peftlab.report.unpacking import run_folder
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, folder_to_write
 from peftlab.terminal.output import print_json
 
 GROUP = "believe"
@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the run, and how to train and compare it."""
     add_run(parser)
     parser.add_argument("--check-only", action="store_true", help="check what is recorded, without training")
-    parser.add_argument("--out", metavar="DIR", help="train there; by default below reproductions/")
+    parser.add_argument(
+        "--out", type=folder_to_write, metavar="DIR", help="train there; by default below reproductions/"
+    )
     parser.add_argument(
         "--spread",
         type=float,

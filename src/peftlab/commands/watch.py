@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftlab.commands import computing
 from peftlab.errors import ConfigError, UserError
-from peftlab.terminal.arguments import add_allow, add_json
+from peftlab.terminal.arguments import add_allow, add_json, folder_to_write
 from peftlab.terminal.output import cell, print_json, table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scored", action="store_true", help="the rows have labels already")
     parser.add_argument("--config", metavar="FILE", type=Path, help="windows, detector, false alarms, sinks: YAML")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="the folder of the watch")
+    parser.add_argument("--out", metavar="FOLDER", type=folder_to_write, required=True, help="the folder of the watch")
     parser.add_argument("--final", action="store_true", help="the stream has ended: close the last windows, too")
     add_allow(parser)
 

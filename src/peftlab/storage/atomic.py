@@ -42,7 +42,8 @@ def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RU
             synchronise(temporary)
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file is in the place of its folder, which the block has said
+            temporary.unlink(missing_ok=True)
     synchronise(path.parent)
 
 

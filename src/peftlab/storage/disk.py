@@ -22,7 +22,7 @@ _FORBIDDEN = {
 }
 
 
-ANOTHER_RUN_DIR = "choose another place with run_dir="
+ANOTHER_RUN_DIR = "choose another place (of a run: run_dir=)"
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os.path
 import re
 import sys
 from collections.abc import Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from peftlab.seams.python import options_of
@@ -72,6 +74,22 @@ def finite_number(text: str) -> float:
     if not isfinite(value := float(text)):
         raise ValueError
     return value
+
+
+def file_to_write(text: str) -> Path:
+    """Return the path of a file to write; raise ArgumentTypeError if it is a folder, or lies in what is none."""
+    if os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is a folder; name a file")
+    folder_to_write(os.path.dirname(text))
+    return Path(text)
+
+
+def folder_to_write(text: str) -> Path:
+    """Return the path of a folder to write; raise ArgumentTypeError if it, or what it lies in, is a file."""
+    for path in (Path(text), *Path(text).parents):
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise argparse.ArgumentTypeError(f"'{path}' is a file, where a folder is wanted; name another")
+    return Path(text)
 
 
 for _type in (whole_number, positive_whole_number, positive_number, finite_number):

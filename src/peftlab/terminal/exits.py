@@ -33,18 +33,33 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 _NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 """The errors with which the system refuses a file name."""
 
+_NO_PLACE = {
+    errno.EISDIR: "is a folder, where a file is wanted",
+    errno.ENOTDIR: "is a file, or lies in one, where a folder is wanted",
+    errno.EEXIST: "is there already, and is nothing to write into",
+    errno.EACCES: "may not be used: there is no permission",
+    errno.EPERM: "may not be used: there is no permission",
+    errno.EROFS: "may not be written: the file system can only be read",
+}
+"""The errors with which the system refuses a place, in words."""
+
 
 @contextmanager
 def user_exits() -> Iterator[None]:
-    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130 and 143."""
+    """Around our own work: the user's mistakes become one message and exit code 2, places that the system refuses one
+    message and 1, interruptions 130 and 143.
+    """
     try:
         yield
     except UserError as error:
         fail(f"{error}{_file_with(str(error))}")
     except OSError as error:
-        if error.errno not in _NO_NAME:
+        if error.errno in _NO_NAME:
+            fail(f"'{str(error.filename)[:80]}' can be no file's name ({error.strerror}); name another")
+        place = error.filename if error.filename2 is None else error.filename2  # of a rename, its target
+        if error.errno not in _NO_PLACE or not isinstance(place, str):
             raise
-        fail(f"'{str(error.filename)[:80]}' can be no file's name ({error.strerror}); name another")
+        fail(f"'{place}' {_NO_PLACE[error.errno]}; name another place", code=1)
     except RunError as error:
         fail(str(error), code=1)
     except Interrupted as error:

@@ -32,6 +32,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path):
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError) as told, replacing(tmp_path / "file" / "x"):
+        pass
+    assert told.value.filename == str(tmp_path / "file")
+
+
 def test_what_a_killed_process_leaves_is_removed(tmp_path: Path):
     for name in ("x", ".x.123", ".lock", "y.4"):
         (tmp_path / name).touch()

@@ -215,3 +215,20 @@ def test_a_name_that_the_system_refuses_is_the_users_mistake(tmp_path, capsys):
         assert len(said) < 200
     with pytest.raises(FileNotFoundError), user_exits():
         (tmp_path / "nothing").open()
+
+
+def test_a_place_that_is_taken_is_told_in_one_message(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for what, place, said in (
+        (lambda: (tmp_path / "file").rename(tmp_path / "folder"), "folder", "is a folder, where a file is wanted"),
+        (lambda: (tmp_path / "file").mkdir(exist_ok=True), "file", "is there already"),
+        ((tmp_path / "file" / "x").touch, "x", "is a file, or lies in one, where a folder is wanted"),
+    ):
+        with pytest.raises(SystemExit) as end, user_exits():
+            what()
+        assert end.value.code == 1
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        assert f"{place}' {said}" in told
+        assert told.endswith("; name another place\n")

@@ -78,6 +78,9 @@ def mask_files(
         raise ConfigError(f"{source}: there is no such file or folder")
     if out is not None and (out.resolve() == source.resolve() or source.resolve() in out.resolve().parents):
         raise ConfigError(f"--out {out}: is the data itself, or lies in it; name another place")
+    if out is not None and out.exists() and out.is_dir() != source.is_dir():
+        kinds = ("a folder", "a file") if out.is_dir() else ("a file", "a folder")
+        raise ConfigError(f"--out {out}: is {kinds[0]}, and {source} is {kinds[1]}; name {kinds[1]}")
     files = sorted(files_below(source)) if source.is_dir() else [source]
     formats = {file: format or _format_of(file) for file in files}
     if word_column and "columns" not in formats.values():

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from peftlab.terminal.arguments import file_to_write
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of logs, traces, drift and alerts."""
@@ -25,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-drift", action="store_true", help="do not compare what is served with the run's own validation split"
     )
     group.add_argument("--alerts", type=Path, metavar="FILE", help="alert by the rules in this file of YAML")
-    group.add_argument("--write-alerts", type=Path, metavar="FILE", help="write such a file to begin with, and end")
+    group.add_argument(
+        "--write-alerts", type=file_to_write, metavar="FILE", help="write such a file to begin with, and end"
+    )
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -121,12 +121,15 @@ def test_what_cannot_be_done_is_said(mask, tmp_path):
     file, other = tmp_path / "a.csv", tmp_path / "a.bin"
     file.write_text(f"text\n{MAIL}\n")
     other.write_text("x")
-    out = tmp_path / "out"
+    out, folder = tmp_path / "out", tmp_path / "folder"
+    folder.mkdir()
     for arguments, message in (
         ((file,), "--out PATH or --check, one of them"),
         ((file, "--check", "--out", out), "one of them"),
         ((file, "--check", "--with", "refuse"), "--check writes nothing"),
         ((file, "--out", file), "is the data itself"),
+        ((file, "--out", folder), f"is a folder, and {file} is a file; name a file"),
+        ((folder, "--out", other), f"is a file, and {folder} is a folder; name a folder"),
         ((file, "--out", out, "--with", "refuse"), f"{file}:2: text: it holds personal data: email at"),
         ((other, "--check"), "--format"),
         ((tmp_path / "none", "--check"), "no such file"),
