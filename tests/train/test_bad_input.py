@@ -163,7 +163,7 @@ def test_a_target_that_matches_no_layer(refused):
     [
         ("peft.r=0", ["peft: ", "`r`", "positive"]),
         ("peft.r=x", ["peft"]),
-        ("peft.lora_dropout=3", ["peft: ", "3"]),
+        ("peft.lora_dropout=3", ["peft.lora_dropout = 3", "from 0 to 1"]),
     ],
 )
 def test_an_option_that_the_library_refuses(refused, override, parts):

@@ -26,10 +26,9 @@ from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.factors import Factors, products, why_not_averaged
 from peftlab.methods.feature_maps import check_takes_maps
 from peftlab.methods.head import is_of_head
-from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json
-from peftlab.methods.refused_options import refusal
+from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, as_json
+from peftlab.methods.refused_options import check_values, refusal
 from peftlab.methods.targets import Layers, check_layers, target_modules
-from peftlab.runs.identity import leaves
 from peftlab.storage.tensors import save
 
 DROPS_INPUTS = ("QUESTION_ANS",)
@@ -65,8 +64,6 @@ _MORE_THAN_BEGINS = re.compile(r"pissa|olora|corda|loftq|lora_ga|bat$|mini$")
 is computed."""
 INSIDE = "base_model.model."
 """The library's prefix to the names of a model's tensors."""
-VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
-"""Options that are lengths of vectors, and their maximum; others are sizes of matrices, see `LARGEST`."""
 WAITS = frozenset({"ADAMSS", "FOURIERFT", "FROD", "LOHA", "LOKR", "PSOFT", "SHIRA", "VBLORA", "WAVEFT"})
 """Methods whose layers read values from the device, send some to it, or make tensors of a size that values decide."""
 REWRITES = {
@@ -74,8 +71,6 @@ REWRITES = {
     "OSF": "it trains a part of them, and keeps the rest in full precision",
 }
 """By type, what methods do to the weights of the layers that they adapt beside reading them."""
-SEED = re.compile("seed|prng")
-"""Matches the names of options that are seeds."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
 """Seeds of tensors that all adapted layers share, and that depend on which layers are adapted."""
 
@@ -130,9 +125,7 @@ class LibraryMethod(Method):
                     f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."
                     f"{did_you_mean(key, parameters)}"
                 )
-        for key, value in leaves(self.options):
-            if type(value) is int and value > (most := LONGEST if key in VECTORS else LARGEST) and not SEED.search(key):
-                raise ConfigError(f"peft.{key} = {value}: should be less than or equal to {most}")
+        check_values(self.options, self._config_class)
         try:
             self._config_class(**self.options)
         except (TypeError, ValueError) as error:

@@ -46,6 +46,23 @@ class TestOptions:
         with pytest.raises(ConfigError, match=r"^peft: OFTConfig refuses these values: "):
             LibraryMethod(name="x", learning_rate=1, peft_type="OFT", r=2, oft_block_size=2)
 
+    @pytest.mark.parametrize(
+        ("option", "value", "said"),
+        [
+            ("use_dora", "no", "'no': should be true or false"),  # any text is true to the library
+            ("lora_alpha", "abc", "'abc': should be a finite number"),
+            ("lora_dropout", float("nan"), "nan: should be a finite number"),
+            ("lora_dropout", -0.5, "-0.5: should be a probability"),  # which it takes for none
+            ("lora_alpha", 0, "0: the update is multiplied by it"),
+        ],
+    )
+    def test_a_value_that_it_makes_something_else_of(self, option, value, said):
+        with pytest.raises(ConfigError, match=rf"^peft\.{option} = {said}"):
+            lora(**{option: value})
+
+    def test_a_fraction_where_it_says_whole_number_is_taken(self):
+        assert lora(lora_alpha=0.5).options == {"lora_alpha": 0.5}
+
     def test_a_value_that_it_refuses_only_when_the_layers_are_made(self, model):
         with pytest.raises(ConfigError, match=r"^peft: LoraConfig refuses these values: "):
             lora(r=0).apply(model, MethodContext(("classifier",), "TOKEN_CLS", "here"))
