@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strateg
 
 from peftlab.devices.launched import number_in
 from peftlab.devices.sharding import FullyShard
-from peftlab.devices.spec import Precision, TrainerSpec
+from peftlab.devices.spec import Precision, StrategyName, TrainerSpec
 from peftlab.errors import ConfigError
 
 CPU_PROCESSES = max(8, os.cpu_count() or 1)
@@ -56,8 +56,10 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     frozen = trainer.get("frozen_weights")
     static = trainer.get("static_shapes", False)
     graphs = trainer.get("cuda_graphs", False)
-    if graphs is True and accelerator != "gpu":
-        raise ConfigError("trainer.cuda_graphs=true: there are none on a CPU; use auto, or trainer=gpu")
+    if graphs not in (False, "auto") and accelerator != "gpu":
+        raise ConfigError(
+            f"trainer.cuda_graphs={str(graphs).lower()}: there are none on a CPU; use auto or false, or trainer=gpu"
+        )
     if frozen == "bf16" and precision != "bf16-mixed":
         raise ConfigError(f"trainer.frozen_weights=bf16: goes with trainer.precision=bf16-mixed, not with {precision}")
     return {
@@ -113,11 +115,12 @@ def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
     """Return both without ``auto``, checked against this machine and the launcher.
 
-    Wrong types, and machines that are fewer than one, are left for the validation.
+    Wrong types, unknown names, and machines that are fewer than one, are left for the validation.
     """
     devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
     environment = launcher()
-    if not isinstance(nodes, int) or nodes < 1 or not (isinstance(devices, int) or devices == "auto"):
+    is_meant = strategy in get_args(StrategyName) and isinstance(nodes, int) and nodes >= 1
+    if not is_meant or not (isinstance(devices, int) or devices == "auto"):
         return devices, strategy
     if devices == "auto":
         devices = environment.world_size() // nodes if environment else gpus if accelerator == "gpu" else 1

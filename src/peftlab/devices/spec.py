@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+StrategyName = Literal["auto", "single_device", "ddp", "fsdp", "deepspeed"]
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """The dtype that Lightning computes in under each mixed precision."""
@@ -30,7 +31,7 @@ class TrainerSpec:
     """Devices of each machine; auto: all its GPUs, or one CPU, or one for each process that a launcher has started."""
     num_nodes: int = Field(default=1, ge=1, le=10_000)
     """Machines; more than one needs a launcher: torchrun, SLURM."""
-    strategy: Literal["auto", "single_device", "ddp", "fsdp", "deepspeed"] = "auto"
+    strategy: StrategyName = "auto"
     """How several devices work together: each with the whole model (ddp), with a shard of it (fsdp), or of the
     optimiser's state (deepspeed); auto: ddp. One device is always single_device."""
     zero_stage: Literal[1, 2] = 2

@@ -95,8 +95,10 @@ def _hints(cls: type) -> dict[str, Any]:
         return {}
 
 
-def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
-    """Check keys and types against the signature of a third-party class's constructor."""
+def _check_signature(cls: type, values: dict[str, Any], path: str) -> None:
+    """Check keys and types against the signature of a third-party class's constructor; texts that stand for truths and
+    numbers become these: to Python, a text such as ``no`` is true.
+    """
     parameters = inspect.signature(cls).parameters
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     hints = _hints(cls)
@@ -105,8 +107,11 @@ def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
             raise ConfigError(unknown_key(join(path, key), list(parameters)))
         if key in hints:
             try:
-                TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+                adapter = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
+                checked = adapter.validate_python(value)
             except ValidationError as error:
                 raise ConfigError(explain(cls, error.errors()[0], join(path, key), within=False)) from error
             except PydanticUserError:  # a type that pydantic cannot check
                 continue
+            if isinstance(value, str) and isinstance(checked, bool | int | float):
+                values[key] = checked

@@ -190,6 +190,12 @@ def test_devices_and_strategy(machine, gpus, given, found):
     assert several(**given) == found
 
 
+@pytest.mark.parametrize("strategy", ["dpp", 3, ["ddp"]])
+def test_a_strategy_that_there_is_not_is_left_for_the_validation(machine, strategy):
+    machine(gpus=0)
+    assert several(strategy=strategy) == (1, strategy)
+
+
 def test_a_launcher_says_how_many_devices_there_are(machine, launched):
     machine(gpus=4)
     launched(processes=8)
@@ -294,8 +300,9 @@ def test_steps_are_recorded_on_a_gpu_alone(machine):
     assert resolve_hardware(section | {"accelerator": "cpu"})["cuda_graphs"] is False
     assert resolve_hardware({"accelerator": "auto"})["cuda_graphs"] is False  # a run from before there were any
     machine(gpus=0)
-    with pytest.raises(ConfigError, match="there are none on a CPU"):
-        resolve_hardware(section | {"cuda_graphs": True})
+    for graphs in (True, "treu"):
+        with pytest.raises(ConfigError, match="there are none on a CPU"):
+            resolve_hardware(section | {"cuda_graphs": graphs})
 
 
 @pytest.mark.parametrize(("bf16", "stored"), [(True, "bf16"), (False, "fp32")])

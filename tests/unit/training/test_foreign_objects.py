@@ -62,6 +62,14 @@ def test_what_loggers_are_for_stays(name, options):
     assert build({"_target_": name, **options}, "logger.x").keywords == options
 
 
+def test_a_text_for_a_truth_or_a_number_becomes_one():
+    """To Python, the text ``no`` is true."""
+    optimizer = build({"_target_": "torch.optim.AdamW", "amsgrad": "no", "fused": "off", "eps": "1e-6"}, "optimizer.x")
+    assert optimizer.keywords == {"amsgrad": False, "fused": False, "eps": 1e-6}
+    stopping = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "x", "check_finite": "no"}
+    assert build(stopping, "callbacks.x").check_finite is False
+
+
 @pytest.mark.parametrize("file", ["spike.SpikeDetection", "SpikeDetection"])
 def test_a_callback_that_says_itself_where_it_writes_is_none_of_the_configuration(file):
     with pytest.raises(ConfigError, match=r"SpikeDetection writes where its 'exclude_batches_path' says"):
