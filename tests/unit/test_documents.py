@@ -76,6 +76,12 @@ def test_the_layout_names_files_that_exist():
     assert not missing
 
 
+def test_methods_and_models_are_counted():
+    of_hub = [file for file in conf_dir().glob("model/*.yaml") if ".HubSource" in file.read_text(encoding="utf-8")]
+    assert f"any of {len(list(conf_dir().glob('peft/*.yaml')))} methods" in README
+    assert f"{len(of_hub)} of the Hugging Face Hub" in README
+
+
 def test_no_option_is_promised_that_is_not_there():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     promised = re.findall(r"`(\w+)` \(([\w, \n]+)\)", changelog)

@@ -142,3 +142,6 @@ def _validation(text: str) -> Any:
     if not 0 < (share := float(text)) < 1:
         raise ValueError
     return share
+
+
+_validation.__name__ = "none, split, or share between 0 and 1"  # argparse names the type in its message
