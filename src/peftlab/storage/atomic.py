@@ -16,6 +16,9 @@ from peftlab.storage.entries import is_plain_file, is_plain_folder
 DAY = 86400.0
 """Seconds without a change after which a temporary file counts as abandoned."""
 
+_DIGITS = 30
+"""The number of a temporary file, of 128 bits, has at least so many; one in three billion has fewer."""
+
 
 @contextmanager
 def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RUN_DIR) -> Iterator[Path]:
@@ -33,7 +36,7 @@ def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RU
     Raises:
         DiskError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().int}")
+    temporary = temporary_for(path)
     try:
         with writing(path, needed, elsewhere):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +48,11 @@ def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RU
         with suppress(NotADirectoryError):  # a file is in the place of its folder, which the block has said
             temporary.unlink(missing_ok=True)
     synchronise(path.parent)
+
+
+def temporary_for(path: Path) -> Path:
+    """Return the name of a temporary file in the folder of `path`, which no other process has."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().int}")
 
 
 def append(path: Path, text: str, whole: Callable[[], str]) -> None:
@@ -90,7 +98,12 @@ def remove_torn(folder: Path) -> None:
             remove(file)
 
 
-def remove_abandoned(folder: Path, is_left: Callable[[Path], bool] = is_torn) -> None:
+def is_temporary(file: Path) -> bool:
+    """Return whether `temporary_for` has named `file`, as it has not a user's ``.venv-3.12`` or ``.env.1``."""
+    return is_torn(file) and len(file.suffix) > _DIGITS
+
+
+def remove_abandoned(folder: Path, is_left: Callable[[Path], bool] = is_temporary) -> None:
     """Remove the hidden entries of `folder` for which `is_left` holds and that have not changed for a `DAY`.
 
     Age decides because the folder may be shared with other machines, whose processes cannot be checked.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -26,6 +25,7 @@ from peftlab.models.quantizing import dequantize
 from peftlab.report.study import Run
 from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
+from peftlab.storage.atomic import remove_abandoned, temporary_for
 from peftlab.storage.disk import writing
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.networks.heads import logits_of, model_class
@@ -126,7 +126,8 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         log.warning("the model card has no scores: %s", doubt)
     run.load_adapter(tuner.model)  # again: the evidence has loaded the best checkpoint
     expected = list(_logits(tuner.model, data, run.device))
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    remove_abandoned(place.parent)  # what a killed export has left, which is as large as the model
+    temporary = temporary_for(place)
     try:
         dequantize(tuner.model)
         merged = spec.peft.merge(tuner.model)

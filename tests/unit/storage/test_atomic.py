@@ -59,7 +59,7 @@ def test_writers_at_once_do_not_meet(tmp_path: Path):
     assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
-@pytest.mark.parametrize("name", [".x.123", ".split.safetensors.99", ".step-4.sharded.removed.7"])
+@pytest.mark.parametrize("name", [f".x.{2**120}", f".split.safetensors.{2**127}"])
 def test_what_was_left_long_ago_goes_when_something_is_written_there(tmp_path: Path, name: str):
     old, new, folder = tmp_path / name, tmp_path / f"{name}4", tmp_path / f"{name}5"
     for path in (old, new, tmp_path / ".hidden", tmp_path / "mine.1"):
@@ -75,13 +75,24 @@ def test_what_was_left_long_ago_goes_when_something_is_written_there(tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
+def test_hidden_files_of_the_user_stay_where_something_is_written(tmp_path: Path):
+    (tmp_path / ".venv-3.12" / "lib").mkdir(parents=True)
+    (tmp_path / ".env.1").write_text("all my settings")
+    for path in (".venv-3.12/lib", ".venv-3.12", ".env.1"):
+        os.utime(tmp_path / path, (0, 0))
+    with replacing(tmp_path / "list.csv") as temporary:
+        temporary.write_text("")
+    assert {path.name for path in tmp_path.iterdir()} == {".venv-3.12", ".env.1", "list.csv"}
+
+
 def test_a_link_among_it_goes_and_what_it_leads_to_stays(tmp_path: Path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").touch()
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / ".x.1").symlink_to(tmp_path / "mine")
-    os.utime(folder / ".x.1", (0, 0), follow_symlinks=False)
+    link = folder / f".x.{2**120}"
+    link.symlink_to(tmp_path / "mine")
+    os.utime(link, (0, 0), follow_symlinks=False)
     remove_abandoned(folder)
     assert list(folder.iterdir()) == []
     (folder / ".x.1").symlink_to(tmp_path / "mine")
