@@ -23,8 +23,9 @@ from peftlab.specs import SECTIONS, packages_of, section
 from peftlab.storage import checkpoints
 from peftlab.storage.atomic import remove_torn, replacing
 from peftlab.storage.digests import file_sha256
+from peftlab.storage.disk import writing
 from peftlab.storage.entries import FOLDERS, inside, is_plain_folder, taken_by
-from peftlab.storage.locks import LOCK
+from peftlab.storage.locks import LOCK, alone
 from peftlab.terminal.console import VERBATIM, log_file
 from peftlab.terminal.signals import Interrupted, Pruned
 
@@ -247,17 +248,19 @@ class RunFolder:
 def keep_beside(folder: Path, name: str, document: Mapping[str, Any]) -> bool:
     """Append `document` to the list in the file `name` of a run's folder; return whether it is kept.
 
-    Numbers that are not finite, which JSON lacks, become null.
+    Numbers that are not finite, which JSON lacks, become null. Of several processes that keep something there at once,
+    each waits for the one before.
 
     A failure to write is only logged, because what was found is valid without it.
     """
     file = folder / name
     try:
-        earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        with replacing(file) as temporary:
-            text = json.dumps(finite([*earlier, document]), indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-    except (OSError, DiskError, ValueError, TypeError) as error:
+        with writing(file), alone(folder, name):
+            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+            with replacing(file) as temporary:
+                text = json.dumps(finite([*earlier, document]), indent=2, ensure_ascii=False, allow_nan=False)
+                temporary.write_text(text + "\n", encoding="utf-8")
+    except (OSError, DiskError, ConfigError, ValueError, TypeError) as error:
         log.warning("%s: what was found cannot be kept there: %s", file, error)
         return False
     return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ import yaml
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.runs import start as starting
-from peftlab.runs.folder import RunFolder, read_config
+from peftlab.runs.folder import ROBUSTNESS, RunFolder, keep_beside, read_config
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.storage import checkpoints, trees
+from peftlab.storage.atomic import replacing
 from peftlab.terminal.console import start_logging
 from peftlab.terminal.signals import Interrupted
 
@@ -608,3 +611,27 @@ def test_other_ranks_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="Not a directory"):
         folder.predictions.mkdir(parents=True)
+
+
+def test_what_several_processes_find_out_at_once_is_all_kept(tmp_path, monkeypatch):
+    def slowly(file: Path) -> Any:
+        time.sleep(0.3)  # as long as all of them take to read what was there before
+        return replacing(file)
+
+    monkeypatch.setattr("peftlab.runs.folder.replacing", slowly)
+    processes = []
+    for number in range(3):
+        if (process := os.fork()) == 0:
+            os._exit(not keep_beside(tmp_path, ROBUSTNESS, {"number": number}))
+        processes.append(process)
+    assert [os.waitpid(process, 0)[1] for process in processes] == [0, 0, 0]
+    kept = json.loads((tmp_path / ROBUSTNESS).read_text())
+    assert sorted(one["number"] for one in kept) == [0, 1, 2]
+    assert os.listdir(tmp_path) == [ROBUSTNESS]
+
+
+def test_what_cannot_be_kept_is_told(tmp_path, caplog):
+    logging.getLogger("peftlab").propagate = True
+    (tmp_path / f".{ROBUSTNESS}.lock").symlink_to("elsewhere")
+    assert not keep_beside(tmp_path, ROBUSTNESS, {})
+    assert "cannot be kept there" in caplog.text
