@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +16,8 @@ from peftlab.answer_search.arguments import RETRIEVERS
 from peftlab.answer_search.bm25 import Bm25
 from peftlab.answer_search.stored import Stored
 from peftlab.errors import UserError
-from peftlab.storage.atomic import replacing
+from peftlab.storage.atomic import is_temporary, replacing
+from peftlab.storage.digests import file_sha256
 
 Retriever = Literal["bm25", "dense", "hybrid"]
 """``bm25``: by words; ``dense``: by the cosine of embeddings; ``hybrid``: by reciprocal rank fusion of both (Cormack et
@@ -97,21 +100,27 @@ class AnswerIndex:
     def write(self, folder: Path) -> None:
         """Write the index to a folder, which is made.
 
+        What is read of it while this writes, or after this was killed, is the index as a whole, or found damaged.
+
         Raises:
             UserError: the folder holds something else.
         """
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / _ABOUT).is_file():
+        if folder.is_dir() and not all(map(_is_of_an_index, folder.iterdir())) and not (folder / _ABOUT).is_file():
             raise UserError(f"{folder}: holds other files. Name a folder that is empty or does not exist")
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / _ANSWERS) as temporary:
-            lines = (json.dumps(asdict(one), ensure_ascii=False) for one in self.answers)
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        lines = (json.dumps(asdict(one), ensure_ascii=False) for one in self.answers)
+        contents = {_ANSWERS: "".join(f"{line}\n" for line in lines).encode()}
         if self.vectors is not None:
-            with replacing(folder / _VECTORS) as temporary, temporary.open("wb") as file:
-                np.save(file, self.vectors.astype(np.float32), allow_pickle=False)
-        else:
+            np.save(array := io.BytesIO(), self.vectors.astype(np.float32), allow_pickle=False)
+            contents[_VECTORS] = array.getvalue()
+        for name, content in contents.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(content)
+        if self.vectors is None:
             (folder / _VECTORS).unlink(missing_ok=True)
-        about = {"version": _VERSION, "answers": len(self.answers), "encoder": self.encoder}
+        # of what this has written: another process may have put its own in the place since
+        sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        about = {"version": _VERSION, "answers": len(self.answers), "encoder": self.encoder, "sha256": sha256}
         with replacing(folder / _ABOUT) as temporary:
             temporary.write_text(f"{json.dumps(about, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
 
@@ -131,11 +140,18 @@ class AnswerIndex:
             with (folder / _ANSWERS).open(encoding="utf-8", newline="\n") as lines:
                 answers = [Stored(**json.loads(line)) for line in lines]
             vectors = np.load(folder / _VECTORS, allow_pickle=False) if about["encoder"] else None
-            if len(answers) != about["answers"] or (vectors is not None and len(vectors) != len(answers)):
+            # an index of an earlier version has no digests
+            of_another = [name for name, own in about.get("sha256", {}).items() if file_sha256(folder / name) != own]
+            if of_another or len(answers) != about["answers"] or (vectors is not None and len(vectors) != len(answers)):
                 raise ValueError("its files do not belong together")
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UserError(f"{folder}: is damaged ({error}). Make it again with `peftlab answers`") from error
         return cls(answers, vectors, about["encoder"])
+
+
+def _is_of_an_index(file: Path) -> bool:
+    """Return whether `file` may be left of an index whose writing was killed."""
+    return file.name in (_ANSWERS, _VECTORS) or is_temporary(file)
 
 
 def fused(several: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,6 +11,7 @@ from peftlab.answer_search.index import AnswerIndex, fused
 from peftlab.answer_search.ranking import scores_of
 from peftlab.answer_search.stored import Stored, stored_answers
 from peftlab.errors import DataError, UserError
+from peftlab.storage.atomic import replacing
 
 TEXTS = [
     "To close your account, write to us.",
@@ -93,6 +94,39 @@ def test_an_index_is_searched_by_words_by_meaning_and_by_both(tmp_path):
     (tmp_path / "index" / "answers.jsonl").write_text("{}\n", encoding="utf-8")
     with pytest.raises(UserError, match="is damaged"):
         AnswerIndex.read(tmp_path / "index")
+
+
+def test_an_index_whose_writing_was_killed_is_not_searched_and_can_be_made_again(tmp_path, monkeypatch):
+    folder = tmp_path / "index"
+
+    def written(texts, killed_before=None):
+        def killed(path):
+            if path.name == killed_before:
+                raise KeyboardInterrupt
+            return replacing(path)
+
+        answers = [Stored(f"answer{n}", text) for n, text in enumerate(texts)]
+        with monkeypatch.context() as patched:
+            patched.setattr("peftlab.answer_search.index.replacing", killed)
+            AnswerIndex(answers, letters(texts, "passage"), {"model": "letters"}).write(folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        written(TEXTS, "vectors.npy")
+    with pytest.raises(UserError, match="is no index of answers"):
+        AnswerIndex.read(folder)
+    written(TEXTS)
+    others = TEXTS[::-1]  # as many, so that only digests tell them apart
+    for file in ("vectors.npy", "index.json"):
+        with pytest.raises(KeyboardInterrupt):
+            written(others, file)
+        with pytest.raises(UserError, match="its files do not belong together"):
+            AnswerIndex.read(folder)
+    written(others)
+    assert [one.text for one in AnswerIndex.read(folder).answers] == others
+    about = json.loads((folder / "index.json").read_text())
+    del about["sha256"]  # an earlier version wrote none
+    (folder / "index.json").write_text(json.dumps(about))
+    assert AnswerIndex.read(folder).encoder == {"model": "letters"}
 
 
 def test_answers_that_share_no_word_are_not_ranked_by_their_names():
