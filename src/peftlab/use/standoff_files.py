@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from peftlab.data.sentence_spans import sentence_spans
 from peftlab.data.text_files import read_text
 from peftlab.errors import UserError
+from peftlab.storage.atomic import replacing
 from peftlab.tasks.ner import Ner
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def annotate(run: FinishedRun, paths: Sequence[str], folder: str | Path) -> Iter
     Raises:
         UserError: the run finds no entities, there is no such file, two have one name, one is there already, or one
             cannot be read.
+        DiskError: a file cannot be written.
     """
     if not isinstance(run.parts.task, Ner):
         raise UserError(f"--standoff: task={run.parts.task.name} finds no entities in texts; a run of task=ner does")
@@ -55,10 +57,11 @@ def annotate(run: FinishedRun, paths: Sequence[str], folder: str | Path) -> Iter
             f"T{number}\t{type_} {start} {end}\t{' '.join(text[start:end].split())}\n"
             for number, (type_, start, end) in enumerate(found, start=1)
         ]
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, out / file.name)
         annotated = (out / file.name).with_suffix(".ann")
-        annotated.write_text("".join(lines), encoding="utf-8")
+        with replacing(annotated, elsewhere="another --standoff") as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+        with replacing(out / file.name, elsewhere="another --standoff") as temporary:
+            shutil.copyfile(file, temporary)
         yield annotated
 
 
