@@ -24,8 +24,9 @@ def names(archive: str | Path) -> list[str]:
 
 def test_all_that_confirms_the_records_goes_in_and_nothing_else():
     sweep = make_sweep(runs=2)
-    for file in ("log.txt", "secrets.env", ".lock", "tracking/wandb/run.wandb"):
-        path = sweep / "run0" / file
+    half_written = [f"report/.report.html.{2**120}", f"report/figures/.f.pdf.{2**121}"]
+    for file in (*half_written, *(f"run0/{file}" for file in ("log.txt", "secrets.env", ".lock", "tracking/wandb/a"))):
+        path = sweep / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
     for file in ("chain.json", "stream.json"):
