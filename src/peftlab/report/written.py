@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ REPORT = "report"
 FIGURES = "figures"
 FILES = ("report.html", "report.md", "report.tex", "report.json")
 _FORMATS = (".svg", ".pdf", ".png")
+_SHOWS = FILES[1]
+_FIGURE = re.compile(rf"^!\[.*\]\({FIGURES}/([^()/]+)\.svg\)$", re.MULTILINE)
+"""A figure as the Markdown of a report shows it, whatever its caption says."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Written:
 def write(study: Study, options: Options, folder: Path) -> Written:
     """Write the report of a study into `folder`: the same bytes for the same records and options.
 
-    Figures of an earlier report there are removed.
+    Figures that only an earlier report there had are removed.
 
     Raises:
         UserError: an option names what is not there, or the folder cannot be written to.
@@ -53,9 +57,9 @@ def write(study: Study, options: Options, folder: Path) -> Written:
     drawn = draw_all(document)
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        for file in (folder / FIGURES).iterdir():
-            if file.suffix in _FORMATS and file.is_file():
-                file.unlink()
+        for name in _shown_before(folder) - drawn.keys():
+            for ending in _FORMATS:
+                (folder / FIGURES / f"{name}{ending}").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); name another folder, --out DIR") from error
     for figure in drawn.values():
@@ -65,6 +69,12 @@ def write(study: Study, options: Options, folder: Path) -> Written:
     _text(folder / "report.tex", latex.page(document))
     _text(folder / "report.json", canonical(document.numbers))
     return Written(folder, tuple(lines(analysis)), document)
+
+
+def _shown_before(folder: Path) -> set[str]:
+    """Return the names of the figures that an earlier report in `folder` shows; others there are the user's own."""
+    file = folder / _SHOWS
+    return set(_FIGURE.findall(file.read_text(encoding="utf-8", errors="replace"))) if file.is_file() else set()
 
 
 def _text(file: Path, text: str) -> None:
