@@ -28,7 +28,8 @@ from peftlab.composing.compose import typed_overrides, whole_number
 from peftlab.devices import openmp
 from peftlab.devices.fork_server import fork_server
 from peftlab.errors import ConfigError, RunError, UserError
-from peftlab.runs.record import RunRecord
+from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.storage.atomic import temporary_for
 from peftlab.storage.locks import is_locked
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
@@ -140,7 +141,10 @@ class Batch(Trials):
         row.attempts += 1
         row.state, row.error, row.other_code = "running", None, False
         if existing == "rerun":  # here, only once: a cluster may start a job several times
-            shutil.rmtree(self.ledger.path(cell))
+            path = self.ledger.path(cell)
+            # what is left if this is killed must be no run, and not in the way of the trial
+            (path / FILE_NAME).unlink()
+            shutil.rmtree(path.rename(temporary_for(path)))
         earlier = self.ledger.record(cell)
         self._before[row.run_id] = None if earlier is None else earlier.data["history"]
         self._jobs.append((cell, row))

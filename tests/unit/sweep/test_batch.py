@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, RunError
+from peftlab.storage.atomic import is_temporary
 from peftlab.sweep import batch as batches
 from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_chosen, check_plan, way
 from peftlab.sweep.board import read
@@ -128,6 +129,23 @@ def test_what_is_repeated_is_begun_anew_once_however_often_a_cluster_begins_it(c
     assert seen == [False]
     assert all("existing=auto" in overrides for overrides in batch.launcher.overrides)
     assert [trial.score for trial in batch.board.trials] == [0.7] * 3
+
+
+def test_one_that_is_killed_while_it_removes_a_trial_to_repeat_leaves_nothing_in_its_place(
+    control, tmp_path, monkeypatch
+):
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    of = end(begin(tmp_path, cell("lr=1")), value=0.9)
+    (of.folder / "config.yaml").touch()
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        control(lambda of: None, reuse="never").run()
+    assert not of.folder.exists()
+    (left,) = tmp_path.glob("*/config.yaml")
+    assert is_temporary(left.parent)  # which is removed in the end
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_nothing_is_launched_where_nothing_is_left(control, tmp_path):
