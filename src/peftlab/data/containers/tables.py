@@ -74,12 +74,13 @@ class TableContainer(ABC):
         """Return a file in the cache with the needed columns of the rows as JSON lines; write it if it is missing.
 
         Raises:
-            DataError: as `examples`.
+            DataError: as `examples`, or the table has changed meanwhile.
             DiskError: it cannot be written.
         """
         description = path.with_name(DESCRIPTION)  # may name the labels
         files = [file for file in (path, description) if file.is_file()]
-        parts = [FORMAT, *map(file_sha256, files), sorted(columns)]
+        digests = [*map(file_sha256, files)]
+        parts = [FORMAT, *digests, sorted(columns)]
         lines = cache_root() / "rows" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.jsonl"
         if not lines.is_file():
             lines.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,8 @@ class TableContainer(ABC):
                 if not lines.is_file():  # another process may have written it meanwhile
                     with replacing(lines, elsewhere=ANOTHER_CACHE) as temporary, temporary.open("w") as file:
                         file.writelines(f"{json.dumps(row)}\n" for row, _ in self._rows(path, columns))
+                        if digests != [*map(file_sha256, files)]:  # else they would be the old table's for good
+                            raise DataError(f"{path}: the file has changed while it was read. Start the run again.")
         return lines
 
     def _rows(self, path: Path, columns: Collection[str]) -> Iterator[tuple[dict[str, Any], int]]:

@@ -254,6 +254,26 @@ def test_the_parts_of_a_split_share_the_memory_of_one_file(tmp_path, monkeypatch
     assert [each.id for each in read] == [f"train:{n}" for n in range(120)]
 
 
+def test_a_table_that_changes_while_it_is_read_is_not_cached_as_what_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(indexed_examples, "HELD", 0)
+    texts = RowFiles(rows=TextRows(text="text", label="topic"))
+    old, new = (pa.table({"text": ["a", "b"], "topic": [name, name]}) for name in ("old", "new"))
+    path = write(tmp_path / "train", old)
+    rows = tables.TableContainer._rows
+
+    def changed(self, *arguments):
+        write(tmp_path / "train", new)
+        return rows(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables.TableContainer, "_rows", changed)
+        with pytest.raises(DataError, match=r"train.parquet: the file has changed while it was read. Start the run"):
+            texts.read({"train": path})
+    write(tmp_path / "train", old)
+    assert [example.label for example in texts.read({"train": path})["train"]] == ["old", "old"]
+
+
 def test_the_cached_rows_have_the_names_that_stand_beside_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(indexed_examples, "HELD", 0)
