@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from peftlab.errors import DataError, SourceError, UserError
 from peftlab.methods.selection import OwnWeights
 from peftlab.runs.folder import read_config
 from peftlab.runs.identity import identity
+from peftlab.storage.atomic import temporary_for
 from peftlab.use import evaluate
 from peftlab.use.export import MERGE_TOLERANCE
 from peftlab.use.finished import load
@@ -245,7 +247,11 @@ class TestExport:
 
     @pytest.mark.slow
     def test_the_folder(self, finished, loaded, tiny_model):
+        left = temporary_for(Path("elsewhere").absolute())  # of an export that was killed long ago
+        left.mkdir()
+        os.utime(left, (0, 0))
         loaded.export("plain")
+        assert not left.exists()
         names = {path.name for path in Path("plain").iterdir()}
         assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
         assert not list(Path().glob(".plain*"))
