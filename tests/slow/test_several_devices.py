@@ -190,7 +190,7 @@ def test_shares_that_were_being_written_when_a_run_was_killed_are_passed_over(ti
     killed = [part.replace("callbacks.disturb", "callbacks.progress") for part in disturb(0, "SIGKILL")]
     assert train(*options, *killed, "run_dir=parts").returncode == -9
     (before,) = checkpoints.files(Path("parts/checkpoints"))
-    shutil.copytree(before, before.with_name(".step-2.sharded.123"))
+    shutil.copytree(before, before.with_name(f".step-2.sharded.{2**120}"))
     shutil.copytree(before, before.with_name("step-2.sharded"))
     share = max(Path("parts/checkpoints/step-2.sharded").glob("*.distcp"), key=lambda file: file.stat().st_size)
     share.write_bytes(share.read_bytes()[:-1])

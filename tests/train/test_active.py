@@ -66,7 +66,7 @@ def test_a_study_is_paired_found_again_and_extended(classify, tiny_texts, tmp_pa
     assert start < ties != random
 
     before = bits(folder)
-    torn = folder / "lists" / ".seed-0-random-2.json.123"  # of a loop that was killed while it wrote
+    torn = folder / "lists" / f".seed-0-random-2.json.{2**120}"  # of a loop that was killed while it wrote
     torn.touch()
     more = study(folder, settings, ["random", "breaking_ties"], rounds=2, seeds=1)
     assert not torn.exists()

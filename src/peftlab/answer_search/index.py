@@ -16,7 +16,7 @@ from peftlab.answer_search.arguments import RETRIEVERS
 from peftlab.answer_search.bm25 import Bm25
 from peftlab.answer_search.stored import Stored
 from peftlab.errors import UserError
-from peftlab.storage.atomic import is_temporary, replacing
+from peftlab.storage.atomic import is_torn, replacing
 from peftlab.storage.digests import file_sha256
 
 Retriever = Literal["bm25", "dense", "hybrid"]
@@ -151,7 +151,7 @@ class AnswerIndex:
 
 def _is_of_an_index(file: Path) -> bool:
     """Return whether `file` may be left of an index whose writing was killed."""
-    return file.name in (_ANSWERS, _VECTORS) or is_temporary(file)
+    return file.name in (_ANSWERS, _VECTORS) or is_torn(file)
 
 
 def fused(several: Sequence[np.ndarray]) -> np.ndarray:

@@ -28,7 +28,7 @@ from peftlab.runs.find import find
 from peftlab.runs.folder import BESIDE, CONFIG, PACKAGES
 from peftlab.runs.record import FILE_NAME as RECORD
 from peftlab.runs.record import RunRecord
-from peftlab.storage.atomic import is_temporary, replacing
+from peftlab.storage.atomic import is_torn, replacing
 from peftlab.storage.entries import inside, is_inner, is_plain_file
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
@@ -234,7 +234,7 @@ def _of_run(run: Path, name: str, weights: bool, doubts: list[Fault]) -> list[Pa
 
 def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
     found = (file for pattern in patterns for file in sorted(folder.glob(pattern)))
-    return [file for file in found if not (file.is_dir() or is_temporary(file))]
+    return [file for file in found if not (file.is_dir() or is_torn(file))]
 
 
 def _unfit(folder: Path, file: Path, name: str) -> str | None:

@@ -16,7 +16,7 @@ from peftlab.storage.entries import is_plain_file, is_plain_folder
 DAY = 86400.0
 """Seconds without a change after which a temporary file counts as abandoned."""
 
-_DIGITS = 30
+DIGITS = 30
 """The number of a temporary file, of 128 bits, has at least so many; one in three billion has fewer."""
 
 
@@ -87,8 +87,12 @@ def synchronise(path: Path) -> None:
 
 
 def is_torn(file: Path, name: str = "*") -> bool:
-    """Return whether `file` is the temporary file of an unfinished write to the file called `name`."""
-    return file.match(f".{name}.*") and file.suffix.removeprefix(".").isdigit()
+    """Return whether `file` is the temporary file of an unfinished write to the file called `name`.
+
+    The length of its number tells it from a user's own, such as ``.env.1``, and the folder ``.venv-3.12``.
+    """
+    number = file.suffix.removeprefix(".")
+    return file.match(f".{name}.*") and number.isdigit() and len(number) >= DIGITS
 
 
 def remove_torn(folder: Path) -> None:
@@ -98,12 +102,7 @@ def remove_torn(folder: Path) -> None:
             remove(file)
 
 
-def is_temporary(file: Path) -> bool:
-    """Return whether `temporary_for` has named `file`, as it has not a user's ``.venv-3.12`` or ``.env.1``."""
-    return is_torn(file) and len(file.suffix) > _DIGITS
-
-
-def remove_abandoned(folder: Path, is_left: Callable[[Path], bool] = is_temporary) -> None:
+def remove_abandoned(folder: Path, is_left: Callable[[Path], bool] = is_torn) -> None:
     """Remove the hidden entries of `folder` for which `is_left` holds and that have not changed for a `DAY`.
 
     Age decides because the folder may be shared with other machines, whose processes cannot be checked.

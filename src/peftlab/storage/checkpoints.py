@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peftlab.errors import ConfigError
-from peftlab.storage.atomic import digest_file, replacing, synchronise
+from peftlab.storage.atomic import DIGITS, digest_file, replacing, synchronise
 from peftlab.storage.digests import file_sha256
 from peftlab.storage.disk import writing
 from peftlab.storage.entries import is_plain_folder, taken_by
@@ -105,7 +105,7 @@ def remove(path: Path) -> None:
     """Remove the checkpoint `path` and its digest."""
     if path.is_dir():
         # renamed first, so that a half-removed folder never looks like a checkpoint
-        shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.{os.getpid()}")))
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.{os.getpid():0{DIGITS}}")))
         return
     digest_file(path).unlink(missing_ok=True)  # first: a checkpoint without a digest is still listed and removed later
     path.unlink()
@@ -119,7 +119,7 @@ def belongs(file: Path) -> bool:
 
 def beside(path: Path) -> Path:
     """Return the temporary folder of the sharded checkpoint `path`; rank 0 sends it to the other ranks."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    return path.with_name(f".{path.name}.{os.getpid():0{DIGITS}}")
 
 
 def put_in_place(path: Path) -> None:

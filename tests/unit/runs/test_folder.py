@@ -312,7 +312,7 @@ def test_run_dir_of_another_run_is_refused_unless_it_is_to_be_replaced():
 
 def test_run_dir_of_a_run_that_was_killed_before_it_had_a_record():
     Path("mine").mkdir()
-    for name in (".lock", ".record.json.4711"):
+    for name in (".lock", f".record.json.{2**120}"):
         Path("mine", name).write_text("")
     folder = begin(run_dir="mine")
     assert not folder.unfinished
@@ -322,12 +322,15 @@ def test_run_dir_of_a_run_that_was_killed_before_it_had_a_record():
 def test_what_a_killed_attempt_was_writing_is_gone_when_the_run_goes_on():
     folder = begin(run_dir="mine")
     os.close(folder.lock)
-    left = [Path("mine", name) for name in (".record.json.1", "predictions/.test.jsonl.2", "tables/test/.types.csv.3")]
+    names = (".record.json", "predictions/.test.jsonl", "tables/test/.types.csv")
+    left = [Path("mine", f"{name}.{2**120}") for name in names]
+    Path("mine/.venv-3.12").mkdir()  # the user's own
     for file in left:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     begin(run_dir="mine").resume()
     assert not [file for file in left if file.exists()]
+    assert Path("mine/.venv-3.12").is_dir()
 
 
 @pytest.mark.parametrize("existing", ["auto", "rerun", "skip"])
@@ -537,7 +540,7 @@ def test_a_run_goes_on_from_its_newest_whole_checkpoint():
         raise KeyboardInterrupt
     assert not {file["path"] for file in on_disk(folder)["files"]} & {"checkpoints/step-4.safetensors"}
     checkpoints.path_of(folder.checkpoints, 6).write_bytes(b"")
-    (folder.checkpoints / ".step-8.safetensors.123").touch()
+    (folder.checkpoints / f".step-8.safetensors.{2**120}").touch()
     again = begin()
     with again.recording(lambda: COST):
         assert again.resume() == checkpoints.path_of(folder.checkpoints, 4)

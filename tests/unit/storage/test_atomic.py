@@ -40,10 +40,10 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path):
 
 
 def test_what_a_killed_process_leaves_is_removed(tmp_path: Path):
-    for name in ("x", ".x.123", ".lock", "y.4"):
+    for name in ("x", f".x.{2**120}", ".x.4", ".lock", "y.4"):
         (tmp_path / name).touch()
     remove_torn(tmp_path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", "x", "y.4"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ".x.4", "x", "y.4"]
 
 
 def test_writers_at_once_do_not_meet(tmp_path: Path):
@@ -95,7 +95,7 @@ def test_a_link_among_it_goes_and_what_it_leads_to_stays(tmp_path: Path):
     os.utime(link, (0, 0), follow_symlinks=False)
     remove_abandoned(folder)
     assert list(folder.iterdir()) == []
-    (folder / ".x.1").symlink_to(tmp_path / "mine")
+    link.symlink_to(tmp_path / "mine")
     remove_torn(folder)
     assert list(folder.iterdir()) == []
     assert (tmp_path / "mine" / "thesis").exists()

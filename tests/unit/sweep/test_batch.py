@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, RunError
-from peftlab.storage.atomic import is_temporary
+from peftlab.storage.atomic import is_torn
 from peftlab.sweep import batch as batches
 from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_chosen, check_plan, way
 from peftlab.sweep.board import read
@@ -144,7 +144,7 @@ def test_one_that_is_killed_while_it_removes_a_trial_to_repeat_leaves_nothing_in
         control(lambda of: None, reuse="never").run()
     assert not of.folder.exists()
     (left,) = tmp_path.glob("*/config.yaml")
-    assert is_temporary(left.parent)  # which is removed in the end
+    assert is_torn(left.parent)  # which is removed in the end
     assert not list(tmp_path.rglob("record.json"))
 
 
