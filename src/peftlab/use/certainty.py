@@ -45,9 +45,9 @@ def _over_test_sets(folder: RunFolder, scorer: Scorer) -> tuple[tuple[Interval, 
     clusters = cluster_counts(counts, groups) if grouped else counts
     if len(clusters) < 2:
         return (), UNKNOWN
-    intervals = []
+    intervals, counting = [], int(clusters.any(axis=1).sum())
     for name in scorer.directions:
-        over = over_test_sets(pseudo_values(clusters, score_of(scorer, name)), _LEVEL, limits(name))
+        over = over_test_sets(pseudo_values(clusters, score_of(scorer, name)), _LEVEL, limits(name), counting)
         if over.low is not None and over.high is not None:
             intervals.append(Interval(_SPLIT, name, over.low, over.high, _LEVEL))
     if grouped:

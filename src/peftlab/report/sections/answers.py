@@ -75,21 +75,37 @@ def _by_class(row: Row, result: Result) -> dict[str, Any] | None:
     scorer, matrix = summed
     side = len(matrix)
     counts = np.sum([one.counts for one in row.counted.values()], axis=0)
-    types = []
-    for place in _most_frequent(matrix, scorer.classes):
-
-        def f1(totals: np.ndarray, place: int = place) -> np.ndarray:
-            cells = totals.reshape(-1, side, side)
-            either = cells[:, place, :].sum(axis=1) + cells[:, :, place].sum(axis=1)
-            return 2 * cells[:, place, place] / np.maximum(either, 1)
-
-        value = float(f1(counts.sum(axis=0)[None])[0])
-        interval: dict[str, float | None] = {"value": value, "low": None, "high": None}
-        if len(counts) > 1:
-            bounds = jackknife_interval(pseudo_values(counts, f1), result.comparison.options.level, bounded=True)
-            interval |= {"low": bounds.low, "high": bounds.high}
-        types.append({"type": scorer.classes[place], "score": interval})
+    level = result.comparison.options.level
+    types = [
+        {"type": scorer.classes[place], "score": f1_of_class(counts.reshape(-1, side, side), place, level)}
+        for place in _most_frequent(matrix, scorer.classes)
+    ]
     return {"label": row.name, "types": types}
+
+
+def f1_of_class(matrices: np.ndarray, place: int, level: float) -> dict[str, float | None]:
+    """Return the F1 of a class, and its interval over the clusters in which it is gold or predicted.
+
+    The others say nothing of it: with them, a perfect score of a rare class would seem as sure as that of a frequent
+    one. There is no interval over fewer than two.
+
+    Args:
+        matrices: the confusion matrix of each cluster, shape (clusters, rows, columns).
+        place: of the class.
+        level: probability of the interval.
+    """
+    side = matrices.shape[-1]
+
+    def f1(totals: np.ndarray) -> np.ndarray:
+        cells = totals.reshape(-1, side, side)
+        either = cells[:, place, :].sum(axis=1) + cells[:, :, place].sum(axis=1)
+        return 2 * cells[:, place, place] / np.maximum(either, 1)
+
+    own = matrices[matrices[:, place, :].any(axis=1) | matrices[:, :, place].any(axis=1)].reshape(-1, side**2)
+    if len(own) < 2:
+        return {"value": float(f1(own.sum(axis=0))[0]), "low": None, "high": None}
+    bounds = jackknife_interval(pseudo_values(own, f1), level, bounded=True)
+    return {"value": bounds.value, "low": bounds.low, "high": bounds.high}
 
 
 def _confusion(row: Row, name: str) -> Figure | None:

@@ -128,7 +128,9 @@ def jackknife_interval(values: np.ndarray, level: float = 0.95, bounded: bool = 
     return ScoreInterval(value, se, max(centre - half, 0.0), min(centre + half, 1.0), level, number, method)
 
 
-def over_test_sets(values: np.ndarray, level: float, limits: tuple[float, float]) -> ScoreInterval:
+def over_test_sets(
+    values: np.ndarray, level: float, limits: tuple[float, float], counting: int | None = None
+) -> ScoreInterval:
     """Return a score with the jackknife's interval, which says no more than it may.
 
     The interval has no value that the score cannot have. Where all clusters are equal, as with a perfect score, the
@@ -139,6 +141,8 @@ def over_test_sets(values: np.ndarray, level: float, limits: tuple[float, float]
         values: the pseudo-values of the score, shape (clusters,).
         level: probability of the interval.
         limits: the least and the largest value that the score can have; 0 and 1 for a share.
+        counting: how many clusters have anything that is counted, such as sentences with an entity: equal ones are
+            worth as many examples. None: all.
 
     Raises:
         ValueError: there is no cluster, or a share is not between 0 and 1.
@@ -149,8 +153,10 @@ def over_test_sets(values: np.ndarray, level: float, limits: tuple[float, float]
     if math.isnan(over.value):
         return replace(over, se=None, low=None, high=None)
     if over.high - over.low < 1e-9:
-        is_share = limits == (0, 1)
-        return jackknife_interval(values, level, bounded=True) if is_share else replace(over, low=None, high=None)
+        equal = values[:counting]
+        if limits != (0, 1) or len(equal) < 2:
+            return replace(over, low=None, high=None)
+        return replace(jackknife_interval(equal, level, bounded=True), clusters=over.clusters)
     return replace(over, low=max(over.low, limits[0]), high=min(over.high, limits[1]))
 
 

@@ -154,7 +154,18 @@ def gap(
         floor=None if tried.largest is None else 1 / (len(tried.largest) + (not tried.exact)),
         test=tried.name,
         detectable=max(detectable, default=None),
-        groups=tuple(_values(own, sizes, values, influence, groups, clusters, measure.is_share, level)),
+        groups=tuple(
+            _values(
+                own,
+                sizes,
+                values,
+                influence,
+                np.where(measure.counting(), groups, -1),
+                clusters,
+                measure.is_share,
+                level,
+            )
+        ),
         pairs=pairs,
         left_out=left_out,
     )
@@ -287,7 +298,9 @@ def _values(
         own = np.union1d(clusters[groups == one], np.flatnonzero(influence[:, one]))
         low = high = None
         pseudo = value + len(own) * influence[own, one]  # their mean is the value
-        if len(own) > 1 and (is_share or np.ptp(pseudo) > 0):
+        if not np.ptp(pseudo):  # then their number decides: that of the scarcer kind in a ranking
+            pseudo = pseudo[:size]
+        if len(pseudo) > 1 and (is_share or np.ptp(pseudo) > 0):
             over = jackknife_interval(pseudo, level, bounded=is_share)
             low, high = over.low, over.high
         yield GroupValue(name, int(size), float(value), low, high)

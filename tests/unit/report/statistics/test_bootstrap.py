@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import stdtrit
 
 from peftlab.report.numbers import limits
 from peftlab.report.statistics.bootstrap import bootstrap, jackknife_interval, over_test_sets, paired_bootstrap
@@ -127,3 +128,11 @@ def test_what_is_no_number_has_no_interval():
     over = over_test_sets(np.array([0.1, np.nan, 0.3]), 0.95, (-1.0, 1.0))
     assert np.isnan(over.value)
     assert (over.se, over.low, over.high) == (None, None, None)
+
+
+@pytest.mark.parametrize(("counting", "like"), [(None, 200), (12, 12), (1, None), (0, None)])
+def test_equal_clusters_are_worth_as_many_examples_as_count(counting, like):
+    """All entities are found: of 12 sentences that have any, whatever the number of those without."""
+    over = over_test_sets(np.ones(200), 0.95, (0, 1), counting)
+    low = None if like is None else pytest.approx(like / (like + stdtrit(like - 1, 0.975) ** 2))  # Wilson's of all
+    assert (over.value, over.low, over.clusters) == (1, low, 200)

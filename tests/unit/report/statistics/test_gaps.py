@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from peftlab.report.statistics.bootstrap import jackknife_interval
 from peftlab.report.statistics.gaps import gap
 from peftlab.report.statistics.measured import score_of
-from peftlab.report.statistics.measures import Ratio, Sums, calibration_error
+from peftlab.report.statistics.measures import Ranking, Ratio, Sums, calibration_error
 from peftlab.scores.numbers import NumberScores
 from peftlab.scores.paired import counts_of
 
@@ -89,6 +90,20 @@ def test_groups_without_an_error_are_not_free_of_uncertainty():
     assert (one.value, one.p) == (0, 1)
     assert one.high > 0
     assert one.detectable > 0.05
+
+
+def test_the_interval_of_a_group_is_over_the_examples_that_count():
+    """No miss among 20 of a label says little, however many examples of other labels there are."""
+    groups, gold = np.repeat([0, 1], 500), np.tile(np.arange(500) < 20, 2)
+    missed = gold & (np.arange(1000) >= 510)
+    miss_rate = Ratio("fnr", missed.astype(float), gold.astype(float))
+    scores = np.where(gold, 2.0, 1.0)  # all positives above all others
+    ranking = Ranking("bnsp_auc", scores, gold, "bnsp")
+    for measure, value in ((miss_rate, 0.0), (ranking, 1.0)):
+        one = gap(measure, groups, names(2), np.arange(1000), draws=99).groups[0]
+        wilson = jackknife_interval(np.full(20, value), bounded=True)
+        assert (one.size, one.value) == (20, value)
+        assert (one.low, one.high) == pytest.approx((wilson.low, wilson.high))
 
 
 def test_small_groups_are_left_out_by_the_examples_that_count():
