@@ -38,9 +38,10 @@ class LowRankIntervention(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the update to hidden states of shape (batch, tokens, hidden)."""
-        rotation = self.rotation
         chosen = states if self.tokens is None else states[:, : self.tokens]
-        edit = (self.source(chosen) - nn.functional.linear(chosen, rotation)) @ rotation
+        with torch.autocast(states.device.type, enabled=False):  # bf16 would lose what sets W apart from R
+            rotation, own = self.rotation, chosen.to(torch.promote_types(states.dtype, torch.float32))
+            edit = ((self.source(own) - nn.functional.linear(own, rotation)) @ rotation).to(states.dtype)
         return edit if self.tokens is None else nn.functional.pad(edit, (0, 0, 0, states.shape[1] - edit.shape[1]))
 
 

@@ -17,7 +17,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.inputs.partners import Pool
 from peftlab.tasks.inputs.texts import Text
-from peftlab.tasks.networks.embeddings import EMBEDDING_CLASSIFICATION
+from peftlab.tasks.networks.embeddings import EMBEDDING_CLASSIFICATION, products
 from peftlab.tasks.networks.fitted_classifiers import Labelled, logistic, prototypes
 from peftlab.tasks.networks.heads import Head
 from peftlab.tasks.outputs.distributions import Distributions
@@ -98,8 +98,7 @@ class Contrastive(Classification):
         """Return the weighted loss of each example: over its group in training, else the classifier's cross-entropy."""
         if "classes" not in batch.targets:
             return super().losses(outputs, batch)
-        embeddings, classes = outputs.embeddings.float(), batch.targets["classes"]
-        similarity = embeddings @ embeddings.T
+        similarity, classes = products(outputs.embeddings), batch.targets["classes"]
         others = (batch.rows[:, None] == batch.rows[None]).fill_diagonal_(False)
         alike = (classes[:, None] == classes[None]) & (classes != IGNORED) & others
         of = self._softmax if self.objective == "supcon" else self._squared_error

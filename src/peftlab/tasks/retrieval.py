@@ -18,6 +18,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.inputs.padded_texts import padded
 from peftlab.tasks.inputs.texts import Text, encode_texts
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.networks.embeddings import products
 from peftlab.tasks.networks.heads import Head
 from peftlab.tasks.networks.towers import HISTORY, INDEX, RETRIEVAL, SETTINGS, WITH_IDS, HistoryTowers
 from peftlab.tasks.outputs.distributions import Distributions
@@ -191,7 +192,7 @@ class Retrieval(RankingTask):
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the cross-entropy of each user's item: among the drawn ones, those trained on, or all."""
         if "role" in batch.targets:
-            return self._among_drawn(outputs.embeddings.float(), batch)
+            return self._among_drawn(outputs.embeddings, batch)
         all_items = self.distributions(outputs, batch)
         losses = F.cross_entropy(all_items.logits, all_items.gold, reduction="none")
         return batch.by_example(losses) * batch.weights.to(losses.dtype)
@@ -217,7 +218,7 @@ class Retrieval(RankingTask):
     def _among_drawn(self, embeddings: Tensor, batch: Batch) -> Tensor:
         """Return the sampled softmax with logQ correction (Yi et al. 2019, equation 3)."""
         item, role, log_share = (batch.targets[name] for name in ("item", "role", "log_share"))
-        logits = embeddings @ embeddings.T / self.temperature - log_share
+        logits = products(embeddings) / self.temperature - log_share
         together = batch.rows[:, None] == batch.rows[None]
         repeated = (role == 2) & (item[:, None] == item[None])  # by chance the user's own item
         log_p = logits.masked_fill(~together | (role == 0) | repeated, _OUTSIDE).log_softmax(-1)

@@ -126,6 +126,15 @@ def test_the_loss_of_each_example_pair_by_pair(processor, options):
     assert contrastive.loss(outputs, batch).item() == pytest.approx(mean.item(), rel=1e-5)
 
 
+def test_cosines_are_compared_in_fp32_whatever_a_model_computes_in(processor):
+    contrastive = task()
+    batch = batch_of(contrastive, processor, [0, 5])
+    outputs = outputs_of(batch)
+    expected = contrastive.losses(outputs, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(contrastive.losses(outputs, batch), expected)
+
+
 def test_a_batch_cut_in_halves_gives_the_same_losses(processor):
     contrastive = task()
     whole = batch_of(contrastive, processor, [3, 7])

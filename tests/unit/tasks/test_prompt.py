@@ -202,6 +202,10 @@ def test_a_prototypical_verbalizer_is_a_softmax_over_cosines(decoder):
     prototypes = torch.stack([table[case.ids(f" {label}")].mean(0) for label in LABELS])
     cosines = torch.nn.functional.cosine_similarity(torch.stack(hidden)[:, None], prototypes[None], dim=-1)
     torch.testing.assert_close(case.logits(), 20 * cosines.detach(), rtol=1e-3, atol=1e-4)
+    states, verbalizer = torch.stack(hidden)[:, None], case.model.verbalizer
+    expected = verbalizer(states, None)
+    with torch.autocast("cpu", torch.bfloat16):  # in which cosines would be rounded
+        assert torch.equal(verbalizer(states, None), expected)
 
 
 @pytest.mark.parametrize("kind", ["contextual", "domain", "batch"])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import AutoTokenizer
 
@@ -20,7 +21,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.from_examples import Study
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.networks.towers import HistoryTowers
+from peftlab.tasks.networks.towers import HistoryTowers, TwoTowers
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.retrieval import Retrieval
 from peftlab.tasks.task import Selection
@@ -99,6 +100,19 @@ def test_the_loss_of_an_example_is_the_same_in_any_company(splits, processor):
         torch.testing.assert_close(retrieval.losses(outputs_of(alone), alone), losses[n : n + 1])
     other = batch_of(retrieval, splits, processor, [3], epoch=1)
     assert other.targets["item"].tolist() != together.targets["item"][:17].tolist()
+
+
+def test_scores_and_losses_are_in_fp32_whatever_a_model_computes_in(splits, processor):
+    """In bf16, a fifth of 500 items or more would have the score of another one."""
+    retrieval = task(splits, processor)
+    batch = batch_of(retrieval, splits, processor, [3, 9])
+    outputs, expected = outputs_of(batch), retrieval.losses(outputs_of(batch), batch)
+    model, states = SimpleNamespace(index=nn.Linear(16, 500)), torch.randn(2, 3, 16)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(retrieval.losses(outputs, batch), expected)
+        scores = TwoTowers.read(model, states.bfloat16(), None).logits
+    assert scores.dtype == torch.float32
+    assert len(scores[0].unique()) > 490
 
 
 def test_without_correction_it_is_the_loss_of_sentence_transformers():

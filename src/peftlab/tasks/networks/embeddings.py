@@ -58,6 +58,17 @@ def mean_of_tokens(states: Tensor, attention_mask: Tensor | None) -> Tensor:
         return F.normalize(states[:, -real.shape[1] :].masked_fill(~real, 0).sum(1), dim=-1)
 
 
+def products(embeddings: Tensor) -> Tensor:
+    """Return the inner products of all pairs of `embeddings`, (texts, hidden), in fp32 at least, (texts, texts).
+
+    In bf16, as autocast has products, cosines near 1 are 1/256 apart, often as far as those of different texts; a
+    temperature magnifies that.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        return embeddings @ embeddings.T
+
+
 EMBEDDING_CLASSIFICATION = Head(
     f"{__name__}.{EmbeddingClassifier.__name__}",
     "SEQ_CLS",

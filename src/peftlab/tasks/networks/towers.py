@@ -75,8 +75,11 @@ class TwoTowers(OwnModel):
     @override
     def read(self, states: Tensor, attention_mask: Tensor | None) -> Ranked:
         embeddings = mean_of_tokens(states, attention_mask)
-        logits = self.index(embeddings.to(states.dtype)) if hasattr(self, INDEX) else None
-        return Ranked(logits, embeddings)
+        if not hasattr(self, INDEX):
+            return Ranked(None, embeddings)
+        # in bf16, many of thousands of items would have the same score, and ties count against the right one
+        with torch.autocast(states.device.type, enabled=False):
+            return Ranked(self.index(embeddings.to(self.index.weight.dtype)), embeddings)
 
 
 class HistoryTowers(nn.Module):

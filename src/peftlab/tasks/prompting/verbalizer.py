@@ -158,5 +158,6 @@ class Verbalizer(nn.Module):
         if self.kind == "soft":
             scores: Tensor = self.vectors(states)
             return scores.float()
-        cosines = F.linear(F.normalize(states.float(), dim=-1), F.normalize(self.vectors.weight.float(), dim=-1))
-        return cosines * self.sharpness.exp()
+        with torch.autocast(states.device.type, enabled=False):  # bf16 would round cosines, which are then magnified
+            cosines = F.linear(F.normalize(states.float(), dim=-1), F.normalize(self.vectors.weight.float(), dim=-1))
+            return cosines * self.sharpness.exp()
