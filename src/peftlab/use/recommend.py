@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ from peftlab.errors import DataError, UserError, did_you_mean
 from peftlab.recommending.baselines import BASELINES, CHOICES, OF_HISTORIES, Recommender, word_search
 from peftlab.recommending.interactions import Interaction
 from peftlab.recommending.ranking import ranked
-from peftlab.report.statistics.bootstrap import ScoreInterval, bootstrap, paired_bootstrap
-from peftlab.report.statistics.measured import cluster_counts
+from peftlab.report.statistics.bootstrap import ScoreInterval, bootstrap, jackknife_interval, paired_bootstrap
+from peftlab.report.statistics.measured import cluster_counts, pseudo_values
 from peftlab.runs.folder import read_predictions
 from peftlab.scores.paired import counts_of
 from peftlab.scores.rankings import RankingScores
@@ -156,23 +156,43 @@ def _answers(
     return answers
 
 
-def _scores_of(counts: np.ndarray) -> dict[str, Any]:
-    """Return the scores that are compared by name, each a function of many sums of counts."""
+def _scores_of(counts: np.ndarray) -> dict[str, tuple[Any, np.ndarray]]:
+    """Return the scores that are compared by name, each a function of many sums of counts, and which users it is of.
+
+    Others are not drawn for it: a resample without any user of a cold item has no score of these.
+    """
     names, half = list(RankingScores.directions), RankingScores.width // 2
 
     def mean(start: int, n: int) -> Any:
         return lambda totals: totals[:, start + 1 + n] / np.maximum(totals[:, start], 1)
 
-    scores = {name: mean(0, n) for n, name in enumerate(names)}
-    return scores | ({f"cold_{name}": mean(half, n) for n, name in enumerate(names)} if counts[:, half].any() else {})
+    return {
+        f"{prefix}{name}": (mean(start, n), counts[:, start] > 0)
+        for prefix, start in (("", 0), ("cold_", half))
+        if counts[:, start].any()
+        for n, name in enumerate(names)
+    }
 
 
 def _intervals(counts: np.ndarray, resamples: int) -> dict[str, ScoreInterval]:
-    return {name: bootstrap(counts, score, resamples) for name, score in _scores_of(counts).items()}
+    return {name: _interval(counts[own], score, resamples) for name, (score, own) in _scores_of(counts).items()}
+
+
+def _interval(counts: np.ndarray, score: Any, resamples: int) -> ScoreInterval:
+    """Return a score with its bootstrap interval over users; where they are all equal, Wilson's."""
+    over = bootstrap(counts, score, resamples)
+    if over.low is None or over.low != over.high:
+        return over
+    return jackknife_interval(pseudo_values(counts, score), bounded=True)
 
 
 def _ahead(own: np.ndarray, theirs: np.ndarray, resamples: int) -> dict[str, ScoreInterval]:
-    return {name: paired_bootstrap(own, theirs, score, resamples) for name, score in _scores_of(own).items()}
+    found = {}
+    for name, (score, of) in _scores_of(own).items():
+        over = paired_bootstrap(own[of], theirs[of], score, resamples)
+        # of equal differences, such as none at all, nothing is known of others
+        found[name] = replace(over, low=None, high=None) if over.low == over.high else over
+    return found
 
 
 @dataclass(frozen=True)
