@@ -16,6 +16,7 @@ from peftlab.report import html, markdown
 from peftlab.report.document import Block, Cell, Column, Document, Paragraph, Section, Table
 from peftlab.report.numbers import called, interval, score, unit
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
+from peftlab.scores.paired import holm
 from peftlab.storage.atomic import replacing
 from peftlab.terminal.output import table
 
@@ -42,8 +43,15 @@ def summary(walks: Sequence[Walk]) -> dict[str, dict[str, TwoWay | None]]:
     }
 
 
-def differences(walks: Sequence[Walk]) -> Iterator[tuple[str, str, str, TwoWay]]:
-    """Yield every pair of contenders and measure, with the first minus the second on the same seeds and orders."""
+def differences(walks: Sequence[Walk]) -> list[tuple[str, str, str, TwoWay, float | None]]:
+    """Return every pair of contenders and measure, with the first minus the second on the same seeds and orders, and
+    the p value, adjusted for all of them (Holm); None where nothing is known."""
+    found = list(_differences(walks))
+    adjusted = iter(holm([p for *_, one in found if (p := one.p()) is not None]))
+    return [(*names, one, None if one.p() is None else next(adjusted)) for *names, one in found]
+
+
+def _differences(walks: Sequence[Walk]) -> Iterator[tuple[str, str, str, TwoWay]]:
     by_name = list(_by_contender(walks).items())
     for place, (name, own) in enumerate(by_name):
         for other, theirs in by_name[place + 1 :]:
@@ -98,8 +106,8 @@ def document(result: Result) -> dict[str, Any]:
             for name, of in summary(result.controls).items()
         },
         "differences": [
-            {"of": [one, two], "measure": measure, **(_of(found) or {}), "p": found.p()}
-            for one, two, measure, found in differences(result.walks)
+            {"of": [one, two], "measure": measure, **(_of(found) or {}), "p": p}
+            for one, two, measure, found, p in differences(result.walks)
         ],
         "walks": [_walk(walk) for walk in result.walks],
         "beside": [_walk(walk) for walk in result.controls],
@@ -143,7 +151,10 @@ def page(result: Result) -> Document:
     sections = [Section("what", "What was learnt and what was forgotten", tuple(blocks))]
     if rows := [_difference(*each, metric) for each in differences(result.walks)]:
         titles = (Column("first"), Column("second"), Column("measure"), Column("difference", True), Column("p", True))
-        caption = "First minus second, on the same seeds and orders, with 95 % intervals"
+        caption = (
+            "First minus second, on the same seeds and orders, with 95 % intervals of each alone; p is adjusted for "
+            "all of them (Holm)"
+        )
         sections.append(Section("differences", "Differences", (Table("differences", titles, tuple(rows), caption),)))
     matrices: list[Block] = [
         _matrix(walk, metric, number) for number, walk in enumerate([*result.walks, *result.controls])
@@ -189,9 +200,8 @@ def _cell(found: TwoWay | None, metric: str, intervals: bool) -> Cell:
     return Cell(score(found.value, metric) + (limits if intervals else ""), found.value)
 
 
-def _difference(one: str, two: str, measure: str, found: TwoWay, metric: str) -> tuple[Cell, ...]:
+def _difference(one: str, two: str, measure: str, found: TwoWay, p: float | None, metric: str) -> tuple[Cell, ...]:
     limits = f" [{interval(found.low, found.high, metric, signed=True)}]" if found.low is not None else ""
-    p = found.p()
     shown = Cell(score(found.value, metric, signed=True) + limits, found.value)
     return Cell(one), Cell(two), Cell(measure.replace("_", " ")), shown, Cell("-" if p is None else f"{p:.2g}", p)
 

@@ -68,8 +68,8 @@ def _few_labels(found: FewLabels) -> dict[str, Any]:
             for one in found.methods
         ],
         "differences": [
-            {"first": first, "second": second, **asdict(of), "p": of.p()}
-            for (first, second), of in found.differences.items()
+            {"first": pair[0], "second": pair[1], **asdict(of), "p": of.p(), "p_adjusted": found.p_values[pair]}
+            for pair, of in found.differences.items()
         ],
     }
 

@@ -15,6 +15,7 @@ from peftlab.report.analysis.results import Analysis
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
 from peftlab.report.study import Run
 from peftlab.runs.label_budget import label_budget_of
+from peftlab.scores.paired import holm
 from peftlab.scores.scorer import Direction
 
 DRAW, PATTERN = "budget.sample_seed", "task.template"
@@ -54,6 +55,13 @@ class FewLabels:
     """The best first."""
     differences: Mapping[tuple[str, str], TwoWay]
     """By two methods: the first minus the second, on the draws and columns that both have."""
+
+    @property
+    def p_values(self) -> dict[tuple[str, str], float | None]:
+        """The p value of each difference, adjusted for all of them (Holm 1979); None where nothing is known."""
+        own = {pair: of.p() for pair, of in self.differences.items()}
+        adjusted = iter(holm([p for p in own.values() if p is not None]))
+        return {pair: None if p is None else next(adjusted) for pair, p in own.items()}
 
 
 def few_labels_of(analysis: Analysis) -> tuple[FewLabels, ...]:

@@ -80,23 +80,24 @@ def _differences(found: FewLabels, confidence: float) -> Table:
         Column(found.columns.capitalize(), True),
         Column("Mean", True, "points" if unit(found.metric) else ""),
         Column(f"{level(confidence)} interval", False, "of each difference alone"),
-        Column("p", True, "Student's t with the same standard error"),
+        Column("p", True, "Student's t with the same standard error, adjusted for all in the table (Holm)"),
     )
+    adjusted = found.p_values
     rows = tuple(
-        _difference(f"{first} \N{MINUS SIGN} {second}", of, found.metric)
-        for (first, second), of in found.differences.items()
+        _difference(f"{pair[0]} \N{MINUS SIGN} {pair[1]}", of, adjusted[pair], 1 - confidence, found.metric)
+        for pair, of in found.differences.items()
     )
     return Table(f"{_name(found)}-differences", columns, rows, f"Paired by draw and {found.columns[:-1]}.")
 
 
-def _difference(name: str, of: TwoWay, metric: str) -> tuple[Cell, ...]:
-    is_apart = of.low is not None and of.high is not None and (of.low > 0 or of.high < 0) and bool(of.se)
+def _difference(name: str, of: TwoWay, p: float | None, risk: float, metric: str) -> tuple[Cell, ...]:
+    is_apart = p is not None and p <= risk
     return (
         Cell(name),
         *(Cell(str(number), number) for number in of.shape),
         Cell(score(of.value, metric, signed=True), of.value, strong=is_apart),
         Cell(_limits(of, metric, signed=True)),
-        Cell(p_value(p := of.p()), p),
+        Cell(p_value(p), p),
     )
 
 

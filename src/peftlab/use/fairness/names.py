@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from peftlab.errors import ConfigError, DataError
 from peftlab.report.statistics.crossed_gap import CrossedGap, crossed_gap
 from peftlab.runs.folder import FAIRNESS, each_prediction, keep_beside
+from peftlab.scores.paired import holm
 from peftlab.terminal.output import table
 from peftlab.use.fairness.people import Name, people
 from peftlab.use.fairness.templates.reading import PERSONS, SENTIMENT, Template, from_sentences, read_templates
@@ -59,6 +60,7 @@ class NameGap:
     template has with most names. ``flips``: whether the answer is another one. ``number``: the predicted number."""
     factor: str
     gap: CrossedGap
+    """Its p value is adjusted for all gaps of the measurement, too (Holm)."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,9 @@ def names(
         NameGap(measure, factor, crossed_gap(values, [group(name) for name in who], _limits(measure), seed=seed))
         for measure, values in measured.items()
         for factor, group in FACTORS.items()
-        if len({group(name) for name in who}) > 1
+        if len({group(name) for name in who}) > 1 and (factor != "place and gender" or len(places) > 1)
     ]
+    adjusted = holm([one.gap.p for one in gaps])
     by_group: dict[str, list[str]] = {}
     for name in who:
         by_group.setdefault(FACTORS["place and gender"](name), []).append(name.text)
@@ -138,7 +141,7 @@ def names(
         texts=len(who) * len(sentences),
         people=by_group,
         means={measure: float(values.mean()) for measure, values in measured.items()},
-        gaps=[one for one in gaps if one.factor != "place and gender" or len(places) > 1],
+        gaps=[replace(one, gap=replace(one.gap, p=p)) for one, p in zip(gaps, adjusted, strict=True)],
         faker=version("faker"),
         seed=seed,
         seconds=round(time.perf_counter() - began, 3),

@@ -93,6 +93,18 @@ def test_runs_that_were_selected_on_more_labels_than_their_shots_are_flagged(ana
     assert flagged.text.startswith("Selected on more labels than they were trained on: prompt lora.")
 
 
+def test_differences_of_many_methods_are_adjusted_for_their_number(analysis_of):
+    def check(analysis):
+        (found,) = few_labels_of(analysis)
+        least = min(found.differences, key=lambda pair: found.differences[pair].p())
+        assert len(found.differences) == 3
+        assert found.p_values[least] == pytest.approx(min(1.0, 3 * found.differences[least].p()))
+        return few_labels.section(analysis)
+
+    differences = analysis_of(few_shots(methods=("lora", "head", "full")), check).blocks[2]
+    assert all(row[3].strong == (row[5].value <= 0.05) for row in differences.rows)
+
+
 def test_without_patterns_the_columns_are_seeds(analysis_of):
     sweep = few_shots(patterns=[None])
     more = copy.deepcopy(sweep.runs)
