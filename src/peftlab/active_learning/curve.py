@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from peftlab.report import html
 from peftlab.report.document import Cell, Column, Document, Figure, Paragraph, Section, Table
 from peftlab.report.drawing.drawn import draw_all
-from peftlab.report.numbers import plural
+from peftlab.report.numbers import plural, possible
 from peftlab.report.statistics.means import Mean, mean
 from peftlab.storage.atomic import replacing
 
@@ -29,11 +29,23 @@ class Curve:
     """Labels, or words, that could be asked for, at each point, shape (points,)."""
     scores: np.ndarray
     """Shape (seeds, points)."""
+    metric: str = ""
+    """What they are."""
 
     @property
     def points(self) -> list[Mean]:
         """The mean of the scores at each point, with its interval over seeds."""
-        return [mean(of_point.tolist()) for of_point in self.scores.T]
+        return [self._mean(of_point) for of_point in self.scores.T]
+
+    @property
+    def area(self) -> Mean:
+        """The mean of the areas, with its interval over seeds."""
+        return self._mean(self.areas)
+
+    def _mean(self, scores: np.ndarray) -> Mean:
+        over = mean(scores.tolist())
+        low, high = possible(over.low, over.high, self.metric)
+        return replace(over, low=low, high=high)
 
     @property
     def areas(self) -> np.ndarray:
@@ -93,7 +105,7 @@ def outcome(stages: Iterable[Mapping[str, Any]], unit: str) -> Outcome:
     common = set.intersection(*(set(scores) for seeds in facts.values() for scores in seeds.values()))
     budgets = sorted(common)
     curves = [
-        Curve(query, np.asarray(budgets), np.asarray([[scores[n] for n in budgets] for scores in seeds.values()]))
+        Curve(query, np.asarray(budgets), np.asarray([[own[n] for n in budgets] for own in seeds.values()]), metric)
         for query, seeds in facts.items()
     ]
     return Outcome(metric, unit, beside, curves, by_labels)
@@ -113,7 +125,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
                 "budgets": curve.budgets.tolist(),
                 "scores": curve.scores.tolist(),
                 "points": [asdict(point) for point in curve.points],
-                "area": asdict(mean(curve.areas.tolist())),
+                "area": asdict(curve.area),
                 "gain": None if curve is outcome.baseline else asdict(outcome.gain(curve)),
             }
             for curve in outcome.curves
@@ -130,7 +142,7 @@ def rows(outcome: Outcome) -> list[list[str]]:
     for curve in outcome.curves:
         at = [_written(curve.points[budgets.index(budget)]) for budget in shown]
         gain = "" if curve is outcome.baseline else _interval(outcome.gain(curve))
-        table.append([curve.query, *at, _written(mean(curve.areas.tolist())), gain])
+        table.append([curve.query, *at, _written(curve.area), gain])
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from peftlab.continual.stream import Result, Walk
 from peftlab.reading.json_form import finite
 from peftlab.report import html, markdown
 from peftlab.report.document import Block, Cell, Column, Document, Paragraph, Section, Table
-from peftlab.report.numbers import called, interval, score, unit
+from peftlab.report.numbers import called, interval, possible, score, unit
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
 from peftlab.scores.paired import holm
 from peftlab.storage.atomic import replacing
@@ -35,12 +36,24 @@ _SHOWN = ("accuracy", "learnt", "forgetting", "backward_transfer")
 """The measures on the terminal."""
 
 
-def summary(walks: Sequence[Walk]) -> dict[str, dict[str, TwoWay | None]]:
+_CHANGES = ("backward_transfer", "forgetting")
+"""The measures that are differences of scores."""
+
+
+def summary(walks: Sequence[Walk], metric: str) -> dict[str, dict[str, TwoWay | None]]:
     """Return the measures of each contender, with intervals for other seeds and other orders."""
     return {
-        name: {measure: None if (values := tabled(own, measure)) is None else crossed(values) for measure in MEASURES}
+        name: {measure: _over(own, measure, metric) for measure in MEASURES}
         for name, own in _by_contender(walks).items()
     }
+
+
+def _over(walks: Sequence[Walk], measure: str, metric: str) -> TwoWay | None:
+    if (values := tabled(walks, measure)) is None:
+        return None
+    over = crossed(values)
+    low, high = (over.low, over.high) if measure in _CHANGES else possible(over.low, over.high, metric)
+    return replace(over, low=low, high=high)
 
 
 def differences(walks: Sequence[Walk]) -> list[tuple[str, str, str, TwoWay, float | None]]:
@@ -99,11 +112,11 @@ def document(result: Result) -> dict[str, Any]:
                 **{measure: _of(found) for measure, found in of.items()},
                 "closed": closed(by_name[name], base) if by_name[name] is not base else None,
             }
-            for name, of in summary(result.walks).items()
+            for name, of in summary(result.walks, result.metric).items()
         },
         "controls": {
             name: {measure: _of(found) for measure, found in of.items()}
-            for name, of in summary(result.controls).items()
+            for name, of in summary(result.controls, result.metric).items()
         },
         "differences": [
             {"of": [one, two], "measure": measure, **(_of(found) or {}), "p": p}
@@ -181,7 +194,9 @@ def _rows(result: Result, measures: Sequence[str], intervals: bool = False) -> I
     of_runs = {run["name"]: run for run in result.runs}
     base = _by_contender(result.walks)[result.walks[0].contender]
     for walks in (result.walks, result.controls):
-        for (name, found), own in zip(summary(walks).items(), _by_contender(walks).values(), strict=True):
+        for (name, found), own in zip(
+            summary(walks, result.metric).items(), _by_contender(walks).values(), strict=True
+        ):
             part = closed(own, base) if walks is result.walks and own != base else None
             seconds = [of_runs[run].get("seconds") for walk in own for run in walk.runs if run in of_runs]
             spent = [each for each in seconds if each is not None]

@@ -36,6 +36,12 @@ def limits(metric: str) -> tuple[float, float]:
     return (0.0, 1.0) if is_share(metric) else _LIMITS.get(name, (-math.inf, math.inf))
 
 
+def possible(low: float | None, high: float | None, metric: str) -> tuple[float | None, float | None]:
+    """Return the ends of an interval without values that the score cannot have."""
+    least, most = limits(metric)
+    return None if low is None else max(low, least), None if high is None else min(high, most)
+
+
 def called(metric: str) -> str:
     """Return the name of a score as a reader knows it, such as ``entity F1``."""
     name, _, of = metric.partition("/")

@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.report.numbers import possible
 from peftlab.report.statistics.means import mean
 from peftlab.runs.record import RunRecord
 from peftlab.sweep.grid import GridPlan
@@ -246,7 +247,8 @@ def _row(finding: Finding, metrics: Sequence[str], first: str | None) -> dict[st
         about = mean(values) if values else None
         row[name], row[f"{name} SD"] = (None, None) if about is None else (about.value, about.sd)
         if name == first:
-            row[f"{name} from"], row[f"{name} to"] = (None, None) if about is None else (about.low, about.high)
+            ends = (None, None) if about is None else possible(about.low, about.high, name)
+            row[f"{name} from"], row[f"{name} to"] = ends
     return row | {"note": finding.note}
 
 

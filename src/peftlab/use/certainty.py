@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peftlab.errors import UserError
-from peftlab.report.numbers import limits
+from peftlab.report.numbers import limits, possible
 from peftlab.report.statistics.bootstrap import over_test_sets
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.means import mean
@@ -65,7 +65,8 @@ def _over_seeds(folder: RunFolder) -> str:
     if len(scores) < FEWEST_SEEDS:
         return f"{UNKNOWN}: beside it are fewer than {FEWEST_SEEDS - 1} runs that differ from it in the seed alone"
     over = mean(scores, _LEVEL)
+    low, high = possible(over.low, over.high, metric)
     return (
         f"{len(scores)} runs that differ in the seed alone have a mean {_SPLIT} {metric} of {over.value:.4f}, standard "
-        f"deviation {over.sd:.4f}; the {_LEVEL:.0%} interval of the mean is {over.low:.4f} to {over.high:.4f}"
+        f"deviation {over.sd:.4f}; the {_LEVEL:.0%} interval of the mean is {low:.4f} to {high:.4f}"
     )

@@ -32,6 +32,11 @@ def test_areas_are_mean_scores_and_gains_are_paired():
     assert [curve["gain"] is None for curve in as_json(found)["curves"]] == [False, True]
 
 
+def test_no_interval_has_a_score_that_there_cannot_be():
+    (random,) = outcome(facts({"random": [[0.9, 1.0], [0.99, 1.0]]}), "labels").curves
+    assert [(point.high, random.area.high) for point in random.points] == [(1, 1), (1, 1)]
+
+
 def test_only_what_every_seed_has_reached_is_compared():
     found = outcome(facts(SCORES | {"entropy": [[0.1, 0.2]]}), "words")
     assert [curve.budgets.tolist() for curve in found.curves] == [[20, 30], [20, 30]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from peftlab.continual.matrix import Matrix
-from peftlab.continual.report import differences
+from peftlab.continual.report import differences, summary
 from peftlab.continual.stream import Walk
 
 
@@ -32,3 +32,10 @@ def test_p_values_are_adjusted_for_all_pairs_and_measures():
     assert all(p >= own for p, own in zip(adjusted, raw, strict=True))
     alone = differences(walks({"plain": 0.5, "ewc": 0.5}, seeds=1, orders=1))
     assert {p for *_, p in alone} == {None}
+
+
+def test_no_interval_has_a_score_that_there_cannot_be():
+    good = walks({"plain": 1.0}, seeds=2, orders=2)
+    of_accuracy, of_loss = (summary(good, metric)["plain"]["accuracy"] for metric in ("accuracy", "loss"))
+    assert (of_accuracy.high, of_accuracy.low) == (1, of_loss.low)
+    assert of_loss.high > 1

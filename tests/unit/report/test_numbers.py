@@ -54,3 +54,5 @@ def test_the_scores_of_every_scorer_have_their_limits():
     assert (n.limits("hit@10"), n.limits("bleu"), n.limits("wer/insertions")) == ((0, 1), (0, 100), (0, math.inf))
     assert (n.limits("cold_hit@10"), n.limits("auc"), n.limits("spearman")) == ((0, 1), (0, 1), (-1, 1))
     assert n.limits("loss") == (-math.inf, math.inf)
+    assert (n.possible(-0.1, 1.2, "accuracy"), n.possible(-0.1, 1.2, "loss")) == ((0, 1), (-0.1, 1.2))
+    assert (n.possible(None, None, "accuracy"), n.possible(0.2, 7.0, "perplexity")) == ((None, None), (1, 7))

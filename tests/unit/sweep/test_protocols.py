@@ -304,13 +304,17 @@ class TestResults:
         (row,) = result_table([Finding("lora", [], {}, [{"f1": math.nan}, {"f1": 0.5}])])
         assert (row["f1"], row["f1 SD"]) == (0.5, None)
 
+    def test_intervals_have_no_value_that_the_score_cannot_have(self):
+        (row,) = result_table([Finding("lora", [], {}, [{"f1": 0.98}, {"f1": 1.0}])], "f1")
+        assert (row["f1 from"] > 0, row["f1 to"]) == (True, 1)
+
     @pytest.mark.parametrize(
         ("values", "critical"),
         [([0.1, 0.2], 12.7062), ([0.1, 0.2, 0.4], 4.30265), ([0.5, 0.6, 0.7, 0.4, 0.1], 2.77645)],
     )
     def test_intervals_by_the_table_of_t(self, values, critical):
         half = critical * statistics.stdev(values) / math.sqrt(len(values))
-        (row,) = result_table([Finding("lora", [], {}, [{"f1": value} for value in values])], "f1")
-        low, high = row["f1 from"], row["f1 to"]
+        (row,) = result_table([Finding("lora", [], {}, [{"loss": value} for value in values])], "loss")
+        low, high = row["loss from"], row["loss to"]
         assert (high - low) / 2 == pytest.approx(half, rel=1e-5)
         assert (high + low) / 2 == pytest.approx(statistics.fmean(values))

@@ -98,6 +98,12 @@ class TestSeeds:
             f"95% interval of the mean is {over.low:.4f} to {over.high:.4f}"
         )
 
+    def test_no_mean_is_above_the_best_score(self):
+        run = make("one", 0, 0.9)
+        make("two", 1, 1.0)
+        make("three", 2, 1.0)
+        assert certainty(run, SCORER).seeds.endswith("to 1.0000")
+
     def test_without_its_own_configuration_nothing_is_known(self):
         run = make("one", 0)
         (run.path / "config.yaml").unlink()

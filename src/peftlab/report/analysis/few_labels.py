@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from peftlab.report.analysis.groups import METHOD, named
 from peftlab.report.analysis.results import Analysis
+from peftlab.report.numbers import possible
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
 from peftlab.report.study import Run
 from peftlab.runs.label_budget import label_budget_of
@@ -91,14 +92,14 @@ def _few_labels(
     if len(draws) < 2 and len(patterns) < 2:
         return None
     column = PATTERN if len(patterns - {None}) > 1 else "seed"
-    methods = [_tested(name, own, column, level) for name, own in runs.items()]
+    methods = [_tested(name, own, column, metric, level) for name, own in runs.items()]
     methods.sort(key=lambda one: (-one.mean.value if direction == "max" else one.mean.value, one.name))
     differences = dict(_differences(methods[:_MOST], level))
     columns = "patterns" if column == PATTERN else "seeds"
     return FewLabels(data, metric, direction, columns, tuple(methods), differences)
 
 
-def _tested(name: str, runs: Sequence[tuple[Run, float]], column: str, level: float) -> Tested:
+def _tested(name: str, runs: Sequence[tuple[Run, float]], column: str, metric: str, level: float) -> Tested:
     scores: dict[tuple[Any, Any], list[float]] = {}
     for run, score in runs:
         scores.setdefault((_column(run, DRAW), _column(run, column)), []).append(score)
@@ -106,7 +107,9 @@ def _tested(name: str, runs: Sequence[tuple[Run, float]], column: str, level: fl
     table = _table(cells, *_whole(cells))
     sections = [label_budget_of(run.record) for run, _ in runs]
     budgets = {(one.trained_on, one.selected_on) for one in sections if one is not None}
-    return Tested(name, cells, crossed(table, level=level), len(cells) - table.size, frozenset(budgets))
+    mean = crossed(table, level=level)
+    low, high = possible(mean.low, mean.high, metric)
+    return Tested(name, cells, replace(mean, low=low, high=high), len(cells) - table.size, frozenset(budgets))
 
 
 def _differences(methods: Sequence[Tested], level: float) -> Iterator[tuple[tuple[str, str], TwoWay]]:

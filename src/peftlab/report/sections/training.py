@@ -8,7 +8,7 @@ from typing import Any
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
-from peftlab.report.numbers import UNKNOWN, called
+from peftlab.report.numbers import UNKNOWN, called, possible
 from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.means import mean
 from peftlab.report.study import Run
@@ -59,12 +59,13 @@ def _curve(group: Group, result: Result) -> dict[str, Any] | None:
     if len(at) < 2:
         return None
     means = [mean(at[step], result.comparison.options.level) for step in sorted(at)]
+    limits = [possible(one.low, one.high, result.comparison.metric) for one in means]
     return {
         "label": group.name,
         "x": sorted(at),
         "mean": [one.value for one in means],
-        "low": [one.low for one in means],
-        "high": [one.high for one in means],
+        "low": [low for low, _ in limits],
+        "high": [high for _, high in limits],
     }
 
 

@@ -105,6 +105,14 @@ def test_differences_of_many_methods_are_adjusted_for_their_number(analysis_of):
     assert all(row[3].strong == (row[5].value <= 0.05) for row in differences.rows)
 
 
+def test_no_interval_has_a_score_that_there_cannot_be(analysis_of):
+    sweep = few_shots(draws=2, patterns=[None])
+    for run in sweep.runs:
+        run.error_rate = 0.1 * run.config["budget"]["sample_seed"]
+    (found,) = analysis_of(sweep, few_labels_of)
+    assert [one.mean.high for one in found.methods] == [1, 1]  # of two draws, it would be far above
+
+
 def test_without_patterns_the_columns_are_seeds(analysis_of):
     sweep = few_shots(patterns=[None])
     more = copy.deepcopy(sweep.runs)
