@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from peftlab.report.statistics.bootstrap import jackknife_interval
+from peftlab.report.statistics.measured import pseudo_values
 from peftlab.scores.bio import entities
 from peftlab.weak_supervision.label_model import COPIES, Generative, alike
 from peftlab.weak_supervision.votes import ABSTAIN, Votes
@@ -49,18 +50,30 @@ def judged(votes: Votes, gold: np.ndarray) -> list[dict[str, Any]]:
         votes: on labelled rows.
         gold: positions in the labels, shape (rows,).
     """
-    return [share(said[said != ABSTAIN] == gold[said != ABSTAIN]) for said in votes.table.T]
+    example = np.repeat(np.arange(len(votes.ends) - 1), np.diff(votes.ends))
+    voted = votes.table.T != ABSTAIN
+    return [share(said[own] == gold[own], example[own]) for said, own in zip(votes.table.T, voted, strict=True)]
 
 
-def share(right: np.ndarray) -> dict[str, Any]:
-    """Return the share of right answers with a Wilson interval of 95 %."""
+def share(right: np.ndarray, example: np.ndarray | None = None) -> dict[str, Any]:
+    """Return the share of right answers with a Wilson interval of 95 %.
+
+    Args:
+        right: whether each answer is, shape (answers,).
+        example: the text or sentence of each, over which the interval is, for words of one are right or wrong
+            together; None: each answer has its own.
+    """
     if not len(right):
         return {"judged": 0, "right": 0, "share": None, "low": None, "high": None}
-    interval = jackknife_interval(right.astype(float), bounded=True)
+    values = right.astype(float)
+    if example is not None and len(own := np.unique(example, return_inverse=True)[1]) > len(set(own.tolist())):
+        counts = np.stack([np.bincount(own, right), np.bincount(own)], axis=1)
+        values = pseudo_values(counts, lambda of: of[:, 0] / np.maximum(of[:, 1], 1))
+    interval = jackknife_interval(values, bounded=True)
     return {
         "judged": len(right),
         "right": int(right.sum()),
-        "share": interval.value,
+        "share": float(right.mean()),
         "low": interval.low,
         "high": interval.high,
     }
