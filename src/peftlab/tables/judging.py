@@ -40,7 +40,7 @@ def scored(chosen: Mapping[str, Fitted], test: Rows, clusters: np.ndarray | None
     """Return the measures of the chosen models on the test rows, and what the text adds, with 95 % intervals.
 
     AUCs and their differences have DeLong's intervals, all others, and all where rows come in clusters, those of a
-    bootstrap with the same resamples for all models.
+    bootstrap with the same resamples for all models; a perfect AUC has one by the number of rows, or clusters.
 
     Args:
         chosen: the model of each set of columns.
@@ -66,10 +66,11 @@ def scored(chosen: Mapping[str, Fitted], test: Rows, clusters: np.ndarray | None
     found: dict[str, dict[str, Interval]] = {}
     for name, key in single:
         found.setdefault(name, {})[key] = drawn[f"{name}/{key}"]
-    if clusters is None:
-        for name in chosen:
-            own = found[name]["auc"] = measures.auc_interval(margins[name], y)
+    for name in chosen:
+        if clusters is None or found[name]["auc"].value in (0, 1):  # all resamples of which are in order, too
+            own = found[name]["auc"] = measures.auc_interval(margins[name], y, clusters=clusters)
             found[name]["gini"] = Interval(*(2 * limit - 1 for limit in (own.value, own.low, own.high)))
+    if clusters is None:
         for label, (one, other) in contrasts.items():
             found[label]["auc"] = measures.auc_difference(margins[one], margins[other], y)
     whole = {name: {key: asdict(interval) for key, interval in of.items()} for name, of in found.items()}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from peftlab.report.statistics.calibration import LEAST_PROBABILITY
+from peftlab.report.statistics.membership import area
 from peftlab.scores.ordering import auc, weights_by_score
 
 BINS = 10
@@ -139,9 +140,21 @@ def delong(scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return of_positive.mean(axis=1), covariance
 
 
-def auc_interval(scores: np.ndarray, y: np.ndarray, level: float = 0.95) -> Interval:
-    """Return the AUC with DeLong's interval."""
+def auc_interval(
+    scores: np.ndarray, y: np.ndarray, level: float = 0.95, clusters: np.ndarray | None = None
+) -> Interval:
+    """Return the AUC with DeLong's interval; where all rows are in order, that of `membership.area`, which has a width.
+
+    Args:
+        scores: shape (rows,).
+        y: shape (rows,).
+        level: probability of the interval.
+        clusters: of the rows, which only the latter knows; None: each row for itself.
+    """
     (value,), covariance = delong(scores[None], y)
+    if value in (0, 1):
+        whole = area(scores, y, np.arange(len(y)) if clusters is None else clusters, level)
+        return Interval(whole.value, whole.low, whole.high)
     return _normal(float(value), float(covariance[0, 0]), level, 0.0)
 
 

@@ -85,6 +85,15 @@ def test_differences_are_paired_and_of_groups_where_there_are_some():
     assert grouped["low"] != model["auc"]["low"]
 
 
+@pytest.mark.parametrize("clusters", [None, np.arange(300) // 2])
+def test_a_perfect_model_is_not_certain(clusters):
+    chosen = {name: Scoring(Y.astype(float) if name == BOTH else P) for name in (COLUMNS, TEXTS, BOTH)}
+    found = scored(chosen, Rows([{}] * 300, [""] * 300, Y), clusters, seed=0)["models"][BOTH]
+    assert found["auc"]["value"] == found["auc"]["high"] == 1
+    assert 0.9 < found["auc"]["low"] < 0.97
+    assert found["gini"]["low"] == pytest.approx(2 * found["auc"]["low"] - 1)
+
+
 def test_a_gain_whose_interval_holds_zero_is_not_claimed():
     for interval, word in (((0.01, 0.0, 0.02), "not shown"), ((0.01, 0.001, 0.02), "adds"), ((-1, -2, -0.1), "takes")):
         assert word in says(Interval(*interval))

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import ks_2samp
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from peftlab.report.statistics.membership import clopper_pearson
 from peftlab.scores import ordering
 from peftlab.tables import measures
 
@@ -47,6 +48,16 @@ def test_delong_agrees_with_the_bootstrap_and_with_the_definition():
     drawn = measures.resampled(gain, np.arange(len(Y)), Y, resamples=2000)["gain"]
     assert exact.value == pytest.approx(drawn.value, abs=1e-12)
     assert [exact.low, exact.high] == pytest.approx([drawn.low, drawn.high], abs=0.01)
+
+
+def test_a_perfect_order_of_few_rows_is_not_certain():
+    y = np.arange(60) < 12
+    for sign, value in ((1, 1.0), (-1, 0.0)):
+        own = measures.auc_interval(sign * y.astype(float), y)
+        beside = clopper_pearson(12 if value else 0, 12)
+        assert (own.value, own.low, own.high) == pytest.approx((value, beside.low, beside.high))
+    of_applicants = measures.auc_interval(y.astype(float), y, clusters=np.arange(60) // 3)
+    assert of_applicants.low == pytest.approx(clopper_pearson(4, 4).low)
 
 
 def test_clusters_are_drawn_whole():
