@@ -134,14 +134,16 @@ def _print_measured(measured: Any) -> None:
     rows = [["explainer", "compr.", "suff.", "above random", "95 %", "better", "complete", "gap", "seconds"]]
     for one in measured.outcomes:
         above = one.above_random
+        is_better = above.low is not None and above.low > 0
+        is_worse = above.high is not None and above.high < 0
         rows.append(
             [
                 one.how,
                 f"{one.comprehensiveness:.4f}",
                 f"{one.sufficiency:.4f}",
                 f"{above.value:+.4f}",
-                f"{above.low:+.4f} to {above.high:+.4f}",
-                "yes" if above.low > 0 else "worse" if above.high < 0 else "not shown",
+                "-" if above.low is None else f"{above.low:+.4f} to {above.high:+.4f}",
+                "yes" if is_better else "worse" if is_worse else "not shown",
                 "-" if one.complete is None else f"{one.complete:.1%}",
                 "-" if one.gap is None else f"{one.gap:.1e}",
                 f"{one.seconds:.1f}",
@@ -151,7 +153,8 @@ def _print_measured(measured: Any) -> None:
     for one in measured.stability:
         rho = one.correlation
         seeds = ", ".join(map(str, one.seeds))
-        print(f"{one.how}: rank correlation over seeds {seeds}: {rho.value:.3f} ({rho.low:.3f} to {rho.high:.3f})")
+        between = "" if rho.low is None else f" ({rho.low:.3f} to {rho.high:.3f})"
+        print(f"{one.how}: rank correlation over seeds {seeds}: {rho.value:.3f}{between}")
     for reason in measured.left_out.values():
         print(f"left out: {reason}")
     print("Normalised for each text by the least and the largest area of any order of its words (NAOPC).")

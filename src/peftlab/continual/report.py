@@ -36,6 +36,9 @@ _SHOWN = ("accuracy", "learnt", "forgetting", "backward_transfer")
 """The measures on the terminal."""
 
 
+_NO_WAY = 1e-9
+"""A distance between means of scores that is rounding alone."""
+
 _CHANGES = ("backward_transfer", "forgetting")
 """The measures that are differences of scores."""
 
@@ -84,7 +87,7 @@ def closed(walks: Sequence[Walk], base: Sequence[Walk]) -> float | None:
         return None
     own, theirs = (np.mean([walk.matrix.accuracy for walk in each]) for each in (walks, base))
     way = float(np.mean([walk.joint for walk in walks if walk.joint is not None]) - theirs)
-    return None if way == 0 else float(own - theirs) / way
+    return None if abs(way) < _NO_WAY else float(own - theirs) / way
 
 
 def tabled(walks: Sequence[Walk], measure: str) -> np.ndarray | None:

@@ -18,8 +18,9 @@ class Difference:
     """The difference of a score between two sets of answers, with a confidence interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None, as is the other end, of a single example, or where resamples have a score that is no number."""
+    high: float | None
 
 
 def counts_of(scorer: Scorer, answers: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -67,8 +68,11 @@ def difference(
         for totals in resampled_totals(np.concatenate([first, second], axis=1), resamples, seed)
         for total in totals
     ]
+    value = scores(first.sum(axis=0)) - scores(second.sum(axis=0))
+    if len(first) == 1 or not np.isfinite(differences).all():
+        return Difference(value, None, None)
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(scores(first.sum(axis=0)) - scores(second.sum(axis=0)), float(low), float(high))
+    return Difference(value, float(low), float(high))
 
 
 def mcnemar(broken: int, mended: int) -> float:

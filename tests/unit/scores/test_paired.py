@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from peftlab.scores.class_scores import ClassScores
 from peftlab.scores.entity_scores import EntityScores
-from peftlab.scores.paired import counts_of, difference, holm, mcnemar
+from peftlab.scores.paired import Difference, counts_of, difference, holm, mcnemar
 
 BINARY = ClassScores(["neg", "pos"])
 
@@ -65,6 +65,11 @@ def test_the_interval_is_that_of_the_paired_differences():
 
 
 @pytest.mark.slow
+def test_of_a_single_example_nothing_follows_for_others():
+    right, wrong = (counts_of(BINARY, answers("p", predicted)) for predicted in "pn")
+    assert difference(accuracy, right, wrong) == Difference(1, None, None)
+
+
 def test_equal_answers_do_not_differ_and_other_examples_are_refused():
     counts = counts_of(BINARY, answers("npnp", "nnpp"))
     assert difference(accuracy, counts, counts) == difference(accuracy, counts, counts, seed=1)

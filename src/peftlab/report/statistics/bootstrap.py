@@ -21,7 +21,8 @@ class ScoreInterval:
 
     value: float
     se: float | None
-    """Standard error; None for one cluster, as are the limits."""
+    """Standard error; None, as are the limits, for one cluster, and where resamples have no score, such as the
+    correlation of equal answers."""
     low: float | None
     high: float | None
     level: float
@@ -170,6 +171,8 @@ def _bootstrap(
     if clusters == 1:
         return ScoreInterval(value, None, None, None, level, clusters, method)
     drawn = np.concatenate([score(totals) for totals in resampled_totals(counts, resamples, seed)])
+    if not np.isfinite(drawn).all():
+        return ScoreInterval(value, None, None, None, level, clusters, method)
     if method == "BCa":
         low, high = bca_limits(drawn, value, score(counts.sum(axis=0) - counts), level)
     else:

@@ -9,7 +9,9 @@ from scipy.special import stdtrit
 
 from peftlab.report.numbers import limits
 from peftlab.report.statistics.bootstrap import bootstrap, jackknife_interval, over_test_sets, paired_bootstrap
-from peftlab.report.statistics.measured import pseudo_values
+from peftlab.report.statistics.measured import pseudo_values, score_of
+from peftlab.scores.numbers import NumberScores
+from peftlab.scores.paired import counts_of as counts_of_answers
 
 
 def f1(totals):
@@ -136,3 +138,12 @@ def test_equal_clusters_are_worth_as_many_examples_as_count(counting, like):
     over = over_test_sets(np.ones(200), 0.95, (0, 1), counting)
     low = None if like is None else pytest.approx(like / (like + stdtrit(like - 1, 0.975) ** 2))  # Wilson's of all
     assert (over.value, over.low, over.clusters) == (1, low, 200)
+
+
+def test_resamples_without_a_score_leave_no_interval():
+    """Of most resamples of four examples the gold is constant, and nothing correlates with that."""
+    scorer = NumberScores()
+    counts = counts_of_answers(scorer, [{"gold": float(n == 3), "predicted": 0.1 * n} for n in range(4)])
+    over = bootstrap(counts, score_of(scorer, "pearson"), 200)
+    assert over.value > 0.7
+    assert (over.se, over.low, over.high) == (None, None, None)
