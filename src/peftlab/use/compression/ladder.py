@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
 from peftlab.reading.json_form import finite
+from peftlab.report.statistics.membership import clopper_pearson
 from peftlab.report.study import Run
 from peftlab.runs.folder import COMPRESSION, keep_beside
 from peftlab.storage.atomic import replacing
@@ -266,8 +267,22 @@ def about(ladder: Ladder) -> list[str]:
         f"32. Faster and smaller are against the rung {ladder.base.step}, with which each was timed in turns"
         f"{before}.",
         *ladder.notes,
+        *_without_width(ladder),
         f"The last rung that is accepted: {ladder.accepted.step}, {ladder.accepted.run}",
     ]
+
+
+def _without_width(ladder: Ladder) -> Iterator[str]:
+    """Yield what is not known of rungs whose score is the original's on every cluster; merging changes no function."""
+    drops = {one.step: (one.drop["low"], one.drop["high"]) for one in ladder.rungs}
+    equal = [step for step, ends in drops.items() if step not in ("original", "merge") and ends == (0, 0)]
+    beyond = clopper_pearson(0, ladder.clusters).high
+    if equal and beyond > ladder.max_drop:
+        yield (
+            f"On none of the {ladder.clusters:,} {ladder.units} do the scores of {', '.join(equal)} differ, so that "
+            f"the interval has no width. It says nothing of others, up to {beyond:.1%} of which may differ (Clopper & "
+            "Pearson): a larger test split would show more."
+        )
 
 
 def markdown(ladder: Ladder) -> str:
