@@ -64,7 +64,10 @@ def differences(walks: Sequence[Walk]) -> list[tuple[str, str, str, TwoWay, floa
     the p value, adjusted for all of them (Holm); None where nothing is known."""
     found = list(_differences(walks))
     adjusted = iter(holm([p for *_, one in found if (p := one.p()) is not None]))
-    return [(*names, one, None if one.p() is None else next(adjusted)) for *names, one in found]
+    return [
+        (first, second, measure, one, None if one.p() is None else next(adjusted))
+        for first, second, measure, one in found
+    ]
 
 
 def _differences(walks: Sequence[Walk]) -> Iterator[tuple[str, str, str, TwoWay]]:

@@ -154,8 +154,8 @@ def over_test_sets(
     if math.isnan(over.value):
         return replace(over, se=None, low=None, high=None)
     if over.high - over.low < 1e-9:
-        equal = values[:counting]
-        if limits != (0, 1) or len(equal) < 2:
+        is_share, equal = limits == (0, 1), values[:counting]
+        if not is_share or len(equal) < 2:
             return replace(over, low=None, high=None)
         return replace(jackknife_interval(equal, level, bounded=True), clusters=over.clusters)
     return replace(over, low=max(over.low, limits[0]), high=min(over.high, limits[1]))
