@@ -200,15 +200,15 @@ class TestPredict:
         [
             ("compare A --json B", {"runs": ["A", "B"], "json": True}),
             ("compare --json -- A -B", {"runs": ["A", "-B"]}),
-            ("export --json RUN DIR", {"run": "RUN", "folder": "DIR", "json": True}),
-            ("export RUN --json DIR", {"run": "RUN", "folder": "DIR"}),
+            ("export --json RUN DIR", {"run": "RUN", "folder": Path("DIR"), "json": True}),
+            ("export RUN --json DIR", {"run": "RUN", "folder": Path("DIR")}),
             ("runs --json DIR", {"folder": "DIR", "json": True}),
             ("runs DIR --json", {"folder": "DIR", "json": True}),
             ("runs --json", {"folder": None, "json": True}),
             ("evaluate --data D RUN --split test --split validation", {"run": "RUN", "split": ["test", "validation"]}),
             ("evaluate --dat=D --thr 2 RUN", {"run": "RUN", "data": "D", "threads": 2}),
             ("predict --file - RUN", {"run": "RUN", "file": "-", "texts": []}),
-            ("reproduce --spread 0.5 RUN --out O", {"run": "RUN", "spread": 0.5, "out": "O"}),
+            ("reproduce --spread 0.5 RUN --out O", {"run": "RUN", "spread": 0.5, "out": Path("O")}),
             ("methods --markdown lora --model minilm", {"method": "lora", "model": "minilm", "markdown": True}),
         ],
     )
@@ -542,7 +542,8 @@ class TestClean:
             (["data=csv", "--split", "test"], "--split is for label errors, which a RUN finds: name one"),
             (["data=csv", "--score", "normalized_margin"], "--score is for label errors"),
             (["ID", "--folds", "3"], "--folds 3: only the training split has folds: --split train"),
-            (["ID", "--csv", "runs"], "--csv runs: is there already"),
+            (["ID", "--csv", "runs"], "argument --csv: 'runs' is a folder; name a file"),
+            (["ID", "--csv", __file__], "is there already; it may have been edited"),
             (["ID", "--split", "train", "--folds", "1"], "--folds 1: at least 2 are needed"),
         ],
     )
