@@ -65,8 +65,9 @@ def check(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _planned(run: Run) -> int | None:
-    """Return the steps of the whole training as planned; None if no validation says so."""
-    return next((event["of"] for event in run.record.events("validated") if event.get("of")), None)
+    """Return the steps of the whole training as planned; those that it took, if it ended without any validation."""
+    planned: int | None = next((event["of"] for event in run.record.events("validated") if event.get("of")), None)
+    return run.record.data["cost"]["steps"] if planned is None and run.status == "completed" else planned
 
 
 def _passes(runs: tuple[Run, ...]) -> float:

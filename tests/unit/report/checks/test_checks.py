@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.report.checks.faults import FAULTS
-from tests.unit.report.sweeps import LABELS, Sweep, _answers, planned, sound_sweeps
+from tests.unit.report.sweeps import LABELS, Sweep, _answers, edited_record, planned, run_folders, sound_sweeps
 
 from peftlab.report.analysis.groups import comparisons_of
 from peftlab.report.analysis.options import Options
@@ -135,14 +135,24 @@ def test_decisions_after_the_selection_are_no_false_claim(tmp_path):
     assert findings_in(sweep.write(tmp_path / "sweep")) == []
 
 
-def test_equal_passes_are_compared_at_equal_compute(tmp_path):
+@pytest.mark.parametrize("validates", [True, False])
+def test_equal_passes_are_compared_at_equal_compute(tmp_path, validates):
     sweep = planned(examples=20)
     FAULTS["twice_the_epochs_for_one_method"][1](sweep)
+    if not validates:  # while it trains, as where half of the epochs are fewer than budget.validate_every
+        name = sweep.finals[-1].method  # the one that was trained for longer
+        sweep.afterwards.append(
+            lambda folder: [edited_record(run, _without_validations) for run in run_folders(folder, name)]
+        )
     for run in sweep.runs:
         run.config["budget"] |= {"max_passes": 6, "max_epochs": None}
     (finding,) = findings_in(sweep.write(tmp_path / "sweep"))
     assert (finding.check, finding.level) == ("unequal_training", "note")
     assert "all have 6 passes over the data" in finding.text
+
+
+def _without_validations(record):
+    record["history"] = [event for event in record["history"] if event["event"] != "validated"]
 
 
 def test_a_mixture_that_all_groups_share_is_only_noted(tmp_path):
