@@ -42,6 +42,7 @@ from peftlab.seams.lightning import DONE_HERE, leave_signals_alone
 from peftlab.semi_supervised.joining import record_unlabelled
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.general_text import general_file
 from peftlab.tasks.task import Task
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
@@ -391,8 +392,8 @@ def make_trainer(
     record_unlabelled(spec.semi, folder.record.extend)
     if spec.task.packs:
         last.append(SharedRows(data, folder.record))
-    if general := getattr(spec.task, "forgetting", None):
-        last.append(Forgetting(Path(general).expanduser(), data, folder.record))
+    if general := general_file(spec.task):
+        last.append(Forgetting(general, data, folder.record))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())

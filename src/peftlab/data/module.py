@@ -33,6 +33,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.from_examples import Study
+from peftlab.tasks.general_text import general_file
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
@@ -179,9 +180,8 @@ class DataModule(L.LightningDataModule):
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
-        general: str | None = getattr(self.task, "forgetting", None)
-        place = {} if general is None else {"forgetting": str(Path(general).expanduser().absolute())}
-        return self.task.settled() | place
+        general = general_file(self.task)
+        return self.task.settled() | ({} if general is None else {"forgetting": str(general)})
 
     def resolved_augment(self) -> dict[str, dict[str, Any]]:
         """Return the same for each augmentation in the section `augment`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
@@ -39,7 +40,9 @@ class LowRankIntervention(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Return the update to hidden states of shape (batch, tokens, hidden)."""
         chosen = states if self.tokens is None else states[:, : self.tokens]
-        with torch.autocast(states.device.type, enabled=False):  # bf16 would lose what sets W apart from R
+        device = states.device.type  # of one without values, there is no autocast
+        exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with exact:  # bf16 would lose what sets W apart from R
             rotation, own = self.rotation, chosen.to(torch.promote_types(states.dtype, torch.float32))
             edit = ((self.source(own) - nn.functional.linear(own, rotation)) @ rotation).to(states.dtype)
         return edit if self.tokens is None else nn.functional.pad(edit, (0, 0, 0, states.shape[1] - edit.shape[1]))

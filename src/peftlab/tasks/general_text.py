@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftlab.tasks.inputs.texts import Text
@@ -28,3 +29,9 @@ class MeasuresForgetting:
     def general(self, text: Text) -> Any:
         """Return the example of the `general_task` in one text."""
         raise NotImplementedError
+
+
+def general_file(task: object) -> Path | None:
+    """Return the whole path of the file of general text that a run's task names; None: there is none."""
+    place: str | None = getattr(task, "forgetting", None)
+    return None if place is None else Path(place).expanduser().absolute()

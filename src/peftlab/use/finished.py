@@ -217,10 +217,7 @@ class FinishedRun:
     def stream(self, text: str | Sequence[Any] | Mapping[str, Any], **options: Any) -> Generator[str, None, bool]:
         """Yield the text that the model writes for one `text`, piece by piece; arguments as of `predict`.
 
-        The pieces join to what `predict` returns.
-
-        Returns:
-            whether the model ended the text, as ``stopped`` says there.
+        The pieces join to what `predict` returns. The generator returns whether the model ``stopped`` by itself.
 
         Raises:
             DataError: the task does not accept such an object.

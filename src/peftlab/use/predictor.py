@@ -127,17 +127,13 @@ class Predictor:
         self._warn(lost, door)
 
     def stream(self, one: Any) -> Generator[str, None, bool]:
-        """Yield the text that the model writes for one object, see `answers`, piece by piece as it is generated.
-
-        Returns:
-            whether the model ended it; else it reached ``max_new_tokens``.
+        """Yield the text that the model writes for one object, see `answers`, by pieces; return whether it ended it.
 
         Raises:
             DataError: there is no answer to the object.
             ConfigError: the task writes no text.
         """
-        door = Door()
-        example = self.read(one, door)
+        example = self.read(one, door := Door())
         encoded = self.task.encode([example], self.processor, self.limits)
         self._warn(self.task.all_lost(encoded), door)
         return (yield from self.written(example, encoded))
