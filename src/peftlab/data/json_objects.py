@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,8 +18,8 @@ class _Object(dict[str, Any]):
         super().__init__(pairs)
         self.repeated: list[str] = []
         if len(self) < len(pairs):
-            keys = [key for key, _ in pairs]
-            self.repeated = sorted({key for key in keys if keys.count(key) > 1})
+            times = Counter(key for key, _ in pairs)
+            self.repeated = sorted(key for key in times if times[key] > 1)
 
 
 def read_object(line: str, where: str, expected: str, following: Iterable[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,8 @@ def read_list(file: NamedFile) -> dict[str, list[str]]:
             f'{where}: expected ids of training examples, {{"train": ["train:0", ...]}}, and perhaps "validation", '
             "which then takes the place of the validation split"
         )
-    every = [id for members in ids.values() for id in members]
-    if len(set(every)) < len(every):
-        twice = next(id for id in every if every.count(id) > 1)
+    times = Counter(id for members in ids.values() for id in members)
+    if twice := next((id for id in times if times[id] > 1), None):
         raise ConfigError(f"{where}: names the example '{twice}' twice; name each once")
     return ids
 

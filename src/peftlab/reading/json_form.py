@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -143,8 +144,8 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' stands there twice")
+        times = Counter(name for name, _ in pairs)
+        raise ValueError(f"'{next(name for name in times if times[name] > 1)}' stands there twice")
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -143,8 +144,8 @@ class _Claims:
 
     def files(self) -> Iterator[Cause]:
         """Every finished run has its files, and the record lists each of them once."""
-        listed = [file["path"] for file in self.record["files"]]
-        for path in {path for path in listed if listed.count(path) > 1}:
+        listed = Counter(file["path"] for file in self.record["files"])
+        for path in (path for path, times in listed.items() if times > 1):
             yield self._edited(f"files: {path} is listed twice", None, None)
         expected = [path for path in self.evidence.expected if self.logged or not path.startswith(_LOGGED)]
         for path in dict.fromkeys([*expected, *self.present]):
