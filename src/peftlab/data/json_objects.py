@@ -29,7 +29,7 @@ def read_object(line: str, where: str, expected: str, following: Iterable[str]) 
         line: the line.
         where: its file and number, at the start of messages.
         expected: description of the expected object, for messages.
-        following: the lines after it, to explain an object that spans several; read only if this one is invalid.
+        following: the lines after it, to explain an object that spans several; read only if this one breaks off.
 
     Raises:
         DataError: it is not JSON, not an object, or has a repeated key.
@@ -39,7 +39,9 @@ def read_object(line: str, where: str, expected: str, following: Iterable[str]) 
     except RecursionError:
         raise DataError(f"{where}: is JSON that is nested too deeply. Write flat objects.") from None
     except ValueError as error:
-        raise DataError(f"{where}: is not JSON ({error}). {_way_out(line, following)}") from None
+        breaks_off = isinstance(error, json.JSONDecodeError) and error.pos >= len(line.rstrip())
+        advice = _way_out(line, following if breaks_off else ())
+        raise DataError(f"{where}: is not JSON ({error}). {advice}") from None
     if isinstance(one, list) and one and all(isinstance(each, dict) for each in one):
         raise DataError(f"{where}: is an array of {len(one)} objects. {_ARRAY}")
     if not isinstance(one, _Object):

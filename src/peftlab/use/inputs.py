@@ -61,12 +61,17 @@ class _Ahead(Iterator[str | DataError]):
     def __init__(self, reading: Iterator[str | DataError]) -> None:
         self._reading = reading
         self._seen: deque[str | DataError] = deque()
+        self._has_looked = False
 
     def __next__(self) -> str | DataError:
         return self._seen.popleft() if self._seen else next(self._reading)
 
     def following(self) -> Iterator[str]:
-        """Yield the lines after the present one, up to one that is not text."""
+        """Yield the lines after the present one, up to one that is not text; none if this was done before: a file whose
+        lines all break off would be read to its end for each."""
+        if self._has_looked:
+            return
+        self._has_looked = True
         place = 0
         while True:
             if place == len(self._seen):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from peftlab.errors import DataError
+from peftlab.use.inputs import _Ahead, objects
 from peftlab.use.inputs import lines as lines_in
-from peftlab.use.inputs import objects
 
 
 @pytest.fixture
@@ -63,6 +63,15 @@ def test_the_lines_after_a_bad_one_are_read(tmp_path):
     assert (found[0], found[-1]) == ({"text": "a"}, {"text": "c"})
     assert "goes over 3 lines" in str(found[1])
     assert [str(one).partition(": ")[0] for one in found[1:-1]] == [f"objects:{number}" for number in range(2, 6)]
+
+
+def test_lines_are_read_ahead_once_and_only_behind_one_that_breaks_off(stdin, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(_Ahead, "following", lambda self: map(pytest.fail, ["it may not be there yet"]))
+        stdin(b'no JSON\n{"text": "a"} x\n{"text": "b"}\n')
+        assert [isinstance(one, DataError) for one in objects("-")] == [True, True, False]
+    Path("objects").write_text('{\n"text": "a"}\n' * 3)
+    assert ["goes over 2 lines" in str(one) for one in objects("objects")] == [True, *[False] * 5]
 
 
 def test_a_pipe_is_read_where_somebody_writes_into_it_and_refused_where_nobody_may(tmp_path):
