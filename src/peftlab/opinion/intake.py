@@ -156,12 +156,17 @@ class Intake:
         for place, answer in enumerate(answers):
             named = (answer or {}).get("probabilities")
             try:
-                values[place] = [named[label] for label in question.labels]  # type: ignore[index]
-            except (TypeError, KeyError, ValueError):
+                own = np.asarray([float(named[label]) for label in question.labels])  # type: ignore[index]
+                if not (np.isfinite(own).all() and own.min() >= 0 and own.max() > 0):
+                    raise ValueError("no share follows from them")
+                values[place] = own
+            except (TypeError, KeyError, ValueError, OverflowError):
                 if cells[place] >= 0:
                     cells[place] = -1
                     fault(
-                        place, f"has no `probabilities` of all labels of '{question.name}', which correction: em needs"
+                        place,
+                        f"has no `probabilities`, numbers from 0 to 1, of all labels of '{question.name}', which "
+                        "correction: em needs",
                     )
         return values
 
@@ -169,7 +174,7 @@ class Intake:
 def _probability(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of 400 digits
         return None
     return number if math.isfinite(number) and 0 <= number <= 1 else None
 

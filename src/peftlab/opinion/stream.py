@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from peftlab.data.text_files import opened
 from peftlab.errors import DataError, did_you_mean
+from peftlab.reading.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 
@@ -152,9 +153,10 @@ class Stream:
         self.faults.append(f"{self.name}:{number}: {what}")
 
     def _objects(self, lines: Iterator[str]) -> Iterator[Row]:
+        door = Door()
         for line in lines:
             try:
-                row = json.loads(line)
+                row = door.value(json.loads(line))  # half a character could not be written into any file
             except (ValueError, RecursionError) as error:
                 self.fault(self._number, f"is not JSON ({error})")
                 continue

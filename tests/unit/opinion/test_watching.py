@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from peftlab.errors import ConfigError
+from peftlab.opinion.correction import Confusion
 from peftlab.opinion.intake import Columns, Intake, normal_form
 from peftlab.opinion.page import remarks, write
 from peftlab.opinion.questions import Question
@@ -70,6 +71,32 @@ def test_a_shift_is_told_with_its_size_and_its_texts(tmp_path):
     page = write(watch).read_text(encoding="utf-8")
     assert "opinion=negative rises" in page
     assert "Text 12-" in page
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"opinion": "cut \ud83d"}, {"text": "cut \ud83d"}, {"at": "\ud83d"}, {"opinion_probability": 10**400}],
+    ids=lambda odd: next(iter(odd)),
+)
+def test_no_row_ends_a_watch(tmp_path, odd):
+    some = rows(1, size=5)
+    some[2] |= odd
+    for final in (False, True):
+        watch = watched(tmp_path / f"{final}", some, final=final)
+        assert watch.counts.rows == 5
+        assert watch.counts.faults == ("at" in odd)
+
+
+def test_probabilities_that_no_share_follows_from_are_a_fault():
+    labels = ("no", "yes")
+    question = Question("opinion", list(labels), Confusion(labels, np.full((2, 2), 20.0)))
+    odd = [(float("nan"), 0.5), (10**400, 0), (-0.5, 1.5), (0, 0), (0.4, 0.6)]
+    scored = [{"opinion": {"predicted": "no", "probabilities": dict(zip(labels, two, strict=True))}} for two in odd]
+    faults = []
+    intake = Intake([question], Columns("at", None, scored=("opinion",)), all_probabilities=True)
+    kept = intake.rows(scored, [0] * 5, range(5), lambda place, what: faults.append(place))
+    assert faults == [0, 1, 2, 3]
+    assert kept.probabilities[0].tolist() == [[0.4, 0.6]]
 
 
 def test_a_row_whose_column_is_empty_is_of_no_group():
