@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -301,7 +302,8 @@ class _Reader:
 
     def _structure(self, times: Mapping[str, int], listed: Mapping[str, int]) -> Iterator[Fault]:
         """Yield what is wrong with the names of the members and of the manifest."""
-        folders = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
+        ordered = sorted(listed, key=lambda name: name.replace("/", "\0"))  # what a folder holds stands behind it
+        folders = {name for name, following in pairwise(ordered) if following.startswith(f"{name}/")}
         same = Counter(unicodedata.normalize("NFC", name).casefold() for name in listed)
         for name, times_listed in listed.items():
             info = self._infos.get(name)

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import stat
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -65,11 +66,20 @@ def added(name: str, mode: int = stat.S_IFREG, listed: bool = True) -> Callable[
         info.external_attr = (mode | 0o644) << 16
         members.append((info, b"x"))
         if listed:
-            manifest = next(number for number, (info, _) in enumerate(members) if info.filename == MANIFEST)
-            document = json.loads(members[manifest][1])
-            digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
-            document["files"].append({"path": name, "bytes": 1, "sha256": digest})
-            members[manifest] = (members[manifest][0], json.dumps(document).encode())
+            in_manifest(name)(members)
+
+    return change
+
+
+def in_manifest(name: str) -> Callable[[Members], None]:
+    """List a member in the manifest, whether or not there is one."""
+
+    def change(members: Members) -> None:
+        manifest = next(number for number, (info, _) in enumerate(members) if info.filename == MANIFEST)
+        document = json.loads(members[manifest][1])
+        digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+        document["files"].append({"path": name, "bytes": 1, "sha256": digest})
+        members[manifest] = (members[manifest][0], json.dumps(document).encode())
 
     return change
 
@@ -122,6 +132,18 @@ def test_every_fault_is_named_and_left_out(archive, fault):
         assert "tiny/run1/record.json" in left
     assert not list(Path().rglob("up.json"))
     assert not list(Path(unpacked.folder.parent).glob("up.json"))
+
+
+def test_a_name_of_many_folders_costs_no_more_than_its_length(archive):
+    name = "a/" * 5000 + "b"
+    rewrite(archive, in_manifest(name))
+    tracemalloc.start()
+    try:
+        (fault,) = verify(archive).faults
+        assert (fault.member, fault.what) == (name, "is missing")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000  # all folders above it, one by one, have 25 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_path_upward_in_the_manifest_is_no_manifest(archive):
