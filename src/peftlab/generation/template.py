@@ -28,6 +28,9 @@ _FIXED_DAY = (
 )
 """What a template reads off the clock: rendered today and tomorrow, a conversation has the same tokens."""
 
+_FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template may end with: it is a small program, which comes with a model from anywhere."""
+
 _ANY = "\ue000"
 """The content of an answer that no template has in its own text."""
 
@@ -210,7 +213,7 @@ class Template:
                     add_generation_prompt=answer_follows,
                 )
             )
-        except TemplateError as error:
+        except _FAILURES as error:
             raise DataError(f"{place}: {self._name} refuses this conversation: {error}") from error
 
     @property

@@ -128,6 +128,12 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
         Template(tokenizer, REWRITING).rendered(conversation("hi", "rome", "more", "paris"))
 
 
+@pytest.mark.parametrize("fault", ["1 / 0", "messages[0].content + 1", "range(10**9)", "'a'.encode('none')"])
+def test_a_template_that_fails_is_one_message(tokenizer, fault):
+    with pytest.raises(DataError, match=r"data\.jsonl:7: task\.template refuses this conversation: "):
+        Template(tokenizer, THINKING + "{{ " + fault + " }}").rendered(conversation("hi", "rome"))
+
+
 def test_an_exported_template_renders_the_same_prompts(language_model):
     dated = "{{ strftime_now('%d %b %Y') }}" + THINKING
     named = {"default": dated, "tool_use": "{{ messages }}"}
