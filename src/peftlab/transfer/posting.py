@@ -48,11 +48,14 @@ def post(
             break
         wait *= 2 if attempt else 1
         try:
-            answer = requests.post(address, data=content, headers=dict(headers), timeout=timeout, allow_redirects=False)
-            if answer.status_code < 300:
+            with requests.post(
+                address, data=content, headers=dict(headers), timeout=timeout, allow_redirects=False, stream=True
+            ) as answer:  # of which nothing is read but the status: the rest may be of any length, and never end
+                status = answer.status_code
+            if status < 300:
                 return
-            reason = f"status {answer.status_code}"
-            if answer.status_code < 500 and answer.status_code not in (408, 429):
+            reason = f"status {status}"
+            if status < 500 and status not in (408, 429):
                 break
         except (requests.RequestException, ValueError) as error:  # its words may hold the address
             reason = type(error).__name__
