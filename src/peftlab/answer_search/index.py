@@ -137,14 +137,20 @@ class AnswerIndex:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             if about["version"] != _VERSION:
                 raise ValueError(f"it is of version {about['version']}")
+            # an index of an earlier version has no digests; a digest is of a file that can be read to its end
+            files = [_ANSWERS, *([_VECTORS] if about["encoder"] else [])]
+            digests = {name: file_sha256(folder / name) for name in files}
+            of_another = [name for name, own in about.get("sha256", {}).items() if digests.get(name) != own]
             with (folder / _ANSWERS).open(encoding="utf-8", newline="\n") as lines:
                 answers = [Stored(**json.loads(line)) for line in lines]
+            if not all(isinstance(text, str) for one in answers for text in (one.id, one.text, one.question)):
+                raise ValueError("an answer is no text")
             vectors = np.load(folder / _VECTORS, allow_pickle=False) if about["encoder"] else None
-            # an index of an earlier version has no digests
-            of_another = [name for name, own in about.get("sha256", {}).items() if file_sha256(folder / name) != own]
+            if vectors is not None and vectors.ndim != 2:
+                raise ValueError("its embeddings are no table")
             if of_another or len(answers) != about["answers"] or (vectors is not None and len(vectors) != len(answers)):
                 raise ValueError("its files do not belong together")
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{folder}: is damaged ({error}). Make it again with `peftlab answers`") from error
         return cls(answers, vectors, about["encoder"])
 

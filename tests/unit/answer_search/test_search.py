@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 
 import numpy as np
@@ -93,6 +94,32 @@ def test_an_index_is_searched_by_words_by_meaning_and_by_both(tmp_path):
     assert len(index.search("lost card", "dense", 9, 0.7)) < 5
     (tmp_path / "index" / "answers.jsonl").write_text("{}\n", encoding="utf-8")
     with pytest.raises(UserError, match="is damaged"):
+        AnswerIndex.read(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("about", "line", "vectors"),
+    [
+        ({}, '{"id": 1, "text": 5}', None),
+        ({}, "[" * 100_000, None),
+        ({"sha256": None}, '{"id": "1", "text": "a"}', None),
+        ({"encoder": {"model": "letters"}}, '{"id": "1", "text": "a"}', np.ones(1)),
+    ],
+)
+def test_an_index_of_another_form_is_damaged(tmp_path, about, line, vectors):
+    (tmp_path / "answers.jsonl").write_text(line + "\n")
+    (tmp_path / "index.json").write_text(json.dumps({"version": 1, "answers": 1, "encoder": {}, **about}))
+    if vectors is not None:
+        np.save(tmp_path / "vectors.npy", vectors)
+    with pytest.raises(UserError, match="is damaged"):
+        AnswerIndex.read(tmp_path)
+
+
+def test_a_pipe_in_an_index_is_not_read(tmp_path):
+    AnswerIndex([Stored("1", "a")]).write(tmp_path / "index")
+    (tmp_path / "index" / "answers.jsonl").unlink()
+    os.mkfifo(tmp_path / "index" / "answers.jsonl")
+    with pytest.raises(UserError, match="is a named pipe"):
         AnswerIndex.read(tmp_path / "index")
 
 
