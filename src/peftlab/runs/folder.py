@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peftlab.errors import ConfigError, DiskError
+from peftlab.errors import ConfigError, DiskError, UserError
 from peftlab.masking.mask import masked_in
 from peftlab.reading import plain_yaml
 from peftlab.reading.json_form import finite
@@ -256,11 +256,11 @@ def keep_beside(folder: Path, name: str, document: Mapping[str, Any]) -> bool:
     file = folder / name
     try:
         with writing(file), alone(folder, name):
-            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+            earlier = json.loads(inside(folder, file).read_text(encoding="utf-8")) if file.is_file() else []
             with replacing(file) as temporary:
                 text = json.dumps(finite([*earlier, document]), indent=2, ensure_ascii=False, allow_nan=False)
                 temporary.write_text(text + "\n", encoding="utf-8")
-    except (OSError, DiskError, ConfigError, ValueError, TypeError) as error:
+    except (OSError, DiskError, UserError, ValueError, TypeError, RecursionError) as error:
         log.warning("%s: what was found cannot be kept there: %s", file, error)
         return False
     return True

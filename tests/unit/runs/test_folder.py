@@ -638,3 +638,16 @@ def test_what_cannot_be_kept_is_told(tmp_path, caplog):
     (tmp_path / f".{ROBUSTNESS}.lock").symlink_to("elsewhere")
     assert not keep_beside(tmp_path, ROBUSTNESS, {})
     assert "cannot be kept there" in caplog.text
+
+
+@pytest.mark.parametrize("content", [[{"secret": 1}], None])
+def test_nothing_is_kept_of_what_a_link_out_of_the_folder_leads_to(tmp_path, content, caplog):
+    logging.getLogger("peftlab").propagate = True
+    own, theirs = tmp_path / "run", tmp_path / "theirs.json"
+    own.mkdir()
+    theirs.write_text(json.dumps(content) if content else "[" * 100_000)
+    kept = own / ROBUSTNESS
+    kept.symlink_to(theirs) if content else theirs.rename(kept)
+    assert not keep_beside(own, ROBUSTNESS, {})
+    assert kept.is_symlink() == bool(content)
+    assert "cannot be kept there" in caplog.text
