@@ -35,6 +35,9 @@ MOST_LEVELS = 40
 MOST_REPEATED = 100_000
 """How many values all aliases of a file together may repeat."""
 
+_CHARACTERS = 100
+"""A text counts as one more value for so many: whatever writes the values writes it once for each alias."""
+
 LONGEST_KEY = 1_000
 """In characters."""
 
@@ -124,7 +127,7 @@ class _PlainValues(Composer, SafeConstructor, Resolver):
         self._level = 0
         self._values = self._repeated = 0
         self._sizes: dict[int, int] = {}
-        """The number of values in a node, by its `id`; without the nodes that are still being read."""
+        """The number of values in a node, by its `id`, see `_CHARACTERS`; without nodes that are still being read."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Return the next node, and count its values.
@@ -141,7 +144,7 @@ class _PlainValues(Composer, SafeConstructor, Resolver):
         node: yaml.Node | None = super().compose_node(parent, index)
         self._level -= 1
         if not isinstance(event, yaml.AliasEvent):
-            self._values += 1
+            self._values += 1 + (len(node.value) // _CHARACTERS if isinstance(node, yaml.ScalarNode) else 0)
             self._sizes[id(node)] = self._values - before
             return node
         if id(node) not in self._sizes:

@@ -65,6 +65,7 @@ REFUSED = {
     laughing(12, "[1,2,3]", "[%s]"): "aliases repeat more than 100,000",
     laughing(12, "{x: 1}", "{<<: [%s]}"): "aliases repeat more than 100,000",
     "a: &a [" + "1," * 2_000 + "]\nb: [" + "*a," * 60 + "]": "aliases repeat more than 100,000",
+    "a: &a " + "x" * 100_000 + "\nb: [" + "*a," * 110 + "]": "aliases repeat more than 100,000",
     "a: " + "[" * 10_000: "more than 40 levels",
     "a: " + "{a: " * 10_000 + "1" + "}" * 10_000: "more than 40 levels",
     "\n".join(" " * n + "a:" for n in range(200)): "more than 40 levels",
