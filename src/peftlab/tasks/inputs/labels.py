@@ -19,6 +19,9 @@ log = logging.getLogger("peftlab")
 _SHOWN = 10
 """Most labels listed in a message."""
 
+_AS_YAML = 40
+"""Characters of a label that YAML may read as a number or a flag; what is longer could make it take all memory."""
+
 
 def learnt_labels(
     splits: Mapping[str, Sequence[Any]],
@@ -141,6 +144,8 @@ def _is_hidden(character: str) -> bool:
 
 def _as_yaml_reads(label: str) -> str:
     """Return a label as a configuration reads it without quotes: ``yes`` becomes true, and 007 becomes 7."""
+    if len(label) > _AS_YAML:
+        return label
     try:
         return json.dumps(yaml.safe_load(label))
     except (yaml.YAMLError, TypeError, ValueError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -132,6 +133,8 @@ class TestFound:
         ("~", ["null"], " Without quotes it is read as null: write \"data.labels=['~',...]\"."),
         ("nag", ["neg"], " Did you mean 'neg'?"),
         ("{", ["a"], ""),
+        pytest.param("[" * 5000, ["a"], "", id="deep"),
+        pytest.param("[&a [1,2,3]," + "*a," * 40_000 + "]", [json.dumps([[1, 2, 3]] * 40_001)], "", id="repeated"),
     ],
 )
 def test_which_label_may_be_meant(label, known, sentence):
