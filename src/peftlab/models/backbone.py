@@ -23,7 +23,7 @@ from peftlab.methods.head import head_of, is_of_head, output_of
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext
 from peftlab.models.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
-from peftlab.models.model_files import deciding_files, files_of_task, has_safetensors
+from peftlab.models.model_files import MORE_TEMPLATES, deciding_files, files_of_task, has_safetensors
 from peftlab.models.pooling import Pooling, pool
 from peftlab.models.quantizing import Quantization
 from peftlab.models.vocabulary import biases_of_output, missing_layers, note_on_missing
@@ -349,7 +349,7 @@ def fetch(spec: ModelSpec, task: Task | None = None) -> Pretrained:
         raise SourceError(f"{folder}: no config.json in the model's folder; save_pretrained writes it")
     if (folder / "adapter_config.json").exists():  # transformers would load it too, from wherever it points
         raise SourceError(f"{folder}: an adapter lies in the model's folder; merge it into the model, or take it away")
-    for path in folder.iterdir():
+    for path in (*folder.iterdir(), *folder.glob(MORE_TEMPLATES)):
         if path.exists() and (odd := oddity(path)):  # transformers would wait to read it
             raise SourceError(f"{path}: is {odd}; only files belong in the model's folder")
     deciding = deciding_files(folder, fetched.allow_pickle)

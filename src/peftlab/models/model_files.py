@@ -33,6 +33,10 @@ GENERATION_FILES: tuple[str, ...] = ("chat_template.jinja", "generation_config.j
 """The files that say how conversations are written and where an answer ends: part of the identity only of runs of tasks
 that generate."""
 
+MORE_TEMPLATES = "additional_chat_templates/*.jinja"
+"""Files that take the place of that template where they are called ``default``, and of the tokenizer's own in any case:
+part of the identity as those are. They are not fetched."""
+
 MODEL_NOTES: tuple[str, ...] = (*GENERATION_FILES, *PROCESSOR_FILES)
 """Further files, fetched for later users of the model; a run that reads none of them has none in its identity."""
 
@@ -79,7 +83,9 @@ def files_of_task(folder: Path, processor: str, generates: bool) -> set[str]:
         processor: the kind of processor that encodes the task's examples; for a tokenizer, other kinds are metadata.
         generates: whether the task writes conversations or generates texts.
     """
-    names = (*(PROCESSOR_FILES if processor != "tokenizer" else ()), *(GENERATION_FILES if generates else ()))
+    names = [*(PROCESSOR_FILES if processor != "tokenizer" else ()), *(GENERATION_FILES if generates else ())]
+    if generates:
+        names += [path.relative_to(folder).as_posix() for path in folder.glob(MORE_TEMPLATES)]
     return {name for name in names if (folder / name).is_file()}
 
 

@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
+    AutoTokenizer,
     DistilBertConfig,
     DistilBertModel,
     GPT2Config,
@@ -644,5 +645,18 @@ def test_conversations_and_their_end_belong_to_the_identity_of_tasks_that_genera
             (folder / name).write_text(text)
             digests.append(pretrained_in(folder, _Generating).weights_sha256)
     assert len(set(digests)) == 5
+    instead = folder / "additional_chat_templates" / "default.jinja"
+    instead.parent.mkdir()
+    instead.write_text("{{ messages[0].content }}")
+    digests.append(pretrained_in(folder, _Generating).weights_sha256)
+    assert len(set(digests)) == 6
+    assert AutoTokenizer.from_pretrained(folder).get_chat_template() == instead.read_text()
+    instead.unlink()
+    os.mkfifo(instead)
+    with pytest.raises(SourceError, match=r"default\.jinja: is a named pipe"):
+        pretrained_in(folder)
+    instead.unlink()
+    digests.append(pretrained_in(folder, _Generating).weights_sha256)
+    assert digests[-1] == digests[-3]
     (folder / "preprocessor_config.json").write_text("{}")
     assert pretrained_in(folder, _Generating).weights_sha256 == digests[-1]
