@@ -56,12 +56,22 @@ _SEVERAL = "Write one object a line: `jq -c . FILE` does."
 
 
 def _way_out(line: str, following: Iterable[str]) -> str:
-    """Return advice on a line that is not JSON by itself."""
-    begun = "\n".join([line, *itertools.islice(following, _FOLLOWING)]).lstrip()
-    try:
-        one, end = json.JSONDecoder().raw_decode(begun)
-    except (ValueError, RecursionError):
-        return "Write one object a line."
+    """Return advice on a line that is not JSON by itself.
+
+    Of the lines after it, only so many are read as it may go over: a stream may not have sent them yet.
+    """
+    begun, further, read = line.lstrip(), iter(following), 0
+    while True:
+        try:
+            one, end = json.JSONDecoder().raw_decode(begun)
+            break
+        except (ValueError, RecursionError) as error:
+            # what is wrong before the end of what is read is not mended by what follows
+            cut = isinstance(error, json.JSONDecodeError) and 0 < len(begun.rstrip()) <= error.pos
+            more = list(itertools.islice(further, min(1 + read // 8, _FOLLOWING - read))) if cut else []
+            if not more:
+                return "Write one object a line."
+            begun, read = "\n".join([begun, *more]), read + len(more)
     lines = begun.count("\n", 0, end) + 1
     if lines > 1:
         what = "array" if isinstance(one, list) else "object"
@@ -71,4 +81,4 @@ def _way_out(line: str, following: Iterable[str]) -> str:
 
 
 _FOLLOWING = 1_000_000
-"""Lines read after an invalid one."""
+"""The most lines read after one that is cut short."""
