@@ -73,10 +73,16 @@ def copies(entries: Sequence[Entry]) -> Copies:
 
 def _opposed(disputed: Sequence[int], entries: Sequence[Entry]) -> dict[int, int]:
     """Return for each of the examples, which are in conflict, the first with the same text and other gold."""
-    of_text: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
+    other: dict[str, int] = {}  # the first with other gold than that: of the two, one has other gold than any example
     for n in disputed:
-        of_text.setdefault(entries[n].text, []).append(n)
-    return {n: next(m for m in of_text[entries[n].text] if entries[m].gold != entries[n].gold) for n in disputed}
+        if entries[n].gold != entries[first.setdefault(entries[n].text, n)].gold:
+            other.setdefault(entries[n].text, n)
+    opposed = {}
+    for n in disputed:
+        before = first[entries[n].text]
+        opposed[n] = before if entries[n].gold != entries[before].gold else other[entries[n].text]
+    return opposed
 
 
 def findings(entries: Sequence[Entry]) -> list[Finding]:

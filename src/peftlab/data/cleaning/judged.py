@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ class Judged:
     """The prediction that each unit belongs to, ascending, shape (units,)."""
     place: np.ndarray
     """The position of each word in its text, shape (units,); -1: the unit is the whole text."""
+
+    @cached_property
+    def best(self) -> np.ndarray:
+        """The number of each unit's most probable label, shape (units,)."""
+        return self.probabilities.argmax(axis=1)
 
 
 def judged(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Judged:
@@ -111,9 +117,8 @@ def label_errors(
 def _finding(
     row: Mapping[str, Any], units: Judged, wrong: Sequence[int], split: str, score: float, least: int
 ) -> Finding:
-    best = units.probabilities.argmax(axis=1)
     gold = [units.labels[units.gold[n]] for n in wrong]
-    suggested = [units.labels[best[n]] for n in wrong]
+    suggested = [units.labels[units.best[n]] for n in wrong]
     note = ""
     if units.place[wrong[0]] >= 0:
         words = [row["input"][units.place[n]] for n in wrong]

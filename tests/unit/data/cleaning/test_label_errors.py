@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cleanlab.filter import find_label_issues
@@ -107,3 +109,30 @@ def test_what_has_an_intent_and_slots_is_refused_for_that():
 def test_nothing_to_judge():
     assert label_errors([], ["a", "b"], "test") == []
     assert label_errors(TEXTS[-1:], ["a", "b"], "test") == []
+
+
+class Searched(np.ndarray):
+    """An array that counts how often all of it is searched."""
+
+    times = 0
+
+    def argmax(self, *args, **kwargs):
+        Searched.times += 1
+        return np.asarray(self).argmax(*args, **kwargs)
+
+
+def test_all_units_are_searched_once_not_for_each_error(monkeypatch):
+    probabilities, gold = drawn(0)
+    units = judged(
+        [
+            {"id": str(n), "input": "", "gold": str(label), "probabilities": dict(zip("0123", row, strict=True))}
+            for n, (label, row) in enumerate(zip(gold, probabilities.tolist(), strict=True))
+        ],
+        "0123",
+    )
+    units = replace(units, probabilities=units.probabilities.view(Searched))
+    monkeypatch.setattr("peftlab.data.cleaning.judged.judged", lambda rows, labels: units)
+    found = label_errors([{"id": n, "input": ""} for n in range(len(gold))], "0123", "train")
+    assert len(found) > 10
+    assert all(one.suggested == str(probabilities[one.id].argmax()) for one in found)
+    assert Searched.times < 5
