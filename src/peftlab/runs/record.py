@@ -192,9 +192,19 @@ class RunRecord:
 
     def add_metric(self, name: str, split: str, value: float, checkpoint: str, scorer: str) -> None:
         """Add a score; it replaces an earlier one of the same name, split, checkpoint and scorer."""
-        metric = {"name": name, "split": split, "value": float(value), "checkpoint": checkpoint, "scorer": scorer}
-        others = [other for other in self.data["metrics"] if other | {"value": None} != metric | {"value": None}]
-        self.data["metrics"] = [*others, metric]
+        self.add_metrics({name: value}, split, checkpoint, scorer)
+
+    def add_metrics(self, scores: Mapping[str, float], split: str, checkpoint: str, scorer: str) -> None:
+        """Add scores, by name, see `add_metric`: of thousands of labels, each has its own."""
+        common = {"checkpoint": checkpoint, "scorer": scorer}
+        new = {name: {"name": name, "split": split, "value": float(value), **common} for name, value in scores.items()}
+        no_value = {"value": None}
+        others = [
+            other
+            for other in self.data["metrics"]
+            if (one := new.get(other["name"])) is None or other | no_value != one | no_value
+        ]
+        self.data["metrics"] = [*others, *new.values()]
 
     def scores(self, split: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
         """Return the scores of a split, of a name, of both, or all, in order.

@@ -45,20 +45,22 @@ class RelationScores(Confusion):
         """Make a scorer of these labels, of which `none`, if there is one, stands for no relation."""
         super().__init__(labels)
         self.none = none
-        self.relations = sorted({relation_of(label) for label in labels if label != none})
-        places = [[n for n, label in enumerate(labels) if relation_of(label) == name] for name in self.relations]
-        self._places = [[place for place in own if labels[place] != none] for own in places]
+        of_labels = {n: relation_of(label) for n, label in enumerate(labels) if label != none}
+        self.relations = sorted(set(of_labels.values()))
+        places: dict[str, list[int]] = {name: [] for name in self.relations}
+        for place, name in of_labels.items():
+            places[name].append(place)
+        self._places = list(places.values())
 
     @classmethod
     def named(cls, name: str, labels: Sequence[str]) -> Self | None:
         """Return the scorer of these `labels`."""
-        return next((one for none in (None, *labels) if (one := cls(labels, none)).name == name), None)
+        return next((cls(labels, none) for none in (None, *labels) if _name(none) == name), None)
 
     @property
     def name(self) -> str:
         """Return how the scores are computed."""
-        without = "" if self.none is None else f" without {self.none}"
-        return f"directed relations, macro over those in gold{without} (SemEval-2010 task 8)"
+        return _name(self.none)
 
     def counts(self, answer: Mapping[str, Any]) -> dict[int, int]:
         """Return one count, in the cell of the answer's gold and predicted label.
@@ -140,3 +142,8 @@ class RelationScores(Confusion):
             f"accuracy {scores['accuracy']:.4f}, macro F1 whatever the direction {scores['type_f1']:.4f}; of {gold} "
             f"relations, {typed - correct} have the wrong direction and {gold - typed} another label"
         )
+
+
+def _name(none: str | None) -> str:
+    without = "" if none is None else f" without {none}"
+    return f"directed relations, macro over those in gold{without} (SemEval-2010 task 8)"

@@ -44,8 +44,8 @@ def evaluate(
     if task.decides:
         decisions["learnt"] = decide(trainer, tuner, folder.predictions / "validation.jsonl")
     for split in data.budget.scored:
-        for name, value in score(trainer, tuner, data, split, evaluated=split == "validation").items():
-            record.add_metric(name, split, value, "best", task.scorer.name)
+        scores = score(trainer, tuner, data, split, evaluated=split == "validation")
+        record.add_metrics(scores, split, "best", task.scorer.name)
     if task.decides and rank() == 0:
         test = partial(each_prediction, folder.predictions / "test.jsonl")
         decisions["optimism"] = optimism(task, test) if data.budget.test else {}

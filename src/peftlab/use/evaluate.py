@@ -212,7 +212,8 @@ def _not_compared(now: Sequence[Score], recorded: Sequence[tuple[str, str, str]]
     """Yield, scorer by scorer, which scores only the record has, and which it lacks."""
     computed = [(one.split, one.name, one.scorer) for one in now]
     for what, some, others in (("only in the record", recorded, computed), ("not in the record", computed, recorded)):
-        missing = [one for one in some if one not in others]
+        known = set(others)
+        missing = [one for one in some if one not in known]
         for scorer in dict.fromkeys(scorer for *_, scorer in missing):
             names = ", ".join(f"{split} {name}" for split, name, own in missing if own == scorer)
             yield f"{what}: {names}, by the scorer '{scorer}'"

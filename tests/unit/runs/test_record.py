@@ -759,3 +759,31 @@ def test_a_group_that_is_not_named_changes_no_identity():
     before = {"data": {"format": {"text": "auto"}}}
     assert deciding_part({"data": {"format": {"text": "auto", "group": None}}}) == deciding_part(before)
     assert deciding_part({"data": {"format": {"text": "auto", "group": "doc"}}}) != deciding_part(before)
+
+
+class Walked(list):
+    """A list that counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self):
+        Walked.times += 1
+        return super().__iter__()
+
+
+def test_scores_of_many_labels_are_added_at_once_as_one_by_one(tmp_path: Path) -> None:
+    one, other = start(tmp_path / "one"), start(tmp_path / "other")
+    scores = [{"f1": 0.5, "f1/a": 0.25, "loss": 1.0}, {"f1": 0.75, "f1/b": 0.0}]
+    for each in scores:
+        for name, value in each.items():
+            one.add_metric(name, "test", value, "best", "a scorer")
+        other.add_metrics(each, "test", "best", "a scorer")
+        other.data["metrics"] = Walked(other.data["metrics"])
+    assert other.data["metrics"] == one.data["metrics"]
+    assert [(each["name"], each["value"]) for each in other.data["metrics"]] == [
+        *(("f1/a", 0.25), ("loss", 1.0)),
+        *(("f1", 0.75), ("f1/b", 0.0)),
+    ]
+    Walked.times = 0
+    other.add_metrics({f"f1/{number}": 0.5 for number in range(100)}, "test", "best", "a scorer")
+    assert Walked.times == 1

@@ -145,3 +145,18 @@ def test_a_scorer_is_known_by_its_name():
         assert again is not None
         assert (again.name, again.none) == (scorer.name, none)
     assert RelationScores.named("another", LABELS) is None
+
+
+def test_a_scorer_of_many_labels_is_known_without_one_for_each_of_them(monkeypatch):
+    labels = [f"r{number}(e{one},e{3 - one})" for number in range(20) for one in (1, 2)]
+    name, read = RelationScores(labels, labels[-1]).name, []
+
+    def reading(label):
+        read.append(label)
+        return relation_of(label)
+
+    monkeypatch.setattr("peftlab.scores.relations.relation_of", reading)
+    again = RelationScores.named(name, labels)
+    assert again is not None
+    assert again.none == labels[-1]
+    assert len(read) <= 2 * len(labels)
