@@ -61,12 +61,12 @@ def paired_models(first: Run, second: Run) -> PairedModels:
         if not np.isfinite(score(of.counts.sum(axis=0)[None])).all():
             raise ValueError(f"{first.metric} of {run.id} is no number, as where all answers are the same")
     was, now = (np.array([one.scorer.is_right(answer) for answer in of], bool) for of in (answers, others))
-    tests = [approximate_randomisation(other.counts, one.counts, score)]
-    if len(one.counts) == one.examples:
+    tests = [approximate_randomisation(other.dense, one.dense, score)]
+    if len(one.names) == one.examples:
         tests.append(mcnemar_test(was.tolist(), now.tolist()))
     return PairedModels(
         first.metric,
-        paired_bootstrap(other.counts, one.counts, score),
+        paired_bootstrap(other.dense, one.dense, score),
         one.units,
         int((was & ~now).sum()),
         int((now & ~was).sum()),

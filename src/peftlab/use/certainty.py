@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from peftlab.errors import UserError
 from peftlab.report.numbers import limits, possible
 from peftlab.report.statistics.bootstrap import over_test_sets
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.means import mean
-from peftlab.report.statistics.measured import cluster_counts, pseudo_values, score_of
+from peftlab.report.statistics.measured import counts_of_clusters, pseudo_values, score_of
 from peftlab.runs.folder import RunFolder, read_predictions
 from peftlab.runs.other_seeds import other_seeds
-from peftlab.scores.paired import counts_of
 from peftlab.scores.scorer import Scorer
 from peftlab.use.card import UNKNOWN, Certainty, Interval
 
@@ -37,22 +38,22 @@ def certainty(folder: RunFolder, scorer: Scorer) -> Certainty:
 def _over_test_sets(folder: RunFolder, scorer: Scorer) -> tuple[tuple[Interval, ...], str]:
     try:
         rows = read_predictions(folder.predictions / f"{_SPLIT}.jsonl")
-        counts = counts_of(scorer, rows)
+        groups = [row.get("group") for row in rows]
+        grouped = bool(rows) and all(isinstance(group, str) for group in groups)
+        clusters = counts_of_clusters(scorer, rows, groups if grouped else [None] * len(rows))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return (), UNKNOWN
-    groups = [row.get("group") for row in rows]
-    grouped = bool(rows) and all(isinstance(group, str) for group in groups)
-    clusters = cluster_counts(counts, groups) if grouped else counts
-    if len(clusters) < 2:
+    number, counting = clusters.shape[0], len(np.unique(clusters.nonzero()[0]))
+    if number < 2:
         return (), UNKNOWN
-    intervals, counting = [], int(clusters.any(axis=1).sum())
+    intervals = []
     for name in scorer.directions:
         over = over_test_sets(pseudo_values(clusters, score_of(scorer, name)), _LEVEL, limits(name), counting)
         if over.low is not None and over.high is not None:
             intervals.append(Interval(_SPLIT, name, over.low, over.high, _LEVEL))
     if grouped:
-        return tuple(intervals), f"{len(clusters):,} groups of examples of the {_SPLIT} split"
-    return tuple(intervals), f"{len(clusters):,} examples of the {_SPLIT} split, whose data names no documents"
+        return tuple(intervals), f"{number:,} groups of examples of the {_SPLIT} split"
+    return tuple(intervals), f"{number:,} examples of the {_SPLIT} split, whose data names no documents"
 
 
 def _over_seeds(folder: RunFolder) -> str:

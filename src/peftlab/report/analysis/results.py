@@ -182,7 +182,7 @@ def _row(comparison: Comparison, group: Group, measured: Measured | None, counts
         measured = Measured.of_scores(group.name, scores)
     pseudo = measured.pseudo_values
     possible = limits(comparison.metric)
-    counting = min((int(one.counts.any(axis=1).sum()) for one in counts.values()), default=None)
+    counting = min((one.counting for one in counts.values()), default=None)
     test_set = None if pseudo is None else over_test_sets(np.mean(pseudo, axis=0), level, possible, counting)
     split = components(pseudo) if pseudo is not None and len(scores) > 1 else None
     over_seeds, whole = mean(list(scores.values()), level), expected(measured, level)

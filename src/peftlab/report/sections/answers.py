@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +20,9 @@ from peftlab.report.statistics.calibration import Calibration, calibration
 from peftlab.report.statistics.measured import pseudo_values
 from peftlab.report.study import Run
 from peftlab.scores.confusion import Confusion
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 MOST_CLASSES = 20
 """Classes that a figure has room for; of more, the most frequent."""
@@ -73,37 +79,38 @@ def _by_class(row: Row, result: Result) -> dict[str, Any] | None:
     if (summed := _classes(row)) is None:
         return None
     scorer, matrix = summed
-    side = len(matrix)
-    counts = np.sum([one.counts for one in row.counted.values()], axis=0)
+    counts = reduce(operator.add, (one.counts for one in row.counted.values()))
     level = result.comparison.options.level
     types = [
-        {"type": scorer.classes[place], "score": f1_of_class(counts.reshape(-1, side, side), place, level)}
+        {"type": scorer.classes[place], "score": f1_of_class(counts, place, level)}
         for place in _most_frequent(matrix, scorer.classes)
     ]
     return {"label": row.name, "types": types}
 
 
-def f1_of_class(matrices: np.ndarray, place: int, level: float) -> dict[str, float | None]:
+def f1_of_class(counts: np.ndarray | csr_array, place: int, level: float) -> dict[str, float | None]:
     """Return the F1 of a class, and its interval over the clusters in which it is gold or predicted.
 
     The others say nothing of it: with them, a perfect score of a rare class would seem as sure as that of a frequent
     one. There is no interval over fewer than two.
 
     Args:
-        matrices: the confusion matrix of each cluster, shape (clusters, rows, columns).
+        counts: the confusion matrix of each cluster, shape (clusters, rows x columns).
         place: of the class.
         level: probability of the interval.
     """
-    side = matrices.shape[-1]
+    side = math.isqrt(counts.shape[1])
+    start = side * place
+    right = counts[:, start + place : start + place + 1].sum(axis=1)
+    either = counts[:, start : start + side].sum(axis=1) + counts[:, place::side].sum(axis=1)
 
     def f1(totals: np.ndarray) -> np.ndarray:
-        cells = totals.reshape(-1, side, side)
-        either = cells[:, place, :].sum(axis=1) + cells[:, :, place].sum(axis=1)
-        return 2 * cells[:, place, place] / np.maximum(either, 1)
+        right, either = totals.T
+        return 2 * right / np.maximum(either, 1)
 
-    own = matrices[matrices[:, place, :].any(axis=1) | matrices[:, :, place].any(axis=1)].reshape(-1, side**2)
+    own = np.stack([right, either], axis=1)[either > 0]
     if len(own) < 2:
-        return {"value": float(f1(own.sum(axis=0))[0]), "low": None, "high": None}
+        return {"value": float(f1(own.sum(axis=0)[None])[0]), "low": None, "high": None}
     bounds = jackknife_interval(pseudo_values(own, f1), level, bounded=True)
     return {"value": bounds.value, "low": bounds.low, "high": bounds.high}
 

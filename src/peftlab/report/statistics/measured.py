@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from peftlab.scores.paired import counts_of
 from peftlab.scores.scorer import Scorer
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Score = Callable[[np.ndarray], np.ndarray]
 """From sums of counts, shape (number, width), to a score each, shape (number,)."""
+
+MOST_DENSE = 2**12
+"""The largest width of whole counts that are kept as they are: of more, such as the confusions of 150 labels, nearly
+all are 0, and those of a run would take gigabytes."""
+
+_MOST_CELLS = 2**22
+"""Counts that are held at once where they are kept without zeros: 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,31 @@ def cluster_counts(counts: np.ndarray, groups: Sequence[str | None]) -> np.ndarr
     return summed
 
 
-def pseudo_values(counts: np.ndarray, score: Score) -> np.ndarray:
+def counts_of_clusters(
+    scorer: Scorer, answers: Sequence[Mapping[str, Any]], groups: Sequence[str | None]
+) -> np.ndarray | csr_array:
+    """Return the counts of each cluster of answers, see `cluster_counts`; above `MOST_DENSE` without zeros.
+
+    Raises:
+        ValueError: an answer cannot be scored, or the lengths differ.
+    """
+    if scorer.width <= MOST_DENSE or not np.issubdtype(scorer.dtype, np.integer):  # sums of whole numbers are exact
+        return cluster_counts(counts_of(scorer, answers), groups)
+    from scipy.sparse import csr_array
+
+    rows: dict[str | int, int] = {}
+    entries: list[tuple[int, int, int | float]] = []
+    for index, (answer, group) in enumerate(zip(answers, groups, strict=True)):
+        row = rows.setdefault(index if group is None else group, len(rows))
+        entries += [(row, place, count) for place, count in scorer.counts(answer).items()]
+    of_rows, places, counts = np.asarray(entries, np.int64).reshape(-1, 3).T
+    summed = csr_array((counts.astype(scorer.dtype), (of_rows, places)), shape=(len(rows), scorer.width))
+    summed.eliminate_zeros()
+    summed.sort_indices()
+    return summed
+
+
+def pseudo_values(counts: np.ndarray | csr_array, score: Score) -> np.ndarray:
     """Return how the clusters make up the score: jackknife pseudo-values, shifted so that their mean is the score.
 
     With C clusters and θ₋ⱼ the score without cluster j, the value of cluster j is θ + (C - 1)(θ₋ - θ₋ⱼ), where θ₋ is
@@ -97,7 +133,7 @@ def pseudo_values(counts: np.ndarray, score: Score) -> np.ndarray:
     their mean is the jackknife's variance of the score, which allows for correlation within clusters (Rao & Shao 1992).
 
     Args:
-        counts: of each cluster, shape (clusters, width).
+        counts: of each cluster, shape (clusters, width), see `counts_of_clusters`.
         score: the score.
 
     Returns:
@@ -106,12 +142,28 @@ def pseudo_values(counts: np.ndarray, score: Score) -> np.ndarray:
     Raises:
         ValueError: there is no cluster.
     """
-    number = len(counts)
+    number = counts.shape[0]
     if not number:
         raise ValueError("there is no cluster, so there is no score")
     total = counts.sum(axis=0)
     whole = score(total[None])
     if number == 1:
         return whole
-    without = score(total - counts)
+    without = score(total - counts) if isinstance(counts, np.ndarray) else _without(counts, total, score)
     return whole + (number - 1) * (without.mean() - without)
+
+
+def _without(counts: csr_array, total: np.ndarray, score: Score) -> np.ndarray:
+    """Return the score without each cluster, shape (clusters,); that of clusters that are alike is computed once."""
+    alike: dict[tuple[bytes, bytes], int] = {}
+    firsts: list[int] = []
+    places: list[int] = []
+    for row, (start, end) in enumerate(zip(counts.indptr[:-1], counts.indptr[1:], strict=True)):
+        key = counts.indices[start:end].tobytes(), counts.data[start:end].tobytes()
+        if key not in alike:
+            alike[key] = len(firsts)
+            firsts.append(row)
+        places.append(alike[key])
+    at_once = max(1, _MOST_CELLS // counts.shape[1])
+    parts = (firsts[start : start + at_once] for start in range(0, len(firsts), at_once))
+    return np.concatenate([score(total - counts[part].toarray()) for part in parts])[places]

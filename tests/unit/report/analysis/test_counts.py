@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.unit.report.sweeps import planned
 
-from peftlab.report.analysis.counts import counted
+from peftlab.report.analysis.counts import Counted, counted, joined
+from peftlab.report.statistics.measured import counts_of_clusters
 from peftlab.report.study import reading
+from peftlab.scores.class_scores import ClassScores
 
 
 def first_run(folder):
@@ -38,3 +42,18 @@ def test_without_groups_examples_are_the_units_unless_groups_are_asked_for(tmp_p
         counted(run, "group")
     (run.record.folder / "predictions" / "test.jsonl").unlink()
     assert counted(run) is None
+
+
+def test_counts_without_zeros_are_joined_as_whole_ones():
+    scorer = ClassScores([f"label {number}" for number in range(70)])
+    parts = []
+    for fold in range(2):
+        answers = [{"gold": f"label {n}", "predicted": f"label {n + fold}"} for n in range(3)]
+        counts = counts_of_clusters(scorer, answers, [f"{fold}-{n}" for n in range(3)])
+        parts.append(Counted(counts, tuple(f"{fold}-{n}" for n in range(3)), "groups", 3, scorer))
+    both = joined(parts)
+    whole = joined([replace(part, counts=part.dense) for part in parts])
+    assert isinstance(whole.counts, np.ndarray)
+    assert np.array_equal(both.dense, whole.counts)
+    assert (both.counting, both.counts.shape) == (whole.counting, whole.counts.shape) == (6, (6, 4900))
+    assert both.counts.sum(axis=0).tolist() == whole.counts.sum(axis=0).tolist()

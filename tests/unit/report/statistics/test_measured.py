@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from peftlab.report.statistics.measured import Measured, cluster_counts, pseudo_values, score_of
+from peftlab.report.statistics import measured
+from peftlab.report.statistics.measured import (
+    Measured,
+    cluster_counts,
+    counts_of_clusters,
+    pseudo_values,
+    score_of,
+)
+from peftlab.scores.class_scores import ClassScores
 from peftlab.scores.entity_scores import EntityScores
+from peftlab.scores.label_sets import LabelSets
+from peftlab.scores.paired import counts_of
 
 SCORER = EntityScores(["LOC", "PER"])
 
@@ -58,3 +68,56 @@ def test_scores_follow_from_counts():
 def test_an_unknown_score_is_named_with_what_there_is():
     with pytest.raises(ValueError, match="no score 'f1'; it has entity_precision"):
         score_of(SCORER, "f1")
+
+
+TYPES = [f"T{number}" for number in range(70)]
+
+
+def texts(random):
+    """Answers of one label each, most of them right."""
+    pairs = [random.choice(TYPES, 2) if random.random() < 0.3 else [random.choice(TYPES)] * 2 for _ in range(300)]
+    return ClassScores(TYPES), [{"gold": gold, "predicted": predicted} for gold, predicted in pairs]
+
+
+def sentences(random):
+    """Answers of two words, many of which have no entity."""
+    tags = ["O", *(f"B-{name}" for name in TYPES)]
+    drawn = random.integers(0, 71, (300, 2, 2)) * (random.random((300, 1, 2)) < 0.4)
+    return EntityScores(TYPES), [
+        {"gold": [tags[n] for n in gold], "predicted": [tags[n] for n in predicted]} for gold, predicted in drawn
+    ]
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("drawn", [texts, sentences])
+def test_without_their_zeros_counts_say_the_same_to_the_last_bit(monkeypatch, drawn, grouped):
+    scorer, answers = drawn(np.random.default_rng(0))
+    groups = [f"{n % 90}" if grouped else None for n in range(len(answers))]
+    whole = cluster_counts(counts_of(scorer, answers), groups)
+    sparse = counts_of_clusters(scorer, answers, groups)
+    assert not isinstance(sparse, np.ndarray)
+    assert np.array_equal(sparse.toarray(), whole)
+    assert sparse.sum(axis=0).dtype == whole.sum(axis=0).dtype
+    monkeypatch.setattr(measured, "_MOST_CELLS", 3 * scorer.width)
+    for name in scorer.directions:
+        held: list[int] = []
+
+        def score(totals, name=name, held=held):
+            held.append(len(totals))
+            return score_of(scorer, name)(totals)
+
+        assert pseudo_values(sparse, score).tobytes() == pseudo_values(whole, score_of(scorer, name)).tobytes()
+        assert max(held) <= 3
+        assert sum(held) <= 1 + len({row.tobytes() for row in whole})
+
+
+def test_counts_of_few_labels_and_sums_of_measures_are_kept_whole():
+    answers = [{"gold": "a", "predicted": "b"}]
+    assert isinstance(counts_of_clusters(ClassScores(["a", "b"]), answers, [None]), np.ndarray)
+    many = LabelSets([f"label {number}" for number in range(2000)])
+    one = {"gold": [], "predicted": [], "probabilities": dict.fromkeys(many.labels, 0.5)}
+    assert isinstance(counts_of_clusters(many, [one], [None]), np.ndarray)
+
+
+def test_no_answer_is_no_cluster():
+    assert counts_of_clusters(ClassScores(TYPES), [], []).shape == (0, 4900)
