@@ -199,10 +199,10 @@ class Watch:
         Raises:
             DataError: the baseline has too little.
         """
-        base = self.base
         over = self.clock.end(number) >= self.settings.period[1] or len(self.windows) == self.settings.baseline
         if not over:
             return
+        base = self.base
         windows = self.windows[base]
         if len(windows) < 5:
             raise DataError(

@@ -253,3 +253,14 @@ def test_a_clear_shift_begins_where_an_offline_search_sees_it(tmp_path, seed):
     opened = datetime.fromisoformat(alert["window"]["start"])
     assert 0 <= (opened - BEGIN).days - found <= 1
     assert found == 16
+
+
+def test_the_windows_of_a_baseline_are_not_looked_for_with_each_window_before_it_is_over(tmp_path, monkeypatch):
+    settings = Settings(correction="none", baseline="2026-01-05/2026-03-01")
+    questions, looked = [Question("opinion")], []
+    watch = Watch(tmp_path, settings, {}, questions, asked(None, ["opinion"], 1))
+    monkeypatch.setattr(Watch, "base", property(looked.append))
+    file = tmp_path / "s.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows(12, size=2)))
+    watch.read(Stream(str(file), ["at"]), Intake(questions, Columns("at", "text", scored=("opinion",))))
+    assert (len(watch.windows), watch.chart, looked) == (11, None, [])
