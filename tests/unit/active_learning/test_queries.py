@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torch.nn import functional
 
 from peftlab.active_learning import queries
@@ -162,3 +163,18 @@ def test_what_is_refused():
     for kind in ("regression", "ner", "several labels", "classification"):
         queries.check("random", kind)
         queries.check("coreset", kind)
+
+
+def test_cal_holds_few_distances_at_once_and_says_the_same(monkeypatch):
+    pool, labelled = arrays()
+    whole = cal.divergences(pool, labelled)
+    shapes = []
+
+    def measured(some, others):
+        shapes.append((len(some), len(others)))
+        return cdist(some, others)
+
+    monkeypatch.setattr("scipy.spatial.distance.cdist", measured)
+    monkeypatch.setattr(cal, "_MOST_CELLS", 7 * 12 + 1)
+    assert cal.divergences(pool, labelled).tobytes() == whole.tobytes()
+    assert shapes == [(7, 12)] * 4 + [(2, 12)]

@@ -19,6 +19,9 @@ REFUSES: Mapping[Kind, str] = {
 NEIGHBOURS = 10
 """As in the paper; all of them where fewer are labelled."""
 
+_MOST_CELLS = 2**22
+"""Distances that are held at once: 32 MiB."""
+
 
 def divergences(pool: Observed, labelled: Observed, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """Return the mean of KL(p of a neighbour || p of the candidate) over the nearest labelled ones, in nats.
@@ -31,11 +34,14 @@ def divergences(pool: Observed, labelled: Observed, neighbours: int = NEIGHBOURS
 
     assert pool.embeddings is not None
     assert labelled.embeddings is not None
-    distances = cdist(pool.embeddings, labelled.embeddings)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :neighbours]
     floor = np.finfo(np.float32).tiny  # probabilities in fp32 may be rounded to 0
     mine, theirs = np.maximum(pool.whole(), floor), labelled.whole()
-    scores = [rel_entr(theirs[places], mine[n]).sum(-1).mean() for n, places in enumerate(nearest)]
+    at_once = max(1, _MOST_CELLS // max(1, len(labelled)))
+    scores: list[float] = []
+    for start in range(0, len(pool), at_once):
+        distances = cdist(pool.embeddings[start : start + at_once], labelled.embeddings)
+        nearest = np.argsort(distances, axis=1, kind="stable")[:, :neighbours]
+        scores += [rel_entr(theirs[places], mine[n]).sum(-1).mean() for n, places in enumerate(nearest, start)]
     return np.asarray(scores)
 
 
