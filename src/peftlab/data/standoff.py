@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from peftlab.data.sentence_spans import sentence_spans
 from peftlab.errors import DataError
@@ -85,11 +87,13 @@ class Standoff:
             spans = self._resolved(document, counts)
             counts["entities"] += len(document.mentions)
             bounds = sentence_spans(document.text) if self.sentences else [(0, len(document.text))]
+            begins, line, counted = [span.start for span in spans], document.line, 0
             for start, end in bounds:
-                own = [span for span in spans if start <= span.start < end]
+                own = spans[bisect_left(begins, start) : bisect_left(begins, end)]
                 within = [span for span in own if span.end <= end]
                 counts["across_sentences"] += len(own) - len(within)
-                read.append(_sentence(f"{split}:{len(read)}", document, start, end, within, counts))
+                line, counted = line + document.text.count("\n", counted, start), start
+                read.append(_sentence(f"{split}:{len(read)}", document, start, end, line, within, counts))
         if lost := {name.replace("_", " "): counts[name] for name in (*LOST, "split_words") if counts[name]}:
             listed = ", ".join(f"{number:,} {name}" for name, number in lost.items())
             log.warning("the %s split: of %s entities: %s", split, f"{counts['entities']:,}", listed)
@@ -107,12 +111,13 @@ class Standoff:
             spans.append((_Span(mention.type, start, end), mention))
         kept: list[_Span] = []
         for span, mention in sorted(spans, key=lambda one: (one[0].start - one[0].end, one[0].start)):
-            if any(span.start < other.end and other.start < span.end for other in kept):
+            after = bisect_left(kept, span.start, key=lambda other: other.start)
+            if any(span.start < other.end and other.start < span.end for other in kept[max(0, after - 1) : after + 1]):
                 self._refuse(mention, "overlaps another entity")
                 counts["overlapping"] += 1
             else:
-                kept.append(span)
-        return sorted(kept, key=lambda span: span.start)
+                kept.insert(after, span)
+        return kept
 
     def _refuse(self, mention: Mention, why: str) -> None:
         if self.overlaps == "error":
@@ -149,14 +154,15 @@ class Standoff:
 
 
 def _sentence(
-    id: str, document: Document, start: int, end: int, spans: Sequence[_Span], counts: Counter[str]
+    id: str, document: Document, start: int, end: int, line: int, spans: Sequence[_Span], counts: Counter[str]
 ) -> Sentence:
     text = document.text[start:end]
     places = words_of(text)
     tags = ["O"] * len(places)
+    begins, stops = [begin for begin, _ in places], [stop for _, stop in places]
     for span in spans:
         first, last = span.start - start, span.end - start
-        inside = [n for n, (begin, stop) in enumerate(places) if begin < last and first < stop]
+        inside = range(bisect_right(stops, first), bisect_left(begins, last))
         if not inside:
             counts["without_word"] += 1
         elif any(tags[n] != "O" for n in inside):  # two entities in one word
@@ -165,29 +171,33 @@ def _sentence(
             counts["split_words"] += (places[inside[0]][0], places[inside[-1]][1]) != (first, last)
             tags[inside[0] : inside[-1] + 1] = [f"B-{span.type}", *[f"I-{span.type}"] * (len(inside) - 1)]
     words = [text[begin:stop] for begin, stop in places]
-    line, ends = document.line + document.text.count("\n", 0, start), [end.start() for end in re.finditer("\n", text)]
-    lines = [line + bisect_left(ends, begin) for begin, _ in places]
+    ends = [end.start() for end in re.finditer("\n", text)]
+    lines = [line + bisect_left(ends, begin) for begin in begins]
     return Sentence(id, words, tags, document.file, lines, text, places, document.name)
 
 
 def _in_characters(text: str, piece: tuple[int, int], kind: Offsets) -> tuple[int, int] | None:
     """Return the same place counted in characters; None if it is none of the text, or empty."""
     start, end = piece
-    if kind == "characters":
-        places: list[int] | range = range(len(text) + 1)
-    elif kind == "no_returns":
-        places = [place for place, character in enumerate(text) if character != "\r"] + [len(text)]
-    else:
-        encoding, unit = ("utf-8", 1) if kind == "bytes" else ("utf-16-le", 2)
-        sizes = (len(character.encode(encoding, "surrogatepass")) // unit for character in text)
-        of_unit = {units: place for place, units in enumerate(itertools.accumulate(sizes, initial=0))}
-        if start not in of_unit or end not in of_unit:
-            return None
-        start, end = of_unit[start], of_unit[end]
-        return (start, end) if start < end else None
-    if not 0 <= start < end < len(places):
+    if not 0 <= start < end:
         return None
-    return places[start], places[end]
+    if kind == "characters":
+        return piece if end <= len(text) else None
+    before = _units_before(text, kind)
+    first, last = (np.searchsorted(before, piece, "right") - 1).tolist()
+    return (first, last) if (before[first], before[last]) == piece else None
+
+
+@lru_cache(maxsize=4)  # for all entities of a document
+def _units_before(text: str, kind: Offsets) -> np.ndarray:
+    """Return how many bytes, or whatever offsets count, stand before each character and before the end, in order."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    if kind == "no_returns":
+        sizes = (codes != ord("\r")).astype(np.int64)
+    else:
+        limits = (0x80, 0x800, 0x10000) if kind == "bytes" else (0x10000,)
+        sizes = 1 + sum((codes >= limit).astype(np.int64) for limit in limits)
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:

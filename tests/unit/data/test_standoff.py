@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections import Counter
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
 from peftlab.data.brat import Brat
 from peftlab.data.form import has_groups
 from peftlab.data.pubtator import PubTator
+from peftlab.data.standoff import Document, Mention, Offsets, Standoff, _in_characters, _units_before
 from peftlab.errors import DataError
 from peftlab.scores.bio import entities
 
@@ -149,3 +154,32 @@ def test_malformed_folders(tmp_path):
         Brat().read({"train": tmp_path / "train"})
     with pytest.raises(DataError, match="is not a folder"):
         Brat().read({"train": tmp_path / "train/a.txt"})
+
+
+@pytest.mark.parametrize("kind", get_args(Offsets))
+def test_offsets_of_any_kind_are_places_of_characters_as_by_definition(kind):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        text = "".join(random.choice(list("ab\r\n\u00e9\u4e00\U0001f600 "), 12))
+        sizes = {
+            "characters": [1 for _ in text],
+            "bytes": [len(character.encode()) for character in text],
+            "utf16": [len(character.encode("utf-16-le")) // 2 for character in text],
+            "no_returns": [int(character != "\r") for character in text],
+        }[kind]
+        before = [sum(sizes[:place]) for place in range(len(text) + 1)]
+        last = {units: place for place, units in enumerate(before)}  # behind carriage returns that do not count
+        for start, end in itertools.product(range(-1, before[-1] + 2), repeat=2):
+            expected = (last[start], last[end]) if start in last and end in last and start < end else None
+            assert _in_characters(text, (start, end), kind) == expected
+
+
+def test_a_long_document_is_counted_once_not_for_each_of_its_entities():
+    _units_before.cache_clear()
+    text = "\u00e9 fever. " * 50
+    mentions = [Mention("X", ((10 * n + 3, 10 * n + 8),), "fever", f"f:{n}") for n in range(50)]
+    (sentence,) = Standoff(offsets="bytes", sentences=False).read(
+        "train", [Document("d", text, mentions, "f")], Counter()
+    )
+    assert sentence.tags.count("B-X") == 50
+    assert _units_before.cache_info().misses == 1
