@@ -39,9 +39,7 @@ def read_object(line: str, where: str, expected: str, following: Iterable[str]) 
     except RecursionError:
         raise DataError(f"{where}: is JSON that is nested too deeply. Write flat objects.") from None
     except ValueError as error:
-        breaks_off = isinstance(error, json.JSONDecodeError) and error.pos >= len(line.rstrip())
-        advice = _way_out(line, following if breaks_off else ())
-        raise DataError(f"{where}: is not JSON ({error}). {advice}") from None
+        raise DataError(f"{where}: is not JSON ({error}). {_way_out(line, following)}") from None
     if isinstance(one, list) and one and all(isinstance(each, dict) for each in one):
         raise DataError(f"{where}: is an array of {len(one)} objects. {_ARRAY}")
     if not isinstance(one, _Object):
