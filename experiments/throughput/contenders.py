@@ -165,7 +165,7 @@ class Work:
             "steps": hook.taken,
             "seconds": seconds,
             "flops_a_token": self.flops_a_token(model),
-            "peak_memory_gib": peak_memory_gib(),
+            "peak_memory_gib": peak_memory_gib(self.device == "cuda"),
             "f1": score,
             **hook.figures,
         }

@@ -69,7 +69,7 @@ class Clock:
     def reached(self) -> Reached:
         timed = self.tokens[WARM_UP : len(self.times)]
         rate = sum(timed) / (self.times[-1] - self.times[WARM_UP - 1])
-        return Reached(rate, peak_memory_gib(), sum(timed) / len(timed), self.losses[-1])
+        return Reached(rate, peak_memory_gib(self.device == "cuda"), sum(timed) / len(timed), self.losses[-1])
 
 
 class Steps(Callback):

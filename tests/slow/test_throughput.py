@@ -37,3 +37,16 @@ def test_late_steps_are_profiled(tmp_path):
     figures = contenders.CONTENDERS["peftlab"](work)
     assert figures["profiled_ms"] > 0
     assert figures["kernels"] == 0  # those of a GPU
+
+
+def test_the_clock_of_a_decoder_tells_what_it_has_reached():
+    decoders = get_object("decoders")
+    clock = decoders.Clock("cpu")
+    for step in range(decoders.WARM_UP + 2):
+        clock.tokens.append(10 * step)
+        clock.after_step()
+    clock.losses.append(0.5)
+    reached = clock.reached()
+    assert (reached.tokens_per_step, reached.loss) == (35, 0.5)
+    assert reached.tokens_per_second > 0
+    assert reached.gib > 0
