@@ -327,8 +327,15 @@ def test_hydras_own_sweeper_runs_through_the_launcher_too(sweep):
 def test_the_fork_server_has_done_nothing_that_a_child_would_miss():
     """What hangs the children is a parallel operation before the fork; what keeps them from GPUs, a look at CUDA."""
     code = (
-        "import peftlab.sweep.preload, sys, torch\n"
-        "print(torch.cuda.is_initialized(), 'wandb' in sys.modules, torch.get_num_threads() > 0)"
+        "import importlib.util, sys, torch\n"
+        "asked = []\n"
+        "for name in ('is_available', 'device_count', '_lazy_init'):\n"
+        "    own = getattr(torch.cuda, name)\n"
+        "    setattr(torch.cuda, name, lambda *args, name=name, own=own: asked.append(name) or own(*args))\n"
+        "import peftlab.sweep.preload\n"
+        "from peft.import_utils import is_bnb_available\n"
+        "print(asked, 'wandb' in sys.modules, torch.get_num_threads() > 0)\n"
+        "print(is_bnb_available() == bool(importlib.util.find_spec('bitsandbytes')), 'bitsandbytes' in sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ended.stdout.split() == ["False", "False", "True"]
+    assert ended.stdout.split() == ["[]", "False", "True", "True", "False"]

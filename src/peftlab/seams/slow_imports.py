@@ -53,6 +53,20 @@ def left_out() -> Iterator[None]:
             import_utils.is_torchao_available()
 
 
+@contextmanager
+def without_bitsandbytes() -> Iterator[None]:
+    """Around the first import of peft: leave out bitsandbytes, which looks at the GPUs when it is imported.
+
+    CUDA then works in no fork of this process. Whoever needs bitsandbytes there imports it, and peft finds it.
+    """
+    with _hidden("bitsandbytes"):
+        yield
+    from peft import import_utils
+
+    import_utils.is_bnb_available.cache_clear()
+    import_utils.is_bnb_4bit_available.cache_clear()
+
+
 def _as_it_is(function: Any = None, **_: Any) -> Any:
     """Return a function as it is: the place of a decorator that tells torch's compiler about it."""
     return _as_it_is if function is None else function
