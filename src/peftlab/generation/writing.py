@@ -364,14 +364,15 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
             self.warpers.append(TopPLogitsWarper(options.top_p))
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        scores = scores.float()
+        device = scores.device
+        scores = scores.float().cpu()  # the order of a GPU's sums is not fixed: a deterministic run refuses them
         for warper in self.warpers:
             scores = warper(input_ids, scores)
         cumulated = scores.softmax(-1, dtype=torch.float64).cumsum(-1)
         numbers = [generator.random() for generator in self.generators]
-        drawn = torch.tensor(numbers, dtype=torch.float64, device=scores.device)[:, None] * cumulated[:, -1:]
+        drawn = torch.tensor(numbers, dtype=torch.float64)[:, None] * cumulated[:, -1:]
         token = torch.searchsorted(cumulated, drawn, right=True).clamp(max=scores.shape[-1] - 1)
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0).to(device)
 
 
 def _generator(seed: int, key: str) -> np.random.Generator:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.tiny_models import DECODERS, ENCODER_DECODERS, POSITIONS
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -15,7 +17,7 @@ from transformers import (
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
-from peftlab.generation.writing import Heard, check_room, plain_settings, stream, write
+from peftlab.generation.writing import Heard, _Draw, check_room, plain_settings, stream, write
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PromptTuning
 from peftlab.models.positions import reserve
@@ -222,3 +224,25 @@ def test_what_a_text_begins_with_takes_its_positions_where_a_model_hears(languag
     heard = Heard({"input_features": torch.zeros(1, 16, 3000)}, [5, 6, 7, 8])
     with pytest.raises(ConfigError, match=r"has 448 positions, of which 4 are for the start. Set it to at most 444"):
         write(model, heard, Generation(max_new_tokens=446), tokenizer)
+
+
+class Sums(TorchDispatchMode):
+    """Notes the devices of cumulative sums."""
+
+    def __init__(self):
+        super().__init__()
+        self.devices = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.cumsum.default:
+            self.devices.add(args[0].device.type)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_token_is_drawn_from_sums_in_a_fixed_order():
+    """A GPU has none for cumulative sums, which torch therefore refuses there in a deterministic run."""
+    with FakeTensorMode(), Sums() as sums:  # there is a device "cuda" then, whose tensors have no values
+        ids, scores = torch.zeros(2, 3, device="cuda"), torch.zeros(2, 8, device="cuda")
+        left = _Draw(Generation(do_sample=True), ["one", "other"])(ids, scores)
+    assert left.device.type == "cuda"
+    assert sums.devices == {"cpu"}
