@@ -122,7 +122,8 @@ def _flat(draws: Sequence[Sequence[Any]]) -> np.ndarray:
 def _as_in_training(model: nn.Module, seed: Sequence[int]) -> Iterator[None]:
     """In this context `model` drops what `seed` says; the logits of a prompt are calibrated as those of its answers."""
     number = int(np.random.SeedSequence([*seed]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    with torch.random.fork_rng():
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices):  # by default it would put a context on every GPU of the machine
         torch.manual_seed(number)
         model.train()
         for module in model.modules():

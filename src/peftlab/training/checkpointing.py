@@ -230,12 +230,12 @@ def _loggers(trainer: L.Trainer) -> list[_KeepsState]:
 
 
 def generators() -> dict[str, Any]:
-    """Return the state of every random generator that this process may use."""
+    """Return the state of every random generator that this process uses; of a GPU, only where it is on one."""
     return {
         "python": random.getstate(),
         "numpy": _plain(np.random.get_state(legacy=False)),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # type: ignore[no-untyped-call]
     }
 
 

@@ -5,7 +5,7 @@ import torch
 
 from peftlab.storage import checkpoints, trees
 from peftlab.training import checkpointing
-from peftlab.training.checkpointing import Checkpointing, TreeFiles, unfit
+from peftlab.training.checkpointing import Checkpointing, TreeFiles, generators, unfit
 
 
 @pytest.fixture
@@ -117,3 +117,10 @@ def test_a_tree_of_another_making_does_not(change, told):
 @pytest.mark.parametrize("tree", [[], None, {}, "tree"])
 def test_nor_does_what_is_no_tree(tree):
     assert unfit(tree, 4, "3f9c", WEIGHTS)
+
+
+def test_a_run_on_the_cpu_leaves_a_gpu_alone(monkeypatch):
+    """It would get a context there, and on one that other processes have for themselves, an error."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert generators()["cuda"] is None
