@@ -407,11 +407,13 @@ class TestLoad:
         config = Path("copy/config.yaml").read_text()
         assert "accelerator: cpu" in config
         config = config.replace("accelerator: cpu", "accelerator: gpu").replace("32-true", "16-mixed")
+        config = config.replace("tf32: false", "tf32: true")
         Path("copy/config.yaml").write_text(config)
         record = json.loads(Path("copy/record.json").read_text())
         known = record["identity"]
         made_there = identity(read_config(Path("copy")), known["data_sha256"], known["weights_sha256"])
         Path("copy/record.json").write_text(json.dumps(record | {"identity": made_there}))
         run = load("copy")
+        assert not run.predictor.tf32
         assert run.predict(["Marie moved to Paris"]) == loaded.predict(["Marie moved to Paris"])
         assert run.evaluate(splits=["test"]).equal

@@ -342,7 +342,8 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     trainer = config["trainer"] | {"devices": 1, "num_nodes": 1, "strategy": "single_device"}
     if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
-        trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32", "static_shapes": False}
+        trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+        trainer |= {"static_shapes": False, "tf32": False}
     # used only in training, and they may need packages that are not here
     unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "augment": {}}
     if config["budget"].get("max_passes") is None:  # else they decide how long the run was
