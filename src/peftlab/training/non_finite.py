@@ -99,7 +99,7 @@ class FiniteGuard:
             yield
         finally:
             if self.in_a_row is not None:
-                self.in_a_row.copy_(torch.zeros_like(self.in_a_row) if before is None else before)
+                self.in_a_row.copy_(torch.full_like(self.in_a_row, self.skipped) if before is None else before)
 
     def passed(self, at_once: bool = False) -> None:
         """Register a finite step.
