@@ -17,7 +17,7 @@ from peftlab.report import html, markdown
 from peftlab.report.document import Block, Cell, Column, Document, Paragraph, Section, Table
 from peftlab.report.numbers import called, interval, possible, score, unit
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
-from peftlab.scores.paired import holm
+from peftlab.scores.paired import holm_of_known
 from peftlab.storage.atomic import replacing
 from peftlab.terminal.output import table
 
@@ -63,11 +63,8 @@ def differences(walks: Sequence[Walk]) -> list[tuple[str, str, str, TwoWay, floa
     """Return every pair of contenders and measure, with the first minus the second on the same seeds and orders, and
     the p value, adjusted for all of them (Holm); None where nothing is known."""
     found = list(_differences(walks))
-    adjusted = iter(holm([p for *_, one in found if (p := one.p()) is not None]))
-    return [
-        (first, second, measure, one, None if one.p() is None else next(adjusted))
-        for first, second, measure, one in found
-    ]
+    adjusted = holm_of_known([difference.p() for *_, difference in found])
+    return [(*each, p) for each, p in zip(found, adjusted, strict=True)]
 
 
 def _differences(walks: Sequence[Walk]) -> Iterator[tuple[str, str, str, TwoWay]]:

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from peftlab.scores.class_scores import ClassScores
 from peftlab.scores.entity_scores import EntityScores
-from peftlab.scores.paired import Difference, counts_of, difference, holm, mcnemar
+from peftlab.scores.paired import Difference, counts_of, difference, holm, holm_of_known, mcnemar
 
 BINARY = ClassScores(["neg", "pos"])
 
@@ -37,6 +37,7 @@ def test_holm_steps_down_and_keeps_the_order():
     assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+    assert holm_of_known([0.03, None, 0.01]) == [0.03, None, 0.02]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from peftlab.report.numbers import possible
 from peftlab.report.statistics.two_way import TwoWay, crossed, paired_crossed
 from peftlab.report.study import Run
 from peftlab.runs.label_budget import label_budget_of
-from peftlab.scores.paired import holm
+from peftlab.scores.paired import holm_of_known
 from peftlab.scores.scorer import Direction
 
 DRAW, PATTERN = "budget.sample_seed", "task.template"
@@ -60,9 +60,8 @@ class FewLabels:
     @property
     def p_values(self) -> dict[tuple[str, str], float | None]:
         """The p value of each difference, adjusted for all of them (Holm 1979); None where nothing is known."""
-        own = {pair: of.p() for pair, of in self.differences.items()}
-        adjusted = iter(holm([p for p in own.values() if p is not None]))
-        return {pair: None if p is None else next(adjusted) for pair, p in own.items()}
+        adjusted = holm_of_known([of.p() for of in self.differences.values()])
+        return dict(zip(self.differences, adjusted, strict=True))
 
 
 def few_labels_of(analysis: Analysis) -> tuple[FewLabels, ...]:

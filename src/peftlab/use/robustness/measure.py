@@ -15,7 +15,7 @@ from peftlab.report.statistics.bootstrap import paired_bootstrap
 from peftlab.report.statistics.measured import cluster_counts, score_of
 from peftlab.report.statistics.significance import approximate_randomisation
 from peftlab.runs.folder import ROBUSTNESS, keep_beside
-from peftlab.scores.paired import counts_of, holm, mcnemar
+from peftlab.scores.paired import counts_of, holm_of_known, mcnemar
 from peftlab.scores.scorer import Scorer
 from peftlab.use.examples import examples_of, some, units_of
 from peftlab.use.robustness.behaviour import Behaviour, behaviours, read_suite, sentiments
@@ -226,5 +226,5 @@ def _outcome(
 
 def _adjusted(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the outcomes with their p values adjusted for how many there are."""
-    adjusted = iter(holm([one.p for one in outcomes if one.p is not None]))
-    return [one if one.p is None else replace(one, p=next(adjusted)) for one in outcomes]
+    adjusted = holm_of_known([one.p for one in outcomes])
+    return [replace(one, p=p) for one, p in zip(outcomes, adjusted, strict=True)]

@@ -24,7 +24,7 @@ from peftlab.report.statistics.significance import approximate_randomisation
 from peftlab.report.study import Run
 from peftlab.runs.folder import SLICES, RunFolder, keep_beside
 from peftlab.runs.record import RunRecord
-from peftlab.scores.paired import holm
+from peftlab.scores.paired import holm_of_known
 from peftlab.use.fairness.measure import answers_of, clusters_of
 from peftlab.use.slices import by
 from peftlab.use.slices.subject import Slice, Subject, UnsuitedError
@@ -321,12 +321,10 @@ def _of_clusters(counts: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 
 
 def _judged(found: Sequence[Found], risk: float) -> Iterator[Found]:
-    adjusted = iter(holm([one.p for one in found if one.p is not None]))
-    for one in found:
-        if one.p is None or one.difference is None or one.difference.value is None:
+    for one, p in zip(found, holm_of_known([one.p for one in found]), strict=True):
+        if p is None or one.difference is None or one.difference.value is None:
             yield one
             continue
-        p = next(adjusted)
         seen = one.detectable is None or abs(one.difference.value) >= one.detectable
         unseen: Says = "not shown" if seen else "smaller than could be seen with these sizes"
         yield replace(one, p=p, says="differs" if p <= risk else unseen)
@@ -356,10 +354,8 @@ def _compared(
                 gained = Interval(over.value, over.low, over.high)
                 p = approximate_randomisation(*pair, score, draws, settings.seed).p
             made.append(Compared(str(run), slicer, one.name, gained, p, "not tested"))
-    adjusted = iter(holm([each.p for each in made if each.p is not None]))
-    for each in made:
-        if each.p is None:
+    for each, p in zip(made, holm_of_known([each.p for each in made]), strict=True):
+        if p is None:
             yield each
-            continue
-        p = next(adjusted)
-        yield replace(each, p=p, says="differs" if p <= 1 - settings.level else "not shown")
+        else:
+            yield replace(each, p=p, says="differs" if p <= 1 - settings.level else "not shown")
